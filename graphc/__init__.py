@@ -1,0 +1,107 @@
+"""graphc: one model, two ways to run it. Define-by-run with PyTorch's API, define-and-run with graphs, one compiler.
+
+    import graphc as gc                 # or: import graphc as torch
+    fast_step = gc.compile(step)        # the same function, traced once and replayed
+"""
+
+from __future__ import annotations
+
+from math import e, inf, nan, pi  # noqa: F401
+from typing import Any
+
+from graphc import eager as _eager  # noqa: F401  opens the eager door
+from graphc.core import errors
+from graphc.core.config import config
+from graphc.core.context import eagerly
+from graphc.core.devices import Device as device  # noqa: N813
+from graphc.core.dims import Dim
+from graphc.core.lazy import lazy_attributes
+from graphc.core.tensor_types import (
+    DType as dtype,  # noqa: N813
+)
+from graphc.core.tensor_types import (
+    bfloat16,
+    bool_,
+    defaults,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+from graphc.grad_mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
+from graphc.tensors import FUNCTION_FILES, LEGACY_CONSTRUCTORS, Tensor
+from graphc.tensors import TensorSize as Size
+
+__version__ = "2.13.0+graphc0.1.0"
+bool = bool_  # noqa: A001
+half, float, double = float16, float32, float64  # noqa: A001
+short, int, long = int16, int32, int64  # noqa: A001
+strided, contiguous_format, preserve_format, channels_last = "strided", "contiguous_format", "preserve_format", "channels_last"
+newaxis = None
+
+for _file in FUNCTION_FILES:
+    for _name in getattr(_file, "__all__", ()):
+        globals()[_name] = getattr(_file, _name)
+globals().update(LEGACY_CONSTRUCTORS)
+
+
+def get_default_dtype() -> Any:
+    """The dtype of float tensors made from Python numbers."""
+    return defaults.float_dtype
+
+
+def set_default_dtype(d: Any) -> None:
+    """Sets the dtype of float tensors made from Python numbers."""
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise errors.ArgumentTypeError(f"only floating-point types are supported as the default type, got {d}")
+    defaults.float_dtype = d
+
+
+def is_tensor(obj: Any) -> Any:
+    """Whether obj is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def is_floating_point(input: Any) -> Any:
+    """Whether the dtype is a float type."""
+    return input.is_floating_point()
+
+
+def numel(input: Any) -> Any:
+    """How many elements."""
+    return input.numel()
+
+
+_MODULES = {
+    name: f"graphc.{name}"
+    for name in ("nn", "optim", "utils", "viz", "autograd", "data", "saving", "session", "build", "gradcheck", "distributed")
+}
+_LAZY = {
+    "compile": "graphc.build", "no_recompile": "graphc.build", "Graph": "graphc.graphs", "placeholder": "graphc.graphs",
+    "updates": "graphc.graphs", "gradients": "graphc.graphs", "Session": "graphc.session", "cond": "graphc.control",
+    "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
+    "load_graph": "graphc.graph_files", "save": "graphc.saving", "load": "graphc.saving",
+}  # fmt: skip
+_load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
+
+
+def __getattr__(name: str) -> Any:
+    found = _load(name)
+    if name in _LAZY:
+        found = getattr(found, name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> Any:
+    return sorted({*globals(), *_MODULES, *_LAZY})
+
+
+__all__ = [
+    "DType", "Dim", "Size", "Tensor", "config", "device", "dtype", "eagerly", "enable_grad", "errors", "inference_mode",
+    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+]  # fmt: skip

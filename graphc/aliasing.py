@@ -1,0 +1,186 @@
+"""The one alias model, for eager tensors and for traces.
+
+A view knows its base and the chain of view ops it came through. A write to a view puts the new elements back along that
+chain: the base gets the new value and history, every other view derives itself anew at its next use. Eager code also
+writes the NumPy memory, which views share; there only the history has to be rebuilt, so the chain is replayed on types
+alone and no element is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from graphc.core.context import SLOTS, STATE, recording, set_grad
+from graphc.core.errors import GradientError
+from graphc.core.op import Op, View
+from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, counter_of, edge_of, tape_entry
+
+
+class TapeOnly:
+    """A context that infers types and writes the tape, and computes nothing."""
+
+    def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+        """One op on operands of which only the types are looked at."""
+        types = tuple(x.tensor_type for x in inputs)
+        out_types = op.output_types(*types, **attrs)
+        outputs = tuple(SLOTS.new_tensor(TypeOnly(t)) for t in out_types)
+        if STATE.grad and any(x._edge is not None for x in inputs):
+            tape_entry(op, attrs, inputs, outputs, types, out_types)
+        return outputs[0] if op.n_outputs == 1 else outputs
+
+
+_TAPE_ONLY: Any = TapeOnly()
+
+
+def mark_view(out: TensorBase, source: TensorBase, op: Op, attrs: Mapping[str, Any]) -> None:
+    """Notes that `out` is `op` of `source` and shares its elements."""
+    above = source._base
+    if above is None or not above.chain:
+        base, chain, tracked = source, ((op, attrs),), STATE.grad
+    else:
+        base, chain, tracked = above.base, (*above.chain, (op, attrs)), STATE.grad and above.tracked
+    counter = counter_of(base)
+    out._version = counter
+    out._base = ViewOf(base, chain, counter.count, tracked)
+
+
+def mark_detached(out: TensorBase, source: TensorBase) -> None:
+    """Notes that `out` shares the elements of `source`, but none of its history.
+
+    Such a tensor is a view with an empty chain, and a base of its own for views of it. In eager mode, where memory itself
+    is shared, one cut from a computed tensor does not hold on to it: that would keep its whole history alive.
+    """
+    counter = counter_of(source)
+    out._version = counter
+    if not isinstance(source._data, np.ndarray) or type(source._edge) is not tuple:
+        out._base = ViewOf(source, (), counter.count, False)
+
+
+def refresh(tensor: TensorBase) -> None:
+    """Brings a view up to date if its base was written since it was derived."""
+    view = tensor._base
+    if view is None or view.base._version is None or view.stamp == view.base._version.count:
+        return
+    recorder = STATE.recorder
+    symbolic = not isinstance(tensor._data, np.ndarray)
+    if symbolic and recorder is None:
+        return
+    base = view.base
+    refresh(base)
+    view.stamp = base._version.count  # type: ignore[union-attr]
+    if not symbolic and (not view.tracked or base._edge is None):
+        return
+    with set_grad(view.tracked), recording(recorder if symbolic else _TAPE_ONLY):
+        derived = base if symbolic else _type_of(base)
+        for op, attrs in view.chain:
+            derived = op(derived, **attrs)
+    if symbolic:
+        tensor._data = derived._data
+    if view.tracked:
+        tensor._edge = edge_of(derived) if derived._edge is not None else None
+
+
+def _type_of(tensor: TensorBase) -> Any:
+    """A type-only stand-in with the tensor's place on the tape."""
+    stand_in = SLOTS.new_tensor(TypeOnly(tensor.tensor_type))
+    stand_in._edge = edge_of(tensor)
+    return stand_in
+
+
+def check_writable(target: TensorBase) -> None:
+    """Raises GradientError for writes that would lose a gradient."""
+    if not STATE.grad:
+        return
+    if target._edge is LEAF:
+        raise GradientError("a leaf Variable that requires grad is being used in an in-place operation.")
+    view = target._base
+    if view is not None and view.tracked and view.base._edge is LEAF:
+        raise GradientError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def write(target: Any, value: Any) -> Any:
+    """Replaces the elements of `target` by those of `value` (same type); views and base of `target` show it.
+
+    In a trace the target is `target`'s shadow, and the write becomes an update when the run has succeeded.
+    """
+    recorder = STATE.recorder
+    if recorder is not None:
+        shadow, value = recorder.shadow(target), recorder.shadow(value)
+        refresh(shadow)
+        check_writable(shadow)
+        _write_symbolic(shadow, value)
+        return target
+    refresh(target)
+    check_writable(target)
+    np.copyto(target._data, value._data)
+    finish_write(target, value)
+    return target
+
+
+def finish_write(target: TensorBase, value: TensorBase) -> None:
+    """After the memory of `target` was written in eager mode: moves the write counter and rebuilds the history."""
+    view = target._base
+    tracked = STATE.grad and (
+        value._edge is not None or target._edge is not None or (view is not None and view.base._edge is not None)
+    )
+    if tracked:
+        _rebase(target, value)
+    counter = counter_of(target)
+    counter.count += 1
+    if view is not None:
+        view.stamp = counter.count
+
+
+def _rebase(target: TensorBase, value: TensorBase) -> None:
+    view = target._base
+    if view is None or not view.tracked:
+        target._edge = edge_of(value)
+        return
+    with recording(_TAPE_ONLY):
+        base = put_back(_type_of(view.base), view.chain, _type_of(value))
+        view.base._edge = base._edge
+        derived = _type_of(view.base)
+        for op, attrs in view.chain:
+            derived = op(derived, **attrs)
+        target._edge = derived._edge
+
+
+def put_back(base: Any, chain: tuple[tuple[Op, Mapping[str, Any]], ...], value: Any) -> Any:
+    """`base` with the elements seen through `chain` replaced by `value`."""
+    levels = [base]
+    for op, attrs in chain[:-1]:
+        levels.append(op(levels[-1], **attrs))
+    for (op, attrs), level in zip(reversed(chain), reversed(levels), strict=True):
+        assert isinstance(op.kind, View)
+        if op.kind.put is None:
+            raise GradientError(
+                "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+                "Please clone() the tensor before performing the operation."
+            )
+        value = op.kind.put(level, value, **attrs)
+    return value
+
+
+def _write_symbolic(target: TensorBase, value: TensorBase) -> None:
+    view = target._base
+    counter = counter_of(target)
+    if view is None:
+        target._data = value._data
+        if STATE.grad:
+            target._edge = edge_of(value)
+        counter.count += 1
+        return
+    if not view.chain:
+        with set_grad(False):
+            _write_symbolic(view.base, value)
+        target._data = value._data
+        if STATE.grad:
+            target._edge = edge_of(value)
+        view.stamp = counter.count
+        return
+    with set_grad(STATE.grad and view.tracked):
+        _write_symbolic(view.base, put_back(view.base, view.chain, value))
+        refresh(target)

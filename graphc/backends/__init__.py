@@ -1,0 +1,60 @@
+"""Backends compile a plan for a machine. They load when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from graphc.core.errors import BackendError
+from graphc.core.lazy import lazy_import
+
+
+class Executable(Protocol):
+    """A compiled plan: call it with one array per input, get one new array per output."""
+
+    peak: int
+
+    def __call__(self, arrays: Sequence[Any]) -> list[Any]:
+        """Runs the plan; several threads may call one executable at once."""
+
+    @property
+    def steps(self) -> str:
+        """The steps as text."""
+
+
+class Backend(Protocol):
+    """What every backend offers."""
+
+    name: str
+
+    def compile(self, plan: Any) -> Executable:
+        """An executable for the plan; BackendError where the backend cannot do what it asks."""
+
+
+_LOADERS: dict[str, Callable[[], Backend]] = {}
+_LOADED: dict[str, Backend] = {}
+
+
+def register_backend(name: str, load: Callable[[], Backend]) -> None:
+    """Makes a backend known; `load` is called when it is first asked for."""
+    _LOADERS[name] = load
+    _LOADED.pop(name, None)
+
+
+def backend_names() -> list[str]:
+    """The names of the backends there are."""
+    return list(_LOADERS)
+
+
+def find_backend(name: str) -> Backend:
+    """The backend of that name, loaded now if it was not; BackendError lists those there are."""
+    found = _LOADED.get(name)
+    if found is None:
+        if name not in _LOADERS:
+            raise BackendError(f"no backend is called {name!r}: there are {', '.join(_LOADERS)}")
+        found = _LOADED[name] = _LOADERS[name]()
+    return found
+
+
+_numpy = lazy_import("graphc.backends.numpy_backend")
+register_backend("numpy", lambda: _numpy.NumpyBackend())

@@ -1,0 +1,163 @@
+"""Closed sub-programs: the bodies of cond, while_loop and scan, and the programs of their gradients.
+
+A body is traced by a child recorder on a table of its own, shared by all bodies of one graph: its inputs are interned by
+position and type, so equal bodies are one object and equal loops one node. Tensors from outside become extra inputs
+(closures); those the body writes come back as extra outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.autodiff import pull_to, zeros_of
+from graphc.core.context import SLOTS, STATE, recording, set_grad
+from graphc.core.errors import SymbolicError, user_line
+from graphc.core.op import Op
+from graphc.core.tape import LEAF, TensorBase, TypeOnly, edge_of
+from graphc.core.tensor_types import FLOAT, TensorType
+from graphc.ir.program import CONSTANT, INPUT, Program, Table, Value
+from graphc.tracing import Recorder
+
+
+class BodyTrace(Recorder):
+    """Records a body. `parent` is the recorder around it; None for a body that has no outside."""
+
+    def __init__(self, table: Table, parent: Any):
+        super().__init__(table)
+        self.parent = parent
+        self.inputs: list[Value] = []
+        #: (tensor of the parent, symbol here)
+        self.closures: list[tuple[Any, Any]] = []
+        if parent is not None:
+            self.aliases, self.checks = parent.aliases, parent.checks
+            self.guards, self.functions, self._scopes = parent.guards, parent.functions, parent._scopes
+
+    def add_input(self, type_: TensorType, wants_grad: bool) -> Any:
+        """The next input of the body."""
+        value = self.table.input(f"in{len(self.inputs)}", self.resolve(type_))
+        self.inputs.append(value)
+        symbol = SLOTS.new_tensor(value)
+        symbol._edge = LEAF if wants_grad else None
+        return symbol
+
+    def resolve(self, x: Any) -> Any:
+        """Sizes unified in the parent are unified here."""
+        return super().resolve(x) if self.parent is None else self.parent.resolve(x)
+
+    def unify(self, a: Any, b: Any) -> None:
+        """Sizes that meet here meet in the parent."""
+        if self.parent is None:
+            super().unify(a, b)
+        else:
+            self.parent.unify(a, b)
+            self.aliases = self.parent.aliases
+
+    def shadow(self, tensor: Any) -> Any:
+        """The symbol for a tensor; one from outside becomes an input."""
+        data = tensor._data
+        if type(data) is not np.ndarray and (isinstance(data, TypeOnly) or data.node.table is self.table):
+            return tensor
+        if self.parent is None:
+            raise SymbolicError(f"a closed body met a tensor from outside at {user_line()}")
+        outer = self.parent.shadow(tensor)
+        known = self.shadows.get(id(outer))
+        if known is None:
+            symbol = self.add_input(outer._data.type, outer._edge is not None)
+            self.closures.append((outer, symbol))
+            known = self.shadows[id(outer)] = (outer, symbol)
+        return known[1]
+
+    def live(self, owner: Any, key: Any) -> Any:
+        """A run-time number, through the parent."""
+        return self.shadow(self.parent.live(owner, key))
+
+    def guard(self, owner: Any, name: str, value: Any) -> None:
+        """Guards belong to the outermost recorder."""
+        if self.parent is not None:
+            self.parent.guard(owner, name, value)
+
+    def grad_of(self, tensor: Any) -> Any:
+        """`.grad` cannot be read inside a body."""
+        raise SymbolicError(f".grad was used inside the body of a control op at {user_line()}: read it outside and pass it in")
+
+    def set_grad_of(self, tensor: Any, grad: Any) -> None:
+        """`.grad` cannot be written inside a body."""
+        self.grad_of(tensor)
+
+    def written(self) -> list[tuple[Any, Any]]:
+        """The closures whose value the body has changed."""
+        position = {id(s): v for (_, s), v in zip(self.closures, self.inputs[len(self.inputs) - len(self.closures) :], strict=True)}
+        return [(outer, s) for outer, s in self.closures if s._data is not position[id(s)]]
+
+
+def body_table(table: Table) -> Table:
+    """The table on which the bodies of a graph's control ops live."""
+    if table.bodies is None:
+        table.bodies = Table()
+    return table.bodies
+
+
+class Body:
+    """A traced body: the program, its closures and what it gave."""
+
+    def __init__(self, parent: Any, fn: Callable[..., Sequence[Any]], types: Sequence[TensorType], grads: Sequence[bool]):
+        self.trace = trace = BodyTrace(body_table(parent.table), parent)
+        symbols = [trace.add_input(t, g) for t, g in zip(types, grads, strict=True)]
+        with recording(trace):  # type: ignore[arg-type]
+            found = list(fn(*symbols))
+            outputs = [trace.shadow(as_symbol(trace, t)) for t in found]
+        self.values = [t._data for t in outputs]
+        self.closures = [outer for outer, _ in trace.closures]
+        self.written = trace.written()
+
+    @property
+    def written_closures(self) -> list[Any]:
+        """The outside tensors the body changes."""
+        return [outer for outer, _ in self.written]
+
+    def program(self, extra_outputs: Sequence[Value] = ()) -> Program:
+        """The closed program, with some more outputs."""
+        return Program(self.trace.table, tuple(self.trace.inputs), (*self.values, *extra_outputs))
+
+
+def as_symbol(trace: Any, x: Any) -> Any:
+    """A body's output as a tensor: numbers become constants."""
+    return x if isinstance(x, TensorBase) else trace.constant(np.asarray(x, np.float32 if isinstance(x, float) else None))
+
+
+def replay_body(program: Program, tensors: Sequence[Any]) -> list[Any]:
+    """Applies a body's nodes to tensors, through `apply`, in the current context."""
+    env: dict[Value, Any] = dict(zip(program.inputs, tensors, strict=True))
+    for node in program.nodes:
+        if node.op is INPUT:
+            continue
+        if node.op is CONSTANT:
+            env[node.outputs[0]] = STATE.recorder.constant(node.attrs["data"].array)  # type: ignore[union-attr]
+            continue
+        out = node.op(*[env[v] for v in node.inputs], **node.attrs)
+        for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
+            env[value] = tensor
+    return [env[v] for v in program.outputs]
+
+
+def vjp_program(body: Program, wanted: Sequence[bool]) -> Program:
+    """The gradient of a body: from its inputs and the cotangents of its float outputs to those of its wanted inputs."""
+    trace = BodyTrace(body.table, None)
+    symbols = [trace.add_input(v.type, w) for v, w in zip(body.inputs, wanted, strict=True)]
+    seeds = [trace.add_input(v.type, False) for v in body.outputs if v.dtype.category == FLOAT]
+    with recording(trace):  # type: ignore[arg-type]
+        with set_grad(True):
+            outputs = [o for o in replay_body(body, symbols) if o.dtype.category == FLOAT]
+        roots = [(edge_of(o), s) for o, s in zip(outputs, seeds, strict=True) if o._edge is not None]
+        xs = [s for s, w in zip(symbols, wanted, strict=True) if w]
+        found = pull_to(roots, xs, retain_graph=False, create_graph=False) if roots else [None] * len(xs)
+        gradients = [zeros_of(x._data.type) if g is None else g for x, g in zip(xs, found, strict=True)]
+    return Program(body.table, tuple(trace.inputs), tuple(g._data for g in gradients))
+
+
+def is_control(op: Op) -> bool:
+    """Whether an op holds bodies."""
+    return getattr(op.kind, "name", "") == "control"

@@ -1,0 +1,25 @@
+"""The few environment flags. Each is read once, at import; tests set the attributes."""
+
+from __future__ import annotations
+
+import os
+
+
+class Config:
+    """Process-wide switches, all of them also plain attributes of `graphc.config`."""
+
+    def __init__(self) -> None:
+        environ = os.environ
+        #: `GRAPHC_VERIFY=1`: re-infer every type after every pass and name the pass that broke a program.
+        self.verify: bool = environ.get("GRAPHC_VERIFY", "0") not in ("", "0")
+        #: `GRAPHC_DUMP=dir`: write each program after each pass there, as text and DOT.
+        self.dump: str = environ.get("GRAPHC_DUMP", "")
+        #: `GRAPHC_BACKEND=name`: the backend of `compile` and `Session` where none is named.
+        self.backend: str = environ.get("GRAPHC_BACKEND", "numpy")
+        #: Constants up to this many bytes are folded and compared by value.
+        self.largest_fold: int = 1 << 16
+        #: Builds a compiled function or session keeps before it drops the one unused longest.
+        self.largest_cache: int = 64
+
+
+config = Config()

@@ -1,0 +1,135 @@
+"""The current context of each thread, and `apply`, the single door through which every primitive runs.
+
+The context is eager (`STATE.recorder is None`: every line runs as it is read) or recording (a trace or a default graph:
+every line becomes a node). Higher floors fill `SLOTS` when they are imported, so that this floor reaches them without
+importing them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from graphc.core.op import Op
+    from graphc.core.tape import TensorBase
+
+
+class Recorder(Protocol):
+    """What a trace or a default graph offers to the rest of the package."""
+
+    def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+        """Records one op; operands may be concrete (they are captured) or this recorder's own."""
+
+    def shadow(self, tensor: TensorBase) -> TensorBase:
+        """The symbolic tensor that stands for `tensor` here; a symbolic tensor stands for itself."""
+
+    def constant(self, array: Any) -> TensorBase:
+        """A fresh symbolic tensor that holds a copy of a concrete array."""
+
+    def live(self, owner: Any, key: Any) -> TensorBase:
+        """The number `owner[key]`, read anew at each run, as a 0-d float64 tensor."""
+
+    def guard(self, owner: Any, name: str, value: Any) -> None:
+        """Notes that what is recorded depends on `owner` having `value` under `name`."""
+
+    def grad_of(self, tensor: TensorBase) -> TensorBase | None:
+        """What `tensor.grad` is at this point of the recorded code."""
+
+    def set_grad_of(self, tensor: TensorBase, grad: TensorBase | None) -> None:
+        """Records `tensor.grad = grad`."""
+
+    def note_function(self, name: str, outputs: tuple[TensorBase, ...]) -> None:
+        """Notes that a Python function with a backward of its own made `outputs`."""
+
+    def read_number(self, tensor: TensorBase, asked: str) -> Any:
+        """Raises SymbolicError: `asked` (item, bool, ...) needs a number only a run can know."""
+
+    def grad_consumed(self, tensor: TensorBase) -> None:
+        """Notes that an optimizer has used `tensor.grad`."""
+
+    def enter_module(self, module: Any) -> None:
+        """Notes that nodes recorded from here on belong to `module`."""
+
+    def leave_module(self) -> None:
+        """Ends the innermost `enter_module`."""
+
+
+class State(threading.local):
+    """What holds for the current thread: the recorder (None: eager) and whether the tape is on."""
+
+    recorder: Recorder | None = None
+    grad: bool = True
+
+
+STATE = State()
+
+
+class Slots:
+    """Doors to higher floors, each filled by the file named beside it when that is imported."""
+
+    eager: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any]  # eager.py: applies an op to concrete tensors
+    new_tensor: Callable[[Any], Any]  # tensors.py: a Tensor around an array, a value or a bare type
+    executor: Callable[..., Any] | None = None  # build.py: runs a marked composition as one compiled call
+    generator: Callable[[], Any]  # functions/random: the default random generator
+
+
+SLOTS = Slots()
+
+
+class Epoch:
+    """Counts changes of things builds depend on (modes, rebound attributes, flags, groups); compared at each call."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def bump(self) -> None:
+        """Something a build may depend on has changed."""
+        self.value += 1
+
+
+EPOCH = Epoch()
+
+
+def apply(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+    """Applies a primitive in the current context; returns a tensor, or a tuple of them for an op with several outputs."""
+    recorder = STATE.recorder
+    if recorder is not None:
+        return recorder.apply(op, inputs, attrs)
+    return SLOTS.eager(op, inputs, attrs)
+
+
+@contextmanager
+def recording(recorder: Recorder | None) -> Iterator[None]:
+    """Within, ops of this thread go to `recorder`; None means eager."""
+    before, STATE.recorder = STATE.recorder, recorder
+    try:
+        yield
+    finally:
+        STATE.recorder = before
+
+
+def eagerly() -> Any:
+    """Within, every line runs as it is read, also inside a trace or a default graph (`with gc.eagerly(): ...`)."""
+    return recording(None)
+
+
+def guard(owner: Any, name: str, value: Any) -> Any:
+    """Reports to a recording context that code read `value` from `owner` under `name`; returns `value`."""
+    if STATE.recorder is not None:
+        STATE.recorder.guard(owner, name, value)
+    return value
+
+
+@contextmanager
+def set_grad(on: bool) -> Iterator[None]:
+    """Within, the tape is on or off for this thread."""
+    before, STATE.grad = STATE.grad, on
+    try:
+        yield
+    finally:
+        STATE.grad = before

@@ -1,0 +1,173 @@
+"""Error classes and the one formatter of their messages.
+
+Every error is a subclass of what PyTorch raises in the same place, so that `except RuntimeError` in ported code keeps working.
+A message has one shape: the op and what is wrong, each operand with type and the user's line, what would be accepted, a hint.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType
+
+PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_USER_SIDE = (os.path.join(PACKAGE_DIR, "demo.py"),)
+_is_internal: dict[str, bool] = {}
+
+
+class GraphcError(Exception):
+    """Base of every error graphc raises on purpose."""
+
+
+class OperandError(GraphcError):
+    """Operands that an op cannot take.
+
+    Shape rules raise a subclass with `problem`, `need` and `hint` only; whoever called the rule adds the op and its
+    operands with `about`, so that a rule never has to know where its operands come from.
+    """
+
+    def __init__(self, problem: str, need: str = "", hint: str = ""):
+        super().__init__(problem)
+        self.problem, self.need, self.hint = problem, need, hint
+        self.op = ""
+        self.operands: tuple[tuple[str, str, str], ...] = ()
+        self.line = ""
+
+    def about(self, op: str, operands: tuple[tuple[str, str, str], ...], line: str = "") -> OperandError:
+        """Adds the op's name, its operands as (name, type, origin) and the user's line, once; returns self."""
+        if not self.op:
+            self.op, self.operands, self.line = op, operands, line
+        return self
+
+    def __str__(self) -> str:
+        lines = [f"{self.op}: {self.problem}" if self.op else self.problem]
+        width = max((len(name) for name, _, _ in self.operands), default=0)
+        for name, kind, origin in self.operands:
+            lines.append(f"  {name:<{width}}: {kind}" + (f"  made at {origin}" if origin else ""))
+        if self.need:
+            lines.append(f"  need {self.need}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        if self.line:
+            lines.append(f"  at {self.line}")
+        return "\n".join(lines)
+
+
+class ShapeError(OperandError, RuntimeError):
+    """Sizes that do not fit together."""
+
+
+class DtypeError(OperandError, NotImplementedError):
+    """A dtype that an op does not take (a RuntimeError, as NotImplementedError is one)."""
+
+
+class DivisionError(OperandError, RuntimeError, ZeroDivisionError):
+    """An integer divided by zero."""
+
+
+class DimensionError(OperandError, IndexError):
+    """A dimension or index that the operand does not have."""
+
+
+class IndexRangeError(DimensionError, RuntimeError):
+    """An index beyond its dimension; PyTorch raises IndexError in some ops and RuntimeError in others."""
+
+
+class ArgumentError(OperandError, ValueError):
+    """An argument whose value is not accepted."""
+
+
+class ArgumentTypeError(OperandError, TypeError):
+    """An argument of a kind that is not accepted."""
+
+
+class SymbolicError(GraphcError, RuntimeError):
+    """A symbolic value was asked for something only a run can know, or used outside its trace."""
+
+
+class TraceLeakError(SymbolicError):
+    """A symbolic tensor outlived its trace without being returned."""
+
+
+class GradientError(GraphcError, RuntimeError):
+    """A backward pass that cannot be done."""
+
+
+class NumberError(GraphcError, RuntimeError):
+    """A tensor of several elements (or none) where one number is needed."""
+
+
+class FeedError(GraphcError, RuntimeError, ValueError):
+    """A feed that is missing, unknown, or of the wrong shape or dtype."""
+
+
+class FetchError(GraphcError, RuntimeError, ValueError):
+    """A fetch that the graph cannot give."""
+
+
+class GraphError(GraphcError, RuntimeError):
+    """A graph that cannot be built, extended or differentiated as asked."""
+
+
+class AliasError(GraphcError, RuntimeError):
+    """Captured tensors that share memory in a way a trace cannot follow."""
+
+
+class RecompileError(GraphcError, RuntimeError):
+    """A build was needed inside `no_recompile()`."""
+
+
+class BackendError(GraphcError, RuntimeError, ValueError):
+    """A backend that does not exist or cannot do what a plan asks."""
+
+
+class FileFormatError(GraphcError, RuntimeError, ValueError):
+    """A file that is not what it should be; nothing was changed."""
+
+
+class VerifyError(GraphcError, AssertionError):
+    """A program that contradicts itself; names the pass that made it."""
+
+
+class GraphGrowthWarning(UserWarning):
+    """The same source line added nodes to a graph again after a run."""
+
+
+def is_internal(filename: str) -> bool:
+    """Whether a source file belongs to graphc itself (the demo counts as user code)."""
+    known = _is_internal.get(filename)
+    if known is None:
+        path = os.path.abspath(filename) if not filename.startswith("<") else filename
+        known = _is_internal[filename] = path.startswith(PACKAGE_DIR) and path not in _USER_SIDE
+    return known
+
+
+def user_frame(depth: int = 1) -> FrameType | None:
+    """The innermost frame that is not graphc's own."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        known = _is_internal.get(filename)
+        if known is None:
+            known = is_internal(filename)
+        if not known:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def user_line() -> str:
+    """`path:LINE` of the innermost user frame, relative to the working directory where that is shorter."""
+    frame = user_frame(2)
+    return "" if frame is None else show_line(frame.f_code.co_filename, frame.f_lineno)
+
+
+def show_line(filename: str, line: int) -> str:
+    """`path:LINE`, relative to the working directory where that is shorter."""
+    if not filename.startswith("<"):
+        try:
+            relative = os.path.relpath(filename)
+        except (ValueError, OSError):
+            relative = filename
+        filename = relative if not relative.startswith("..") else filename
+    return f"{filename}:{line}"

@@ -1,0 +1,212 @@
+"""Tensors as the lower floors see them, and the tape.
+
+A tensor holds data: a NumPy array (eager), a `Value` of a program (recorded), or only a type (what a vjp rule gets for an
+operand it said it would not read). `apply` records a tape `Entry` whatever the data is, so the one reverse sweep serves
+the eager tape and the graph alike. Entries point backwards only: there are no cycles, reference counts free the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from graphc.core.errors import GradientError
+from graphc.core.op import OUT, Elementwise, Joint, Op
+from graphc.core.tensor_types import DType, TensorType, dtype_of, type_of_array
+
+
+class TypeOnly:
+    """Data of an operand that is not kept: only its type is known."""
+
+    __slots__ = ("dtype", "shape", "type")
+    __array_ufunc__ = None
+
+    def __init__(self, type: TensorType):
+        self.type = type
+        self.shape, self.dtype = type
+
+
+class _Leaf:
+    """The edge of a tensor whose gradient is wanted and that no op made."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "LEAF"
+
+
+LEAF = _Leaf()
+
+
+class Counter:
+    """How often a piece of memory was written; shared by a base, its views and what the tape saved of them."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class ViewOf:
+    """How a view came from its base: a chain of (view op, attributes), and the base's write count when it was derived."""
+
+    __slots__ = ("base", "chain", "stamp", "tracked")
+
+    def __init__(self, base: TensorBase, chain: tuple[tuple[Op, Mapping[str, Any]], ...], stamp: int, tracked: bool):
+        self.base, self.chain, self.stamp, self.tracked = base, chain, stamp, tracked
+
+
+class TensorBase:
+    """The slots every tensor has. `_data` is an ndarray, a program's value, or `TypeOnly`.
+
+    `_edge`: None (no gradient), `LEAF`, or `(entry, output index)`. `_version`: the write counter, None until someone
+    needs one. `_base`: a `ViewOf` for views. `_grad`: unset or the gradient of a leaf.
+    """
+
+    __slots__ = ("_base", "_data", "_edge", "_grad", "_version")
+
+    _data: Any
+    _edge: Any
+    _version: Counter | None
+    _base: ViewOf | None
+    _grad: Any
+
+    @property
+    def tensor_type(self) -> TensorType:
+        """Shape and dtype (`type` is PyTorch's method)."""
+        data = self._data
+        return type_of_array(data) if isinstance(data, np.ndarray) else data.type
+
+    @property
+    def shape(self) -> Any:
+        """The sizes, unknown ones as `Dim`."""
+        return self._data.shape if isinstance(self._data, np.ndarray) else self._data.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return dtype_of(self._data.dtype) if isinstance(self._data, np.ndarray) else self._data.type.dtype
+
+
+def counter_of(tensor: TensorBase) -> Counter:
+    """The tensor's write counter, made now if nobody needed it before."""
+    counter = tensor._version
+    if counter is None:
+        counter = tensor._version = Counter()
+    return counter
+
+
+class Saved:
+    """Data the tape keeps for a rule, and the write count it had then."""
+
+    __slots__ = ("counter", "data", "stamp")
+
+    def __init__(self, tensor: TensorBase):
+        self.data, self.counter = tensor._data, counter_of(tensor)
+        self.stamp = self.counter.count
+
+
+class Entry:
+    """One op on the tape.
+
+    `edges[i]`: where the gradient of input i goes: `(entry, output index)`, a leaf tensor, or None.
+    `metas`, `out_metas`: per operand and result `(shape, dtype)`, a TensorType or a raw pair with a NumPy dtype.
+    `saved`: what the rules of the wanted gradients read, by position; None once a backward pass has freed it.
+    """
+
+    __slots__ = ("__weakref__", "attrs", "edges", "hooks", "line", "metas", "op", "out_metas", "retained", "saved")
+
+    def __init__(self, op: Any, attrs: Mapping[str, Any], edges: tuple[Any, ...], metas: Any, out_metas: Any, saved: Any):
+        self.op, self.attrs, self.edges = op, attrs, edges
+        self.metas, self.out_metas, self.saved = metas, out_metas, saved
+        self.hooks: dict[int, Any] | None = None
+        self.retained: dict[int, Any] | None = None
+        self.line = ""
+
+
+def type_of_meta(meta: Any) -> TensorType:
+    """The TensorType of an entry's meta."""
+    return meta if type(meta) is TensorType else TensorType(meta[0], dtype_of(meta[1]))
+
+
+def edge_of(tensor: TensorBase) -> Any:
+    """What an entry stores for an operand: its edge, or the tensor itself for a leaf."""
+    edge = tensor._edge
+    return tensor if edge is LEAF else edge
+
+
+def positions_saved(op: Op, edges: tuple[Any, ...]) -> tuple[int | str, ...]:
+    """Which operands (by position) and whether the outputs (`OUT`) the rules of the wanted gradients read."""
+    if isinstance(op.vjp, Joint):
+        if op.saves == ("all",):
+            return (*range(len(edges)), OUT)
+        return tuple(p for p in op.saves if p == OUT or p < len(edges))  # type: ignore[operator,misc]
+    read: list[int | str] = []
+    for i, edge in enumerate(edges):
+        if edge is not None and i < len(op.saves):
+            read += [p for p in op.saves[i] if p not in read]  # type: ignore[union-attr]
+    return tuple(read)
+
+
+def is_float_meta(meta: Any) -> bool:
+    """Whether gradients flow through a tensor of this (shape, dtype)."""
+    dtype = meta[1]
+    return dtype.category == 2 if type(dtype) is DType else dtype_of(dtype).category == 2
+
+
+def tape_entry(
+    op: Op,
+    attrs: Mapping[str, Any],
+    inputs: tuple[Any, ...],
+    outputs: tuple[Any, ...],
+    metas: tuple[Any, ...],
+    out_metas: tuple[Any, ...],
+) -> Entry | None:
+    """Puts an op on the tape and gives the differentiable outputs their edges; None where no gradient can flow.
+
+    The caller has checked that the tape is on and that some input has an edge.
+    """
+    vjp = op.vjp
+    if vjp is None:
+        return None
+    if type(vjp) is tuple:
+        edges = tuple(
+            edge_of(x) if rule is not None and x._edge is not None else None for x, rule in zip(inputs, vjp, strict=True)
+        )
+        if not any(e is not None for e in edges):
+            return None
+    else:
+        edges = tuple(edge_of(x) for x in inputs)
+    differentiable = [is_float_meta(meta) for meta in out_metas]
+    if not any(differentiable):
+        return None
+    saved = {p: tuple(map(Saved, outputs)) if p == OUT else Saved(inputs[p]) for p in positions_saved(op, edges)}
+    entry = Entry(op, attrs, edges, metas, out_metas, saved)
+    for i, out in enumerate(outputs):
+        if differentiable[i]:
+            out._edge = (entry, i)
+    return entry
+
+
+def check_unchanged(saved: Saved, entry: Entry) -> None:
+    """Raises GradientError if saved data was written since the forward pass."""
+    if saved.counter.count != saved.stamp:
+        where = f" (recorded at {entry.line})" if entry.line else ""
+        raise GradientError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"{entry.op.name}{where} saved a {type_of_data(saved.data)} that is now at version {saved.counter.count}; "
+            f"expected version {saved.stamp} instead\n  hint: write `x = x + y` instead of `x += y`, or change a clone()"
+        )
+
+
+def type_of_data(data: Any) -> TensorType:
+    """The TensorType of a tensor's data."""
+    return type_of_array(data) if isinstance(data, np.ndarray) else data.type
+
+
+__all__ = [
+    "LEAF", "Counter", "Elementwise", "Entry", "Saved", "TensorBase", "TypeOnly", "ViewOf", "check_unchanged", "counter_of",
+    "edge_of", "is_float_meta", "positions_saved", "tape_entry", "type_of_data", "type_of_meta",
+]  # fmt: skip

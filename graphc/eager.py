@@ -1,0 +1,228 @@
+"""Eager evaluation: each primitive gets one closure that evaluates it with NumPy and, where a gradient is wanted, writes
+the tape. The closures do exactly what `apply` says; they only know in advance which op they serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphc.aliasing import mark_view, refresh
+from graphc.core.context import SLOTS, STATE
+from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
+from graphc.core.op import REGISTRY, Elementwise, Op, View
+from graphc.core.quiet import quiet, quiet_reset, quiet_set
+from graphc.core.tape import Entry, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
+from graphc.core.tape import Saved
+from graphc.core.tensor_types import DTYPE_OF, FLOAT, TensorType
+from graphc.tensors import Tensor
+
+NO_ATTRS: Mapping[str, Any] = {}
+_ndarray = np.ndarray
+_new = TensorBase.__new__
+
+
+def wrap(array: Any) -> Tensor:
+    """A new tensor around a NumPy array (or a NumPy scalar, which becomes 0-d)."""
+    tensor = _new(Tensor)
+    tensor._data = array if type(array) is _ndarray else np.asarray(array)
+    tensor._edge = tensor._version = tensor._base = None
+    return tensor
+
+
+def describe_operands(op: Op, inputs: tuple[Any, ...]) -> tuple[tuple[str, str, str], ...]:
+    """Name, type and origin of each operand, for a message."""
+    named = []
+    for i, x in enumerate(inputs):
+        name = "abcdefghijklmnopqrstuvwxyz"[i] if i < 26 else f"x{i}"
+        origin = getattr(x._data, "origin_text", "")
+        named.append((name, str(type_of_data(x._data)), origin() if callable(origin) else origin))
+    return tuple(named)
+
+
+def explain(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any], error: Exception) -> Exception:
+    """The error a user should see for `error`, which evaluating `op` raised."""
+    for x in inputs:
+        if not isinstance(x, TensorBase):
+            return TypeError(f"{op.name}(): expected a Tensor, got {type(x).__name__}")
+        if not isinstance(x._data, _ndarray):
+            return SymbolicError(
+                f"{op.name}: a symbolic tensor {type_of_data(x._data)} was used outside the trace or graph it belongs to, "
+                f"at {user_line()}\n  hint: return it from the traced function, or fetch it with Session.run"
+            )
+    if isinstance(error, OperandError):
+        return error.about(op.name, describe_operands(op, inputs))
+    if isinstance(error, GraphcError):
+        return error
+    try:
+        op.output_types(*(x.tensor_type for x in inputs), **attrs)
+    except OperandError as better:
+        return better.about(op.name, describe_operands(op, inputs))
+    return error
+
+
+def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
+    """The result types; raises the shape rule's error with the operands added."""
+    try:
+        return op.output_types(*(x.tensor_type for x in inputs), **attrs)
+    except OperandError as error:
+        raise error.about(op.name, describe_operands(op, inputs)) from None
+
+
+def general(op: Op) -> Callable[..., Any]:
+    """The closure of an op of any kind. Types are checked once per signature and remembered."""
+    evaluate, infer, single = op.eval, op.infer, op.n_outputs == 1
+    is_view = isinstance(op.kind, View)
+    known: dict[Any, tuple[TensorType, ...]] = {}
+
+    def call(*inputs: Any, **attrs: Any) -> Any:
+        recorder = STATE.recorder
+        if recorder is not None:
+            return recorder.apply(op, inputs, attrs)
+        try:
+            arrays = []
+            signature: list[Any] = [tuple(attrs.values())]
+            for x in inputs:
+                if x._base is not None:
+                    refresh(x)
+                array = x._data
+                arrays.append(array)
+                signature += (array.shape, array.dtype.num)
+            key = tuple(signature)
+            out_types = known.get(key)
+            if out_types is None:
+                out_types = check_types(op, inputs, attrs)
+                if len(known) > 4096:
+                    known.clear()
+                known[key] = out_types
+            token = quiet_set(quiet)
+            try:
+                result = evaluate(*arrays, **attrs)
+            finally:
+                quiet_reset(token)
+        except Exception as error:
+            better = explain(op, inputs, attrs, error)
+            raise better from (None if isinstance(better, GraphcError) else error.__cause__)
+        outputs = (wrap(result),) if single else tuple(map(wrap, result))
+        if STATE.grad and any(x._edge is not None for x in inputs):
+            tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)
+        if is_view and outputs[0]._data.base is not None and np.may_share_memory(outputs[0]._data, arrays[0]):
+            mark_view(outputs[0], inputs[0], op, attrs)
+        return outputs[0] if single else outputs
+
+    return call
+
+
+def unary(op: Op) -> Callable[..., Any]:
+    """The closure of an elementwise op of one operand without attributes."""
+    evaluate = op.eval
+    slow = general(op)
+    save_in = op.vjp is not None and bool(op.saves) and 0 in op.saves[0]  # type: ignore[operator]
+    save_out = op.vjp is not None and bool(op.saves) and "out" in op.saves[0]  # type: ignore[operator]
+    differentiable = op.vjp is not None and op.vjp[0] is not None  # type: ignore[index]
+    checked: set[Any] = set()
+
+    def call(a: Any) -> Any:
+        if STATE.recorder is not None:
+            return STATE.recorder.apply(op, (a,), NO_ATTRS)
+        x = a._data
+        if type(x) is not _ndarray or x.dtype not in checked:
+            out = slow(a)
+            checked.add(x.dtype)
+            return out
+        if a._base is not None:
+            refresh(a)
+        token = quiet_set(quiet)
+        try:
+            array = evaluate(x)
+        except Exception as error:
+            raise explain(op, (a,), NO_ATTRS, error) from None
+        finally:
+            quiet_reset(token)
+        out = _new(Tensor)
+        out._data = array if type(array) is _ndarray else np.asarray(array)
+        out._edge = out._version = out._base = None
+        edge = a._edge
+        if edge is not None and differentiable and STATE.grad and DTYPE_OF[out._data.dtype].category == FLOAT:
+            saved: dict[Any, Any] = {}
+            if save_in:
+                saved[0] = Saved(a)
+            if save_out:
+                saved["out"] = (Saved(out),)
+            meta = ((x.shape, x.dtype),)
+            out._edge = (Entry(op, NO_ATTRS, (edge_of(a),), meta, meta, saved), 0)
+        return out
+
+    return call
+
+
+def binary(op: Op) -> Callable[..., Any]:
+    """The closure of an elementwise op of two operands without attributes."""
+    evaluate = op.eval
+    slow = general(op)
+    checked: set[Any] = set()
+
+    def call(a: Any, b: Any) -> Any:
+        if STATE.recorder is not None:
+            return STATE.recorder.apply(op, (a, b), NO_ATTRS)
+        x = a._data
+        y = b._data
+        if type(x) is not _ndarray or type(y) is not _ndarray or x.dtype is not y.dtype or x.dtype not in checked:
+            out = slow(a, b)
+            checked.add(x.dtype)
+            return out
+        if a._base is not None:
+            refresh(a)
+        if b._base is not None:
+            refresh(b)
+        token = quiet_set(quiet)
+        try:
+            array = evaluate(x, y)
+        except Exception as error:
+            raise explain(op, (a, b), NO_ATTRS, error) from None
+        finally:
+            quiet_reset(token)
+        out = _new(Tensor)
+        out._data = array if type(array) is _ndarray else np.asarray(array)
+        out._edge = out._version = out._base = None
+        if (a._edge is not None or b._edge is not None) and STATE.grad and op.vjp is not None:
+            ea, eb = edge_of(a), edge_of(b)
+            if DTYPE_OF[out._data.dtype].category == FLOAT:
+                saved = {}
+                for p in positions_saved(op, (ea, eb)):
+                    saved[p] = Saved(a) if p == 0 else Saved(b) if p == 1 else (Saved(out),)
+                metas = ((x.shape, x.dtype), (y.shape, y.dtype))
+                out._edge = (Entry(op, NO_ATTRS, (ea, eb), metas, ((out._data.shape, out._data.dtype),), saved), 0)
+        return out
+
+    return call
+
+
+def specialise(op: Op) -> Callable[..., Any]:
+    """The fastest closure that fits the op's kind."""
+    if isinstance(op.kind, Elementwise) and op.name not in ("cast", "where"):
+        rules = len(op.vjp) if type(op.vjp) is tuple else op.infer.__code__.co_argcount  # type: ignore[union-attr]
+        if rules == 1:
+            return unary(op)
+        if rules == 2:
+            return binary(op)
+    return general(op)
+
+
+def apply_eagerly(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+    """The general door on concrete tensors."""
+    if op.call == op.__call__:
+        op.call = specialise(op)
+    return op.call(*inputs, **attrs)
+
+
+def install() -> None:
+    """Gives every registered op its closure and opens the eager door."""
+    SLOTS.eager = apply_eagerly
+    for op in REGISTRY.values():
+        op.call = specialise(op)
+
+
+install()

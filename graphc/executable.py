@@ -1,0 +1,97 @@
+"""From a recorded program to something that runs: optimised once, planned once per set of sizes, compiled by a backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphc.backends import find_backend
+from graphc.core.config import config
+from graphc.core.dims import Dim, Size, substitute
+from graphc.core.errors import ShapeError
+from graphc.core.tensor_types import TensorType
+from graphc.ir.interpret import interpret
+from graphc.ir.program import Program
+from graphc.ir.specialise import specialise
+from graphc.passes.pipelines import optimise
+from graphc.planning.plan import make_plan
+from graphc.tracing import paused_gc, plain_name
+
+
+class Built:
+    """One program for one backend. `run` is safe to call from several threads."""
+
+    def __init__(
+        self,
+        program: Program,
+        aliases: Mapping[str, Size],
+        backend: str | None = None,
+        optimize: bool = True,
+        verify: bool = False,
+        name: str = "program",
+    ):
+        start = time.perf_counter()
+        self.feed_types: tuple[TensorType, ...] = tuple(v.type for v in program.inputs)
+        self.recorded = program
+        self.backend = find_backend(backend or config.backend)
+        with paused_gc():
+            if aliases:
+                program = specialise(program, dict(aliases))
+            self.passes: list[Any] = []
+            self.program = (
+                optimise(program, name=name, report=self.passes, verify_each=verify or config.verify) if optimize else program
+            )
+        self.verify = verify
+        self.executables: dict[tuple[int, ...], Any] = {}
+        self.places: dict[str, tuple[int, int]] = {}
+        for i, type_ in enumerate(self.feed_types):
+            for axis, size in enumerate(type_.shape):
+                unknown = plain_name(size)
+                if unknown is not None:
+                    self.places.setdefault(unknown, (i, axis))
+        self.unknown = tuple(self.places)
+        self.ms = (time.perf_counter() - start) * 1e3
+
+    def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
+        """The number of each unknown size for inputs of these shapes."""
+        return {name: shapes[i][axis] for name, (i, axis) in self.places.items()}
+
+    def check(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str]) -> None:
+        """Raises ShapeError, naming the line, where the inputs break what the recording assumed of sizes."""
+        sizes = self.sizes(shapes)
+        for type_, shape, name in zip(self.feed_types, shapes, names, strict=True):
+            for axis, (want, have) in enumerate(zip(type_.shape, shape, strict=True)):
+                expected = substitute(want, sizes)
+                if expected != have:
+                    raise ShapeError(f"{name} has size {have} in dimension {axis} where {want} = {expected} is needed")
+        for a, b, line in self.recorded.checks:
+            left, right = substitute(a, sizes), substitute(b, sizes)
+            if left != right:
+                raise ShapeError(f"sizes disagree: {_shown(a, left)}, {_shown(b, right)}, made equal at {line}")
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """The program's outputs on these inputs, fresh arrays that share memory with nothing."""
+        return self.executable([a.shape for a in arrays])(arrays)  # type: ignore[no-any-return]
+
+    def executable(self, shapes: Sequence[tuple[int, ...]]) -> Any:
+        """The planned and compiled program for inputs of these shapes."""
+        key = tuple([shapes[i][axis] for i, axis in self.places.values()])
+        found = self.executables.get(key)
+        if found is None:
+            with paused_gc():
+                static = specialise(self.program, dict(zip(self.unknown, key, strict=True))) if key else self.program
+                found = self.backend.compile(make_plan(static))
+            if len(self.executables) >= config.largest_cache:
+                self.executables.pop(next(iter(self.executables)))
+            self.executables[key] = found
+        return found
+
+    def reference(self, arrays: Sequence[Any]) -> list[Any]:
+        """The outputs of the program as recorded, node by node: what `verify` compares with."""
+        sizes = self.sizes([a.shape for a in arrays])
+        return interpret(specialise(self.recorded, sizes) if sizes else self.recorded, arrays)
+
+
+def _shown(size: Size, number: Size) -> str:
+    return f"{size} = {number}" if isinstance(size, Dim) else str(size)

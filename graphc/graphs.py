@@ -1,0 +1,275 @@
+"""`Graph`: a program under construction in the manner of TensorFlow 1, with placeholders, and what is asked of it.
+
+Under `graph.as_default()` every op of this thread is recorded, also on concrete tensors: parameters become inputs that are
+read at the start of each run. `minimize` and in-place writes record updates; a run applies those its fetches ask for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from graphc.autodiff import pull_to, seeds_for
+from graphc.core.context import STATE, recording
+from graphc.core.dims import Dim, is_size
+from graphc.core.errors import ArgumentTypeError, FetchError, GradientError, GraphError, GraphGrowthWarning, user_line
+from graphc.core.tape import LEAF, TensorBase
+from graphc.core.tensor_types import FLOAT, TensorType, as_dtype, defaults
+from graphc.ir.program import INPUT, Node, Program, Value, toposort
+from graphc.ir.text import program_text
+from graphc.tracing import Capture, Recorder, paused_gc, symbolic
+
+_ndarray = np.ndarray
+
+
+class UpdateGroup:
+    """A train op: variables and the values a run gives them. Fetching it applies them and yields None.
+
+    `minimize` and `updates` make these; `loss` is what was minimised, if anything.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Any, Any]], loss: Any = None):
+        recorder = STATE.recorder
+        if not isinstance(recorder, Graph):
+            raise GraphError("a train op belongs to a graph: call minimize under `with graph.as_default():`")
+        self.graph = recorder
+        self.loss = loss
+        #: (capture, new value) of each variable
+        self.pairs: list[tuple[Capture, Value]] = []
+        for tensor, new in pairs:
+            shadow = recorder.shadow(tensor)
+            self.pairs.append((recorder.capture_behind(shadow), recorder.shadow(new)._data))
+
+    def __repr__(self) -> str:
+        return f"<train op: {len(self.pairs)} updates>"
+
+
+class AllUpdates:
+    """The train op of every write recorded in a graph, made by `updates`."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.pairs = graph.writes()
+
+    def __repr__(self) -> str:
+        return f"<train op: {len(self.pairs)} recorded writes>"
+
+
+class Graph(Recorder):
+    """A graph to be run by a `Session`.
+
+    `inputs`: name -> placeholder. `outputs`: name -> tensor or train op, filled by the user. `parameters`: name -> the
+    module's own Parameter. `nodes`: everything recorded so far. `str(graph)` is the same for the same code.
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        super().__init__()
+        self.name = name
+        self.inputs: dict[str, Any] = {}
+        self.outputs: dict[str, Any] = {}
+        #: "inference" where a file held no more than its outputs need; gradients are refused then
+        self.pruned_for = ""
+        self._final = False
+        self._strict = False
+        self._runs = 0
+        self._growth: dict[str, int] = {}
+        self._warned: set[str] = set()
+
+    # --- building -------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def as_default(self) -> Iterator[Graph]:
+        """Within, ops of this thread are recorded here."""
+        with recording(self):  # type: ignore[arg-type]
+            yield self
+
+    def placeholder(self, shape: Any = (), dtype: Any = None, name: str | None = None) -> Any:
+        """A tensor to be fed at each run; None in `shape` is a size known only then, a Dim one shared with others."""
+        self.before_node()
+        sizes = (shape,) if shape is None or is_size(shape) else tuple(shape)
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ArgumentTypeError(f"placeholder name must be a string, got {name!r}")
+        if name in self.names:
+            raise GraphError(f"the graph has a placeholder or variable named {name!r} already")
+        name = name or self.fresh_free("placeholder")
+        for size in sizes:
+            if not (size is None or is_size(size)) or (isinstance(size, int) and size < -1):
+                raise ArgumentTypeError(f"placeholder shape takes sizes and None, got {size!r} in {sizes}")
+        dims = tuple(Dim.named(f"{name}_{i}") if d is None or (isinstance(d, int) and d == -1) else d for i, d in enumerate(sizes))
+        type_ = TensorType(dims, as_dtype(dtype) if dtype is not None else defaults.float_dtype)
+        tensor = symbolic(self, name, type_, type_.dtype.category == FLOAT)
+        self.inputs[name] = tensor
+        return tensor
+
+    def fresh_free(self, stem: str) -> str:
+        """A name nobody has: `stem`, `stem_1`, ..."""
+        count, name = 0, stem
+        while name in self.names:
+            count += 1
+            name = f"{stem}_{count}"
+        return name
+
+    def finalize(self) -> Graph:
+        """Refuses any further node; returns self."""
+        self._final = True
+        return self
+
+    @property
+    def finalized(self) -> bool:
+        """Whether `finalize` was called."""
+        return self._final
+
+    def before_node(self) -> None:
+        """Refuses nodes once final."""
+        if self._final:
+            raise GraphError(f"the graph is finalized: no node can be added (at {user_line()})")
+
+    def apply(self, op: Any, inputs: tuple[Any, ...], attrs: Any) -> Any:
+        """Records one op; tells once a line that goes on adding nodes between runs."""
+        before = self.table.count
+        out = super().apply(op, inputs, attrs)
+        if self._runs and self.table.count > before:
+            self._note_growth()
+        return out
+
+    def _note_growth(self) -> None:
+        line = user_line()
+        last = self._growth.get(line)
+        self._growth[line] = self._runs
+        if last is not None and last < self._runs and line not in self._warned:
+            text = (
+                f"{line} adds nodes to the graph again after a run: the graph grows at each step\n"
+                "  hint: build the graph once before the loop and feed what changes, or call graph.finalize() to find such lines"
+            )
+            if self._strict:
+                raise GraphError(text)
+            self._warned.add(line)
+            warnings.warn(text, GraphGrowthWarning, stacklevel=2)
+
+    def note_run(self) -> None:
+        """A session has run this graph."""
+        self._runs += 1
+
+    # --- what is in it --------------------------------------------------------------------------------------------
+
+    def note_capture(self, tensor: Any) -> None:
+        """Graphs read captured tensors anew at each run and guard nothing."""
+
+    def first_grad(self, tensor: Any) -> Any:
+        """`.grad` in a graph is a variable that counts as zeros where it is None."""
+        return self.capture_grad(tensor)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """name -> the Parameter (or other tensor that wants a gradient) the graph reads."""
+        return {c.name: c.tensor for c in self.captures.values() if c.tensor is not None and c.tensor._edge is LEAF}
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """name -> every concrete tensor the graph reads or writes."""
+        return {c.name: c.tensor for c in self.captures.values() if c.tensor is not None}
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node recorded so far, in order."""
+        return tuple(self.table.nodes.values())
+
+    def capture_behind(self, shadow: Any) -> Capture:
+        """The input a variable's shadow stands for."""
+        if shadow._base is not None:
+            shadow = shadow._base.base
+        for capture in self.captures.values():
+            if capture.shadow is shadow:
+                return capture
+        raise GraphError(f"{shadow._data.type} made at {shadow._data.origin_text()} is not a variable")
+
+    def writes(self) -> list[tuple[Capture, Value]]:
+        """Every write user code or layers have recorded so far: (variable, new value)."""
+        found = [(c, c.shadow._data) for c in self.captures.values() if c.shadow._data is not c.value]
+        for tensor, shadow in list(self.shadows.values()):
+            grad = getattr(shadow, "_grad", None)
+            if not shadow.__dict__.get("_grad_set") or grad is None:
+                continue
+            capture = self.captures.get(("grad", id(tensor))) or self.capture_behind(self.capture_grad(tensor))
+            found.append((capture, grad._data))
+        return found
+
+    def program(self, outputs: Sequence[Value]) -> Program:
+        """The part of the graph that these values need."""
+        inputs = tuple(n.outputs[0] for n in toposort(outputs) if n.op is INPUT)
+        return Program(self.table, inputs, tuple(outputs), tuple(self.checks))
+
+    def __str__(self) -> str:
+        values = [v for node in self.nodes for v in node.outputs]
+        return program_text(self.program(values))
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name}: {len(self.inputs)} inputs, {len(self.parameters)} parameters, {self.table.count} nodes>"
+
+
+def default_graph() -> Graph:
+    """The graph that records this thread's ops; GraphError outside `as_default`."""
+    recorder = STATE.recorder
+    if not isinstance(recorder, Graph):
+        raise GraphError(f"no default graph at {user_line()}: write `with graph.as_default():` around the code that builds it")
+    return recorder
+
+
+def placeholder(shape: Any = (), dtype: Any = None, name: str | None = None) -> Any:
+    """A tensor of the default graph that each run feeds; see `Graph.placeholder`."""
+    return default_graph().placeholder(shape, dtype, name)
+
+
+def updates(graph: Graph | None = None) -> AllUpdates:
+    """A train op made of every write recorded in the graph so far."""
+    return AllUpdates(graph or default_graph())
+
+
+def gradients(ys: Any, xs: Any, grad_outputs: Any = None, allow_unused: bool = False) -> tuple[Any, ...]:
+    """The gradients of ys with respect to xs, as tensors of the graph (or eager tensors outside one).
+
+    Like `torch.autograd.grad`, except that a non-scalar y without cotangent means ones. xs may be parameters, placeholders
+    or any node. Raises GradientError for an x that ys do not depend on, unless `allow_unused` gives None for it.
+    """
+    ys = [ys] if isinstance(ys, TensorBase) else list(ys)
+    xs = [xs] if isinstance(xs, TensorBase) else list(xs)
+    grad_outputs = [grad_outputs] if isinstance(grad_outputs, TensorBase) else grad_outputs
+    owner = next((y._data.node.table for y in ys if type(y._data) is not _ndarray), None)
+    recorder = STATE.recorder
+    if owner is not None and (recorder is None or recorder.table is not owner):  # type: ignore[attr-defined]
+        raise GraphError(f"gradients of graph tensors are built under `with graph.as_default():` (at {user_line()})")
+    if isinstance(recorder, Graph) and recorder.pruned_for:
+        raise GraphError(f"this graph was saved pruned for {recorder.pruned_for}: it cannot be differentiated; save it with inference=False")
+    here_ys, here_xs = [y._here() for y in ys], [x._here() for x in xs]
+    for y in here_ys:
+        if y._edge is None:
+            raise GradientError(f"{_named(recorder, y)} does not depend on anything that wants a gradient")
+    with paused_gc():
+        roots = seeds_for(here_ys, grad_outputs, implicit_ones=True)
+        found = pull_to(roots, here_xs, retain_graph=True, create_graph=True)
+    for i, (x, g) in enumerate(zip(xs, found, strict=True)):
+        if g is None and not allow_unused:
+            raise GradientError(
+                f"xs[{i}], {_named(recorder, x)}, is not connected to ys: its gradient does not exist\n"
+                "  hint: pass allow_unused=True to get None for it"
+            )
+    return tuple(found)
+
+
+def _named(recorder: Any, x: Any) -> str:
+    shadow = recorder.shadow(x) if recorder is not None else x
+    if type(shadow._data) is _ndarray:
+        return f"an eager tensor {shadow.tensor_type}"
+    node = shadow._data.node
+    name = f"{node.attrs['name']}: " if node.op is INPUT else ""
+    return f"{name}{shadow._data.type} made at {shadow._data.origin_text()}"
+
+
+def check_fetchable(graph: Graph, x: Any) -> None:
+    """Raises FetchError for a tensor of another graph."""
+    if x._data.node.table is not graph.table:
+        raise FetchError(f"a tensor {x._data.type} made at {x._data.origin_text()} belongs to another graph")

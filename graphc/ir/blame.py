@@ -1,0 +1,36 @@
+"""Errors that happen while a node is inferred or run, told in terms of the user's lines."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from graphc.core.errors import GraphcError, OperandError
+from graphc.ir.program import Node
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def operand_lines(node: Node) -> tuple[tuple[str, str, str], ...]:
+    """Name, type and origin of each operand, for a message."""
+    return tuple(
+        (_LETTERS[i] if i < 26 else f"x{i}", str(value.type), value.origin_text()) for i, value in enumerate(node.inputs)
+    )
+
+
+def user_line_of(node: Node) -> str:
+    """`path:LINE` where the node was made, "" if nobody knows."""
+    return str(node.origins[0]) if node.origins else ""
+
+
+def blame(error: Exception, node: Node) -> Exception:
+    """The same error, its message naming the op and the user's line that made the node; told once."""
+    if getattr(error, "_blamed", False):
+        return error
+    line = user_line_of(node)
+    if isinstance(error, OperandError):
+        error.about(node.op.name, operand_lines(node), line)
+    elif line and not (isinstance(error, GraphcError) and "\n  at " in str(error)):
+        error.args = (f"{error}\n  at {line}", *error.args[1:])
+    with suppress(AttributeError):
+        error._blamed = True  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,90 @@
+"""Nested containers of tensors: taken apart into leaves and a comparable structure, and put together again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.core.dims import Dim
+from graphc.core.tape import TensorBase
+from graphc.core.tensor_types import DType
+from graphc.ir.program import attr_key
+
+_PLAIN = (bool, int, float, str, bytes, type(None), Dim, DType, complex, slice, type(Ellipsis))
+
+
+class _LeafMark:
+    def __repr__(self) -> str:
+        return "*"
+
+
+LEAF_MARK = _LeafMark()
+
+
+class Other:
+    """A non-tensor in a nest. Plain values compare by type and bits, arrays by content, other objects by identity."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any):
+        self.value = value
+        if isinstance(value, _PLAIN):
+            self.key: Any = (type(value), repr(value)) if isinstance(value, slice | complex) else attr_key(value)
+        elif isinstance(value, np.generic):
+            self.key = (value.dtype.str, value.tobytes())
+        elif isinstance(value, np.ndarray):
+            self.key = (value.dtype.str, value.shape, value.tobytes())
+        else:
+            self.key = ("object", id(value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Other) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def flatten(nest: Any, leaves: list[Any], paths: list[str] | None = None, path: str = "") -> Any:
+    """Appends the tensors of a nest to `leaves` (and their paths, such as `args[0]['x']`) and returns its structure."""
+    if isinstance(nest, TensorBase):
+        leaves.append(nest)
+        if paths is not None:
+            paths.append(path)
+        return LEAF_MARK
+    kind = type(nest)
+    if kind is list or isinstance(nest, tuple):
+        return (kind, *[flatten(x, leaves, paths, f"{path}[{i}]") for i, x in enumerate(nest)])
+    if kind is dict or kind is OrderedDict:
+        return (kind, tuple(nest), *[flatten(x, leaves, paths, f"{path}[{k!r}]") for k, x in nest.items()])
+    return Other(nest)
+
+
+def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
+    """The nest of that structure around these leaves."""
+    found, used = _build(structure, leaves, 0)
+    assert used == len(leaves)
+    return found
+
+
+def _build(structure: Any, leaves: Sequence[Any], at: int) -> tuple[Any, int]:
+    if structure is LEAF_MARK:
+        return leaves[at], at + 1
+    if isinstance(structure, Other):
+        return structure.value, at
+    kind = structure[0]
+    parts = structure[2:] if kind in (dict, OrderedDict) else structure[1:]
+    items = []
+    for part in parts:
+        item, at = _build(part, leaves, at)
+        items.append(item)
+    if kind in (dict, OrderedDict):
+        return kind(zip(structure[1], items, strict=True)), at
+    if kind is list:
+        return items, at
+    return (kind(*items) if hasattr(kind, "_fields") else kind(items)), at

@@ -1,0 +1,316 @@
+"""`torch.nn.functional`: layers, activations, normalisations and losses as functions."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from graphc.core.context import STATE
+from graphc.core.dims import product
+from graphc.core.errors import ArgumentError, DtypeError, ShapeError
+from graphc.core.tensor_types import INT, as_dtype, bool_, int64
+from graphc.functions.activations import (
+    celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu, leaky_relu_,
+    logsigmoid, mish, prelu, relu, relu6, relu_, selu, selu_, silu, softplus, softshrink, softsign, tanhshrink, threshold,
+    threshold_,
+)  # fmt: skip
+from graphc.functions.arguments import need_float, need_tensor
+from graphc.functions.creation import empty, ones, zeros
+from graphc.functions.indexing import one_hot
+from graphc.functions.joining import pad
+from graphc.functions.linalg import matmul
+from graphc.functions.norms import vector_norm
+from graphc.functions.pointwise import sigmoid, tanh
+from graphc.functions.promotion import cast_to
+from graphc.functions.random import bernoulli, rand
+from graphc.functions.reductions import argmax
+from graphc.functions.shaping import transpose, tril
+from graphc.functions.softmaxes import log_softmax as _log_softmax
+from graphc.functions.softmaxes import softmax as _softmax
+from graphc.grad_mode import no_grad
+from graphc.nn.losses import (
+    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cosine_similarity, cross_entropy,
+    gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
+    multi_margin_loss, multilabel_soft_margin_loss, nll_loss, number, pairwise_distance, poisson_nll_loss, shape_of,
+    smooth_l1_loss, soft_margin_loss, triplet_margin_loss, triplet_margin_with_distance_loss,
+)  # fmt: skip
+from graphc.nn.normalizing import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
+from graphc.primitives import contraction
+from graphc.primitives.elementwise import equal, greater, less, log, logical_and
+from graphc.primitives.elementwise import where as choose
+from graphc.primitives.indexing import index, scatter, scatter_add
+from graphc.primitives.views import expand, reshape
+
+# --- linear and embedding ---------------------------------------------------------------------------------------------
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    """input @ weight.T + bias; input: f32[*, in], weight: f32[out, in] (or f32[in]), bias: f32[out]."""
+    x = need_tensor(input)
+    if len(weight.shape) == 1:
+        out = matmul(x, weight)
+    elif len(x.shape) >= 2:
+        out = contraction.matmul(x, weight, transpose_a=False, transpose_b=True)
+    else:
+        out = matmul(weight, x)
+    return out if bias is None else out + bias
+
+
+def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
+    """x1 @ weight[k] @ x2 + bias[k] for each output k; weight: f32[out, in1, in2]."""
+    x, y = need_tensor(input1), need_tensor(input2)
+    rows = product(shape_of(x)[:-1])
+    count, left, right = shape_of(weight)
+    a = reshape(x, shape=(rows, 1, x.shape[-1], 1))
+    b = reshape(y, shape=(rows, 1, y.shape[-1], 1))
+    half = contraction.matmul(reshape(weight, shape=(1, count, left, right)), b, transpose_a=False, transpose_b=False)
+    out = contraction.matmul(a, half, transpose_a=True, transpose_b=False)
+    out = reshape(out, shape=(*shape_of(x)[:-1], count))
+    return out if bias is None else out + bias
+
+
+def embedding(
+    input: Any, weight: Any, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Any:  # fmt: skip
+    """The rows of `weight` at the indices `input`; input: i64[*], weight: f32[V, D] gives f32[*, D].
+
+    `padding_idx`: a row that gets no gradient. `max_norm`: rows looked up are first scaled down to it, in place.
+    Raises ArgumentError for a padding_idx outside the rows, DimensionError for an index outside them.
+    """
+    at = need_tensor(input)
+    if at.dtype.category != INT:
+        raise DtypeError(
+            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"{at.dtype.name} instead (while checking arguments for embedding)"
+        )
+    at, rows = cast_to(at, int64), weight.shape[0]
+    pad_row = _row_of(padding_idx, rows)
+    at = choose(less(at, number(0, at)), number(rows, at), at)
+    if max_norm is not None:
+        _limit_rows(weight, at, max_norm, norm_type)
+    out = index(weight, at, axes=(0,))
+    if not (STATE.grad and weight.requires_grad):
+        return out
+    if scale_grad_by_freq:
+        flat = reshape(at, shape=(product(shape_of(at)),))
+        counts = scatter_add(zeros(rows, dtype=out.dtype), flat, ones(flat.shape[0], dtype=out.dtype), axis=0)
+        part = out / reshape(index(counts, at, axes=(0,)), shape=(*shape_of(at), 1))
+        out = part + (out - part).detach()
+    if pad_row is not None:
+        padded = reshape(equal(at, number(pad_row, at)), shape=(*shape_of(at), 1))
+        out = choose(padded, out.detach(), out)
+    return out
+
+
+def _row_of(padding_idx: int | None, rows: Any) -> Any:
+    if padding_idx is None or not isinstance(rows, int):
+        return padding_idx
+    if not -rows <= padding_idx < rows:
+        raise ArgumentError("Padding_idx must be within num_embeddings")
+    return padding_idx % rows
+
+
+def _limit_rows(weight: Any, at: Any, max_norm: float, norm_type: float) -> None:
+    """Scales the rows of `weight` at the indices down to a norm of at most `max_norm`, in place."""
+    with no_grad():
+        flat = reshape(at, shape=(product(shape_of(at)),))
+        none, all_ = zeros(weight.shape[0], dtype=bool_), ones(flat.shape[0], dtype=bool_)
+        used = scatter(none, flat, all_, axis=0)
+        length = vector_norm(weight, norm_type, 1)
+        limit = number(max_norm, length)
+        factor = choose(logical_and(used, greater(length, limit)), limit / (length + 1e-7), number(1, length))
+        weight.mul_(reshape(factor, shape=(weight.shape[0], 1)))
+
+
+# --- dropout ----------------------------------------------------------------------------------------------------------
+
+
+def _check_probability(p: float) -> None:
+    if p < 0.0 or p > 1.0:
+        raise ArgumentError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def _kept(shape: tuple[Any, ...], p: float, dtype: Any) -> Any:
+    """1 with probability 1 - p, else 0."""
+    return bernoulli(zeros(*shape, dtype=dtype), 1 - p) if shape else bernoulli(zeros((), dtype=dtype), 1 - p)
+
+
+def _finish(x: Any, out: Any, inplace: bool) -> Any:
+    return x.copy_(out) if inplace else out
+
+
+def _dropped(x: Any, shape: tuple[Any, ...], p: float, training: bool, inplace: bool) -> Any:
+    """x with elements (or, where `shape` has 1s, whole channels) zeroed with probability p and the others scaled up."""
+    _check_probability(p)
+    if not training or p == 0.0:
+        return x
+    if p == 1.0:
+        return _finish(x, x * 0, inplace)
+    return _finish(x, x * (_kept(shape, p, x.dtype) * (1 / (1 - p))), inplace)
+
+
+def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """In training, elements become 0 with probability p and the others are divided by 1 - p. ArgumentError for a bad p."""
+    x = need_tensor(input)
+    return _dropped(x, shape_of(x), p, training, inplace)
+
+
+def _channels(x: Any, fewest: int, most: int, name: str) -> tuple[Any, ...]:
+    if not fewest <= len(x.shape) <= most:
+        raise ShapeError(f"{name}: Expected {fewest}D or {most}D input, but received a {len(x.shape)}D input")
+    lead = len(x.shape) - fewest + 1
+    return (*shape_of(x)[:lead], *(1,) * (len(x.shape) - lead))
+
+
+def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Dropout of whole channels; input: f32[N, C, L] or f32[C, L]."""
+    x = need_tensor(input)
+    return _dropped(x, _channels(x, 2, 3, "dropout1d"), p, training, inplace)
+
+
+def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Dropout of whole channels; input: f32[N, C, H, W] (a 3-d input is read as [N, C, L], as in PyTorch)."""
+    x = need_tensor(input)
+    shape = (*shape_of(x)[:2], *(1,) * (len(x.shape) - 2)) if len(x.shape) == 3 else _channels(x, 3, 4, "dropout2d")
+    return _dropped(x, shape, p, training, inplace)
+
+
+def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+    """Dropout of whole channels; input: f32[N, C, D, H, W] or f32[C, D, H, W]."""
+    x = need_tensor(input)
+    return _dropped(x, _channels(x, 4, 5, "dropout3d"), p, training, inplace)
+
+
+# SELU's parameters: -alpha * scale is the value that dropped elements take, so that mean and variance stay
+_ALPHA = 1.7580993408473766
+
+
+def _alpha_dropped(x: Any, shape: tuple[Any, ...], p: float, training: bool, inplace: bool) -> Any:
+    _check_probability(p)
+    if not training or p == 0.0:
+        return x
+    if p == 1.0:
+        return _finish(x, x * 0, inplace)
+    scale = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
+    kept = _kept(shape, p, x.dtype)
+    out = x * (kept * scale) + ((kept - 1) * (_ALPHA * scale) + _ALPHA * scale * p)
+    return _finish(x, out, inplace)
+
+
+def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+    """Dropout that keeps mean and variance of SELU networks (Klambauer et al. 2017)."""
+    x = need_float(input)
+    return _alpha_dropped(x, shape_of(x), p, training, inplace)
+
+
+def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+    """`alpha_dropout` of whole channels; input: f32[N, C, *]."""
+    x = need_float(input)
+    return _alpha_dropped(x, (*shape_of(x)[:2], *(1,) * (len(x.shape) - 2)), p, training, inplace)
+
+
+# --- softmax and attention --------------------------------------------------------------------------------------------
+
+
+def _softmax_dim(name: str, ndim: int) -> int:
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+        stacklevel=3,
+    )
+    return 0 if ndim in (0, 1, 3) else 1
+
+
+def softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """exp(x) / sum(exp(x)) along `dim`."""
+    return _softmax(input, _softmax_dim("softmax", len(input.shape)) if dim is None else dim, dtype)
+
+
+def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """log(softmax(x)) along `dim`."""
+    return _log_softmax(input, _softmax_dim("log_softmax", len(input.shape)) if dim is None else dim, dtype)
+
+
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """softmax(-x) along `dim`."""
+    return _softmax(-input, _softmax_dim("softmin", len(input.shape)) if dim is None else dim, dtype)
+
+
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
+    """A sample of the Gumbel-softmax distribution; `hard` gives one-hot vectors with the soft gradient."""
+    x = need_float(logits)
+    uniform = rand(*shape_of(x), dtype=x.dtype)
+    tiny = number(1e-20 if x.dtype.itemsize >= 4 else 1e-7, x)
+    gumbel = -log(-log(uniform + tiny) + tiny)
+    soft = _softmax((x + gumbel) / tau, dim)
+    if not hard:
+        return soft
+    best = argmax(soft, dim, keepdim=True)
+    axis = dim % len(x.shape)
+    chosen = scatter(zeros(*shape_of(x), dtype=x.dtype), best, ones(*shape_of(best), dtype=x.dtype), axis=axis)
+    return chosen - soft.detach() + soft
+
+
+def scaled_dot_product_attention(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+    scale: float | None = None, enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    """softmax(q k^T scale + mask) v; q: f32[*, L, E], k: f32[*, S, E], v: f32[*, S, Ev]; `scale` None is 1 / sqrt(E).
+
+    A bool mask tells which positions take part. ShapeError if a mask is given together with `is_causal`.
+    """
+    q, k, v = need_float(query), need_float(key), need_float(value)
+    if enable_gqa:
+        repeats = q.shape[-3] // k.shape[-3]
+        k, v = (_repeat_heads(t, repeats) for t in (k, v))
+    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = matmul(q * factor, transpose(k, -2, -1))
+    low = number(-math.inf, scores)
+    if is_causal:
+        if attn_mask is not None:
+            raise ShapeError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
+        attn_mask = tril(ones(q.shape[-2], k.shape[-2], dtype=bool_))
+    if attn_mask is not None:
+        scores = choose(attn_mask, scores, low) if attn_mask.dtype is bool_ else scores + attn_mask
+    weights = _softmax(scores, -1)
+    if attn_mask is not None:
+        # a query that may look nowhere gets zeros
+        weights = choose(equal(weights, weights), weights, number(0, weights))
+    return matmul(dropout(weights, dropout_p), v)
+
+
+def _repeat_heads(t: Any, repeats: Any) -> Any:
+    *lead, heads, length, width = shape_of(t)
+    wide = expand(reshape(t, shape=(*lead, heads, 1, length, width)), shape=(*lead, heads, repeats, length, width))
+    return reshape(wide, shape=(*lead, heads * repeats, length, width))
+
+
+def rrelu(
+    input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
+) -> Any:
+    """x if positive, else a x; in training a is drawn from [lower, upper], otherwise it is their mean."""
+    x = need_float(input)
+    if not training:
+        return leaky_relu(x, (lower + upper) / 2, inplace)
+    slope = rand(*shape_of(x), dtype=x.dtype) * (upper - lower) + lower
+    return _finish(x, choose(less(x, number(0, x)), x * slope, x), inplace)
+
+
+def rrelu_(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Any:
+    """`rrelu` written into its input."""
+    return rrelu(input, lower, upper, training, inplace=True)
+
+
+__all__ = [
+    "alpha_dropout", "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_",
+    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
+    "elu_", "embedding", "feature_alpha_dropout", "gaussian_nll_loss", "gelu", "glu", "group_norm", "gumbel_softmax",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss",
+    "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "log_softmax",
+    "logsigmoid", "margin_ranking_loss", "mish", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss",
+    "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss", "prelu", "relu", "relu6",
+    "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu",
+    "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
+    "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+]  # fmt: skip

@@ -1,0 +1,349 @@
+"""The base of all optimizers: parameter groups, state, and the one place where an update is applied.
+
+An optimizer defines its update once, as a function: `update(group, p, grad, state) -> (new p, new state)`. `step()`
+writes the results in place (eager, or recorded as updates in a compiled step), `minimize(loss)` hands them to a graph
+as one train op. State tensors keep their identity for life, so that eager code, compiled steps and sessions share them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, set_grad
+from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
+from graphc.core.tape import TensorBase
+from graphc.core.tensor_types import DType, defaults, float32, float64
+from graphc.functions.promotion import cast_to
+from graphc.optim.groups import ParamGroup, StateMap
+
+
+class _Required:
+    """Stands for an option without default."""
+
+    def __repr__(self) -> str:
+        return "<required parameter>"
+
+
+required = _Required()
+
+
+def wide(x: Any) -> Any:
+    """x, 16-bit floats as float32: updates are computed no narrower than that and rounded once when written."""
+    return cast_to(x, float32) if x.dtype.category == 2 and x.dtype.itemsize == 2 else x
+
+
+def zeros(shape: Any, dtype: DType) -> Any:
+    """A concrete tensor of zeros."""
+    return SLOTS.new_tensor(np.zeros(shape, dtype.np))
+
+
+def step_dtype() -> DType:
+    """The dtype of step counts: float64 where that is the default, else float32."""
+    return float64 if defaults.float_dtype is float64 else float32
+
+
+class Optimizer:
+    """Base class of optimizers, as `torch.optim.Optimizer`.
+
+    `params`: tensors, (name, tensor) pairs, or dicts with "params" and options. `defaults`: the options of groups that
+    do not give their own. Raises ArgumentTypeError and ArgumentError (a TypeError and a ValueError) for anything else.
+    A subclass defines `update`, and `new_state` if it keeps state; a subclass may also override `step` alone.
+    """
+
+    def __init__(self, params: Any, defaults: Mapping[str, Any]):
+        self.defaults = dict(defaults)
+        if isinstance(params, TensorBase):
+            raise ArgumentTypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, "
+                f"but got {type(params).__name__}"
+            )
+        self._state: Any = StateMap()
+        self.param_groups: list[Any] = []
+        self._made: dict[Any, dict[str, Any]] = {}
+        self._opt_called = False
+        groups = list(params)
+        if not groups:
+            raise ArgumentError("optimizer got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(dict(group) if isinstance(group, dict) else group)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets every `step`, also an overridden one, tell learning-rate schedulers that it was called."""
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = _counted(cls.__dict__["step"])  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        text = type(self).__name__ + " ("
+        for i, group in enumerate(self.param_groups):
+            text += f"\nParameter Group {i}\n"
+            text += "".join(f"    {key}: {dict.get(group, key)}\n" for key in sorted(group) if key != "params")
+        return text + ")"
+
+    @property
+    def state(self) -> Any:
+        """Parameter -> its state tensors by name."""
+        return self._state
+
+    @state.setter
+    def state(self, value: Mapping[Any, Any]) -> None:
+        EPOCH.bump()
+        self._state = StateMap(value)
+
+    # -- groups -----------------------------------------------------------------------------------
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds a group, a dict with "params" and options; raises ArgumentTypeError or ArgumentError as `__init__`."""
+        if not isinstance(param_group, dict):
+            raise ArgumentTypeError(f"param_group must be a dict, but got {type(param_group)}")
+        group = ParamGroup(param_group)
+        _fill_params(group)
+        for key, default in self.defaults.items():
+            if default is required and key not in group:
+                raise ArgumentError(f"parameter group didn't specify a value of required optimization parameter {key}")
+            group.setdefault(key, default)
+        params = group["params"]
+        if len(set(map(id, params))) != len(params):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; "
+                "in future, this will cause an error; see github.com/pytorch/pytorch/issues/40967 for more information",
+                stacklevel=3,
+            )
+        taken = {id(p) for other in self.param_groups for p in other["params"]}
+        if not taken.isdisjoint(map(id, params)):
+            raise ArgumentError("some parameters appear in more than one parameter group")
+        if self.param_groups and ("param_names" in group) != ("param_names" in self.param_groups[0]):
+            with_names = "param_names" in self.param_groups[0]
+            raise ArgumentError(
+                "all optimizer param groups should be with/without names. "
+                f"cannot add param group {'without' if with_names else 'with'} names to the optimizer"
+            )
+        self.param_groups.append(group)
+        EPOCH.bump()
+
+    def fact(self, name: str) -> Any:
+        """What a recorded program depends on: which groups there are, which tensors hold the state."""
+        if name == "which groups":
+            return tuple(map(id, self.param_groups))
+        assert name == "which state", name
+        return tuple(id(x) for held in self.state.values() for x in held.values())
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears the gradients of all parameters: to None, or to zeros in place."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                grad = p.grad
+                if grad is None:
+                    continue
+                if set_to_none:
+                    p.grad = None
+                    continue
+                if grad.grad_fn is not None:
+                    grad.detach_()
+                else:
+                    grad.requires_grad_(False)
+                grad.zero_()
+
+    # -- updates ----------------------------------------------------------------------------------
+
+    def update(self, group: ParamGroup, p: Any, grad: Any, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The new value of `p` and of each state tensor, from their values before; written in graphc ops, rebinds
+        nothing.
+
+        Numbers are read with `live(group, key)`, structure with `flag` and `is_on`.
+        """
+        raise GraphError(
+            f"{type(self).__name__} defines no update()\n"
+            "  hint: define `update(self, group, p, grad, state) -> (new_p, new_state)`, or override step()"
+        )
+
+    def new_state(self, group: ParamGroup, p: Any) -> dict[str, tuple[Any, DType]]:
+        """Shape and dtype of the state tensors `update` needs for `p`; they start as zeros.
+
+        Names with a leading underscore are hidden: part neither of `state` nor of `state_dict()`.
+        """
+        return {}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates every parameter that has a gradient; returns what `closure`, called first with gradients on, gave."""
+        self._opt_called = True
+        loss = None
+        if closure is not None:
+            with set_grad(True):
+                loss = closure()
+        recorder = STATE.recorder
+        with set_grad(False):
+            guard(self, "which groups", self.fact("which groups"))
+            for group in self.param_groups:
+                for p in group["params"]:
+                    grad = p.grad
+                    if grad is None:
+                        continue
+                    if recorder is not None:
+                        recorder.grad_consumed(p)
+                    for tensor, value in self.changes(group, p, grad):
+                        tensor.copy_(value)
+            if recorder is not None:
+                guard(self, "which state", self.fact("which state"))
+        return loss
+
+    def changes(self, group: ParamGroup, p: Any, grad: Any) -> list[tuple[Any, Any]]:
+        """`(tensor, its new value)` for the state of `p` and for `p` itself, which comes last; writes nothing."""
+        held = self._state_for(group, p)
+        new_p, new_state = self.update(group, wide(p), wide(grad), {key: wide(held[key]) for key in held})
+        pairs = [(held[key], value) for key, value in new_state.items()] + [(p, new_p)]
+        return [(tensor, cast_to(value, tensor.dtype)) for tensor, value in pairs]
+
+    def _state_for(self, group: ParamGroup, p: Any) -> dict[str, Any]:
+        """The state tensors of `p`; those that are missing are made, or taken back into use, as zeros."""
+        wanted = self.new_state(group, p)
+        if not wanted:
+            return {}
+        made, held = self._made.setdefault(p, {}), self.state[p]
+        missing = [key for key in wanted if key not in (made if key.startswith("_") else held)]
+        if missing:
+            with eagerly(), set_grad(False):
+                for key in missing:
+                    tensor = self._tensor(p, key, *wanted[key])
+                    tensor.zero_()
+                    if not key.startswith("_"):
+                        held[key] = tensor
+                self.settle({**made, **held})
+        return {key: made[key] if key.startswith("_") else held[key] for key in wanted}
+
+    def settle(self, state: Mapping[str, Any]) -> None:
+        """Called when state of one parameter was made or loaded, to bring hidden state in line with the rest of it."""
+
+    def _tensor(self, p: Any, key: str, shape: Any, dtype: DType) -> Any:
+        """The one tensor that is this piece of state for life, so that sessions and compiled steps go on seeing it."""
+        made = self._made.setdefault(p, {})
+        tensor = made.get(key)
+        if tensor is None or tuple(tensor.shape) != tuple(shape) or tensor.dtype is not dtype:
+            tensor = made[key] = zeros(shape, dtype)
+        return tensor
+
+    # -- saving -----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """State and options in PyTorch's format: parameters are numbered from 0 through all groups."""
+        numbers: dict[int, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in dict.__getitem__(group, "params"):
+                numbers.setdefault(id(p), len(numbers))
+            packed = {key: value for key, value in group.items() if key != "params"}
+            packed["params"] = [numbers[id(p)] for p in dict.__getitem__(group, "params")]
+            groups.append(packed)
+        state = {
+            numbers[id(p)] if isinstance(p, TensorBase) else p: dict(held) for p, held in self.state.items() if held
+        }
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict()` gave, PyTorch's included; checked first, so a bad one changes nothing.
+
+        State tensors are filled in place where shape and dtype agree. Raises ArgumentError where groups differ in size.
+        """
+        groups = [dict(g) for g in state_dict["param_groups"]]
+        if len(groups) != len(self.param_groups):
+            raise ArgumentError("loaded state dict has a different number of parameter groups")
+        if any(len(g["params"]) != len(mine["params"]) for g, mine in zip(groups, self.param_groups, strict=True)):
+            raise ArgumentError(
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            )
+        ids = chain.from_iterable(g["params"] for g in groups)
+        params = chain.from_iterable(g["params"] for g in self.param_groups)
+        by_id = dict(zip(ids, params, strict=True))
+        with eagerly(), set_grad(False):
+            loaded = {by_id.get(key, key): _cloned(held) for key, held in state_dict["state"].items()}
+            self.state.clear()
+            for tensor in chain.from_iterable(made.values() for made in self._made.values()):
+                tensor.zero_()
+            for owner, held in loaded.items():
+                self._load_one(owner, held)
+            for made in self._made.values():
+                self.settle(made)
+        for group, mine in zip(groups, self.param_groups, strict=True):
+            kept = {"params": mine["params"], **({"param_names": mine["param_names"]} if "param_names" in mine else {})}
+            mine.clear()
+            mine.update({key: value for key, value in group.items() if key not in kept} | kept)
+
+    def _load_one(self, owner: Any, held: Any) -> None:
+        """Loads the state of one parameter; anything that is not a parameter's state is taken as it is."""
+        if not isinstance(owner, TensorBase) or not isinstance(held, Mapping):
+            self.state[owner] = held
+            return
+        target = self.state[owner]
+        for key, value in held.items():
+            if key == "step" and isinstance(value, int | float):
+                value = SLOTS.new_tensor(np.array(value, step_dtype().np))  # files of older PyTorch hold a number
+            if not isinstance(value, TensorBase):
+                target[key] = value
+                continue
+            keep = key == "step" or owner.dtype.category != 2  # as in PyTorch, state of a float parameter has its dtype
+            target[key] = self._tensor(owner, key, value.shape, value.dtype if keep else owner.dtype)
+            target[key].copy_(value)
+
+
+def _cloned(held: Any) -> Any:
+    """State to load, cut loose from the tensors it may be about to overwrite."""
+    if not isinstance(held, Mapping):
+        return held
+    return {key: value.clone() if isinstance(value, TensorBase) else value for key, value in held.items()}  # type: ignore[attr-defined]
+
+
+def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`step`, noting that it was called."""
+
+    def counted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        self._opt_called = True
+        return step(self, *args, **kwargs)
+
+    counted.__name__, counted.__doc__, counted.__wrapped__ = "step", step.__doc__, step  # type: ignore[attr-defined]
+    return counted
+
+
+def _fill_params(group: ParamGroup) -> None:
+    """Makes `group["params"]` a checked list, and `group["param_names"]` where pairs were given."""
+    params = group["params"]
+    if isinstance(params, TensorBase):
+        params = [params]
+    elif isinstance(params, set | frozenset):
+        raise ArgumentTypeError(
+            "optimizer parameters need to be organized in ordered collections, but the ordering of tensors in sets "
+            "will change between runs. Please use a list instead."
+        )
+    params = list(params)
+    named = [isinstance(p, tuple) for p in params]
+    if any(named):
+        if not all(named):
+            raise ArgumentError("all optimizer params should be with/without names. Some param names are missing")
+        group["param_names"] = [name for name, _ in params]
+        params = [p for _, p in params]
+    _check_params(params)
+    group["params"] = params
+
+
+def _check_params(params: Iterable[Any]) -> None:
+    for p in params:
+        if not isinstance(p, TensorBase):
+            raise ArgumentTypeError(f"optimizer can only optimize Tensors, but one of the params is {type(p).__name__}")
+        leaf: Any = p
+        if not leaf.is_leaf:
+            raise ArgumentError("can't optimize a non-leaf Tensor")
+
+
+def check_number(name: str, value: Any, low: float = 0.0) -> None:
+    """Raises ArgumentError unless `value >= low` (NaN is refused too)."""
+    if not value >= low:
+        raise ArgumentError(f"Invalid {name}: {value}")
+
+
+__all__ = ["Optimizer", "check_number", "required", "step_dtype", "wide", "zeros"]

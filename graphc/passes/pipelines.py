@@ -1,0 +1,89 @@
+"""The ordered pipelines, with the reason for each pass's place, and `optimise`, which runs one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from graphc.core.config import config
+from graphc.ir.dot import program_dot
+from graphc.ir.program import Program
+from graphc.ir.text import program_text
+from graphc.ir.verify import verify
+from graphc.passes.canonical_views import canonical_views
+from graphc.passes.fold_constants import fold_constants
+from graphc.passes.fold_transposes import fold_transposes
+from graphc.passes.simplify import simplify
+
+Pass = Callable[[Program], Program]
+
+DEFAULT: tuple[Pass, ...] = (
+    # Views first: a number seen through fewer views is recognised by every rule after, and operands lose their expands.
+    canonical_views,
+    # Known values next, so that algebra meets numbers instead of expressions of numbers.
+    fold_constants,
+    # Algebra on what is left; x * 1 may leave an expand behind, and dropped casts may bring views together.
+    simplify,
+    # Transposes after algebra: a transpose behind a dropped copy or cast is seen only now.
+    fold_transposes,
+    # The views and numbers that algebra and contractions left over.
+    canonical_views,
+    fold_constants,
+)
+
+
+class PassReport(NamedTuple):
+    """What one pass did: its name, how many nodes there were before and after, and how long it took."""
+
+    name: str
+    nodes_before: int
+    nodes_after: int
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.nodes_before} -> {self.nodes_after} nodes in {self.milliseconds:.2f} ms"
+
+
+def optimise(
+    program: Program,
+    pipeline: tuple[Pass, ...] = DEFAULT,
+    verify_each: bool | None = None,
+    dump: str | None = None,
+    name: str = "program",
+    reports: list[PassReport] | None = None,
+) -> Program:
+    """The program after all passes of the pipeline; the same object where nothing applied.
+
+    `verify_each` (default `config.verify`) re-infers every type after every pass and names the pass that broke it. `dump`
+    (default `config.dump`) is a folder for text and DOT after each pass: `name.0.before.txt`, `name.1.simplify.txt`, ...
+    `reports` gets one PassReport a pass.
+    """
+    verify_each = config.verify if verify_each is None else verify_each
+    dump = config.dump if dump is None else dump
+    if verify_each:
+        verify(program, "tracing")
+    if dump:
+        write_dump(program, dump, f"{name}.0.before")
+    for i, transform in enumerate(pipeline, 1):
+        before, start = program, time.perf_counter()
+        program = transform(program)
+        elapsed = (time.perf_counter() - start) * 1e3
+        pass_name = getattr(transform, "__name__", type(transform).__name__)
+        if reports is not None:
+            reports.append(PassReport(pass_name, len(before.nodes), len(program.nodes), elapsed))
+        if verify_each and program is not before:
+            verify(program, pass_name)
+        if dump:
+            write_dump(program, dump, f"{name}.{i}.{pass_name}")
+    return program
+
+
+def write_dump(program: Program, folder: str, stem: str) -> None:
+    """Writes `stem.txt` and `stem.dot` into the folder, which is made if need be."""
+    os.makedirs(folder, exist_ok=True)
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in stem)
+    for ending, text in (("txt", program_text(program, lines=True)), ("dot", program_dot(program))):
+        with open(os.path.join(folder, f"{safe}.{ending}"), "w", encoding="utf-8") as file:
+            file.write(text)

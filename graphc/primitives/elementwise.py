@@ -1,0 +1,75 @@
+"""All elementwise primitives by name; they are declared in the family files beside this one."""
+
+from __future__ import annotations
+
+from graphc.primitives.arithmetic import (
+    absolute,
+    add,
+    atan2,
+    cast,
+    ceil,
+    divide,
+    floor,
+    floor_divide,
+    fmod,
+    multiply,
+    negate,
+    power,
+    remainder,
+    round_,
+    sign,
+    subtract,
+    trunc,
+)  # fmt: skip
+from graphc.primitives.bitwise import bitwise_and, bitwise_not, bitwise_or, bitwise_xor, shift_left, shift_right
+from graphc.primitives.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    is_nan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    not_equal,
+    where,
+)  # fmt: skip
+from graphc.primitives.transcendental import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atanh,
+    cos,
+    cosh,
+    erf,
+    erfc,
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    rsqrt,
+    sigmoid,
+    sin,
+    sinh,
+    sqrt,
+    tan,
+    tanh,
+)  # fmt: skip
+
+__all__ = [
+    "absolute", "acos", "acosh", "add", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "cast", "ceil", "cos", "cosh", "divide", "equal", "erf", "erfc", "exp", "exp2",
+    "expm1", "floor", "floor_divide", "fmod", "greater", "greater_equal", "is_nan", "less", "less_equal", "log",
+    "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum",
+    "multiply", "negate", "not_equal", "power", "remainder", "round_", "rsqrt", "shift_left", "shift_right",
+    "sigmoid", "sign", "sin", "sinh", "sqrt", "subtract", "tan", "tanh", "trunc", "where",
+]  # fmt: skip

@@ -1,0 +1,347 @@
+"""Saving and loading in the safetensors container: tensors as raw bytes, the nesting around them as JSON; no pickle.
+
+File: u64 little-endian header length, JSON header, tensor bytes. The header names each tensor's dtype, shape and place,
+and holds under `__metadata__` a map of strings (https://huggingface.co/docs/safetensors). `save` puts there the nesting
+of the saved object, with tensors by name; any other safetensors reader sees the tensors.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import secrets
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import numpy as np
+
+from graphc.core.context import SLOTS, eagerly
+from graphc.core.errors import ArgumentError, ArgumentTypeError, FileFormatError, SymbolicError
+from graphc.core.tape import TensorBase
+from graphc.core.tensor_types import (
+    BY_NAME,
+    DType,
+    bfloat16,
+    bool_,
+    dtype_of,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+
+_CODES: dict[str, DType] = {
+    "BOOL": bool_, "U8": uint8, "I8": int8, "I16": int16, "I32": int32, "I64": int64,
+    "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
+}  # fmt: skip
+_NAMES = {dtype: code for code, dtype in _CODES.items()}
+_LARGEST_HEADER = 100_000_000
+_NESTING = "graphc"
+
+# -- the nesting ----------------------------------------------------------------------------------
+
+
+class _Packer:
+    """Takes an object apart into tensors by name and a JSON value.
+
+    Every JSON object has one key that says what it stands for; JSON arrays are lists; other JSON values are themselves.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Any] = {}
+        self._names: dict[Any, str] = {}
+        self._open: set[int] = set()
+
+    def pack(self, value: Any, path: tuple[Any, ...] = ()) -> Any:
+        """The JSON form of `value`; raises ArgumentTypeError naming the keys on `path` for what cannot be saved."""
+        if value is None or isinstance(value, bool) or type(value) in (str, int):
+            return value
+        if isinstance(value, TensorBase):
+            return self._tensor(value, path)
+        if isinstance(value, np.ndarray | np.generic):
+            return {"array": self._store(np.asarray(value), path)}
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"float": value.hex()}
+        if isinstance(value, DType):
+            return {"dtype": value.name}
+        if isinstance(value, bytes | bytearray):
+            return {"bytes": base64.b64encode(value).decode("ascii")}
+        if id(value) in self._open:
+            raise ArgumentError(f"cannot save {show(path)}: it contains itself")
+        self._open.add(id(value))
+        packed = self._container(value, path)
+        self._open.discard(id(value))
+        return packed
+
+    def _container(self, value: Any, path: tuple[Any, ...]) -> Any:
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            entries = [self.pack(x, (*path, i)) for i, x in enumerate(value)]
+            return entries if isinstance(value, list) else {"tuple": entries}
+        if isinstance(value, set | frozenset):
+            return {"set": [self.pack(x, (*path, i)) for i, x in enumerate(sorted(value, key=repr))]}
+        if isinstance(value, Mapping):
+            kind = next((name for name, cls in _MAPPINGS.items() if isinstance(value, cls)), "dict")
+            return {kind: [[self.pack(key, (*path, key)), self.pack(x, (*path, key))] for key, x in value.items()]}
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        stateful = hasattr(value, "state_dict")
+        raise ArgumentTypeError(
+            f"cannot save {show(path)}: {kind} is neither a tensor nor a plain value",
+            hint="save its state_dict() instead of the object" if stateful else "",
+        )
+
+    def _tensor(self, tensor: Any, path: tuple[Any, ...]) -> Any:
+        packed = {"tensor": self._store(concrete(tensor, show(path)), path)}
+        return packed | {"requires_grad": True} if tensor.requires_grad and tensor.is_leaf else packed
+
+    def _store(self, array: Any, path: tuple[Any, ...]) -> str:
+        """Notes an array and returns its name; arrays that are the same memory are stored once."""
+        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
+        if key in self._names and array.size:
+            return self._names[key]
+        check_dtype(array, show(path))
+        name = ".".join(map(str, path)) or "tensor"
+        unique, n = name, 1
+        while unique in self.arrays or unique == "__metadata__":
+            n += 1
+            unique = f"{name}#{n}"
+        self.arrays[unique] = array
+        self._names[key] = unique
+        return unique
+
+
+_MAPPINGS: dict[str, type[dict[Any, Any]]] = {"ordered": OrderedDict, "counter": Counter}
+
+
+def show(path: tuple[Any, ...]) -> str:
+    """A place in a saved object as the user would write it."""
+    return "obj" + "".join(f"[{key!r}]" for key in path)
+
+
+def concrete(tensor: Any, what: str) -> Any:
+    """The array of a tensor; SymbolicError if it has none yet."""
+    if not isinstance(tensor._data, np.ndarray):
+        raise SymbolicError(f"cannot save {what}: it is symbolic, its values are known only when the graph runs")
+    return tensor._data
+
+
+def check_dtype(array: Any, what: str) -> DType:
+    """The DType of an array to be saved; ArgumentTypeError for one graphc has not."""
+    try:
+        return dtype_of(array.dtype)
+    except TypeError as error:
+        raise ArgumentTypeError(f"cannot save {what}: {error}") from None
+
+
+def _unpack(packed: Any, arrays: Mapping[str, Any]) -> Any:
+    if isinstance(packed, list):
+        return [_unpack(x, arrays) for x in packed]
+    if not isinstance(packed, dict):
+        return packed
+    kind = next(iter(packed))
+    if kind not in _UNPACK:
+        raise FileFormatError(f"the file holds a value of unknown kind {kind!r}")
+    return _UNPACK[kind](packed, arrays)
+
+
+def _unpack_tensor(packed: Any, arrays: Mapping[str, Any]) -> Any:
+    tensor = SLOTS.new_tensor(arrays[packed["tensor"]])
+    return tensor.requires_grad_(True) if packed.get("requires_grad") else tensor
+
+
+def _unpack_pairs(pairs: Any, arrays: Mapping[str, Any]) -> Any:
+    return ((_unpack(key, arrays), _unpack(value, arrays)) for key, value in pairs)
+
+
+_UNPACK: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
+    "tensor": _unpack_tensor,
+    "array": lambda packed, arrays: arrays[packed["array"]],
+    "float": lambda packed, arrays: float.fromhex(packed["float"]),
+    "dtype": lambda packed, arrays: BY_NAME[packed["dtype"]],
+    "bytes": lambda packed, arrays: base64.b64decode(packed["bytes"], validate=True),
+    "tuple": lambda packed, arrays: tuple(_unpack(packed["tuple"], arrays)),
+    "set": lambda packed, arrays: set(_unpack(packed["set"], arrays)),
+    "dict": lambda packed, arrays: dict(_unpack_pairs(packed["dict"], arrays)),
+    "ordered": lambda packed, arrays: OrderedDict(_unpack_pairs(packed["ordered"], arrays)),
+    "counter": lambda packed, arrays: Counter(dict(_unpack_pairs(packed["counter"], arrays))),
+}
+
+# -- the container --------------------------------------------------------------------------------
+
+
+def write_arrays(target: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Writes arrays by name and a map of strings: to a path at once or not at all, or to an open binary file."""
+    # Larger elements first keeps every tensor aligned to its element size.
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        array = arrays[name]
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": _NAMES[dtype_of(array.dtype)],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
+        "utf-8", "surrogatepass"
+    )
+    text += b" " * (-len(text) % 8)
+    if hasattr(target, "write"):
+        _write(target, text, [arrays[name] for name in order])
+        return
+    path = os.fspath(target)
+    draft = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(draft, "xb") as file:
+            _write(file, text, [arrays[name] for name in order])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        if os.path.exists(draft):
+            os.unlink(draft)
+        raise
+
+
+def _write(file: IO[bytes], header: bytes, arrays: list[Any]) -> None:
+    file.write(len(header).to_bytes(8, "little"))
+    file.write(header)
+    for array in arrays:
+        plain = np.asarray(array, array.dtype.newbyteorder("<") if array.dtype.isbuiltin == 1 else None, order="C")
+        file.write(plain.reshape(-1).view(np.uint8).data)
+
+
+def read_arrays(source: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays of a safetensors file by name, and its map of strings.
+
+    Everything is checked before anything is returned; FileFormatError says what is wrong with the file.
+    """
+    if hasattr(source, "read"):
+        return _parse(source.read(), "the file")
+    with open(source, "rb") as file:
+        return _parse(file.read(), os.fspath(source))
+
+
+def _parse(content: bytes, path: str) -> tuple[dict[str, Any], dict[str, str]]:
+    header, start = _header(content, path)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _bad(path, "its metadata is not a map of strings")
+    arrays: dict[str, Any] = {}
+    end = 0
+    size = len(content) - start
+    try:
+        entries = sorted((tuple(e["data_offsets"]), name, e["dtype"], tuple(e["shape"])) for name, e in header.items())
+    except (TypeError, KeyError):
+        raise _bad(path, "an entry of its header is malformed") from None
+    for offsets, name, code, shape in entries:
+        if code not in _CODES:
+            raise _bad(path, f"tensor {name!r} has the dtype {code!r}; graphc reads {', '.join(_CODES)}")
+        dtype = _CODES[code].np
+        _check_entry(path, name, offsets, shape, dtype.itemsize, end)
+        end = offsets[1]
+        if end > size:
+            raise _bad(path, f"it is cut short: tensor {name!r} ends at byte {end} of its data, there are {size}")
+        flat = np.frombuffer(content, np.uint8, end - offsets[0], start + offsets[0]).copy()
+        if code == "BOOL" and flat.size and flat.max() > 1:
+            raise _bad(path, f"tensor {name!r} of bools holds other bytes than 0 and 1")
+        arrays[name] = flat.view(dtype).reshape(shape)
+    if end != size:
+        raise _bad(path, f"{size - end} bytes follow the last tensor")
+    return {name: arrays[name] for name in header}, metadata
+
+
+def _header(content: bytes, path: str) -> tuple[dict[str, Any], int]:
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > _LARGEST_HEADER:
+        if content[:2] == b"PK" or content[:1] == b"\x80":
+            raise _bad(path, "it looks like a zip file or pickle, as torch.save writes them; graphc never reads pickles")
+        raise _bad(path, "it does not begin with a header length")
+    if len(content) < 8 + length:
+        raise _bad(path, f"it is cut short: the header has {length} bytes, {len(content) - 8} are there")
+    try:
+        header = json.loads(content[8 : 8 + length].decode("utf-8", "surrogatepass"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise _bad(path, "its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise _bad(path, "its header is not a JSON object")
+    return header, 8 + length
+
+
+def _check_entry(path: str, name: str, offsets: Any, shape: Any, itemsize: int, end: int) -> None:
+    numbers = (*offsets, *shape)
+    if len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in numbers):
+        raise _bad(path, f"the entry of tensor {name!r} is malformed")
+    if offsets[0] != end:
+        raise _bad(path, f"tensor {name!r} begins at byte {offsets[0]} of the data, the one before ended at {end}")
+    if offsets[1] - offsets[0] != math.prod(shape) * itemsize:
+        raise _bad(path, f"tensor {name!r} of shape {list(shape)} cannot have {offsets[1] - offsets[0]} bytes")
+
+
+def _bad(path: str, why: str) -> FileFormatError:
+    return FileFormatError(f"{path} is not a readable safetensors file: {why}")
+
+
+# -- public --------------------------------------------------------------------------------------
+
+
+def save(obj: Any, f: Any, **_: Any) -> None:
+    """Saves tensors in any nesting of dicts, lists, tuples and plain values (a `state_dict()`, a checkpoint) to a path
+    or file.
+
+    One memory is stored once. The file appears complete or not at all. Raises ArgumentTypeError naming the part that is
+    neither tensor nor plain value; there is no pickle. PyTorch's pickle options are accepted and unused.
+    """
+    with eagerly():
+        packer = _Packer()
+        nesting = json.dumps(packer.pack(obj), separators=(",", ":"), allow_nan=False)
+        write_arrays(f, packer.arrays, {_NESTING: nesting})
+
+
+def load(f: Any, map_location: Any = None, weights_only: bool = True, **_: Any) -> Any:
+    """What `save` saved; for another safetensors file, a dict of its tensors. Nothing in a file is ever executed.
+
+    Raises FileFormatError for a foreign or damaged file, OSError where there is none. `map_location` and `weights_only`
+    are accepted and unused.
+    """
+    with eagerly():
+        arrays, metadata = read_arrays(f)
+        if _NESTING not in metadata:
+            return {name: SLOTS.new_tensor(array) for name, array in arrays.items()}
+        try:
+            return _unpack(json.loads(metadata[_NESTING]), arrays)
+        except FileFormatError:
+            raise
+        except (ValueError, KeyError, TypeError, RecursionError, StopIteration) as error:
+            raise FileFormatError(f"the nesting in the file is damaged: {error}") from None
+
+
+def save_file(tensors: Mapping[str, Any], filename: Any, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes a dict of tensors as a plain safetensors file, as `safetensors.torch.save_file`.
+
+    Raises ArgumentTypeError for other values.
+    """
+    arrays = {}
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, TensorBase):
+            raise ArgumentTypeError(f"save_file takes a dict of str to Tensor, got {name!r}: {type(tensor).__name__}")
+        if name == "__metadata__":
+            raise ArgumentError("no tensor may be called '__metadata__' in a safetensors file")
+        arrays[name] = concrete(tensor, name)
+    write_arrays(filename, arrays, dict(metadata or {}))
+
+
+def load_file(filename: Any, device: Any = None) -> dict[str, Any]:
+    """The tensors of any safetensors file by name; FileFormatError for a foreign or damaged one. `device` is unused."""
+    with eagerly():
+        return {name: SLOTS.new_tensor(array) for name, array in read_arrays(filename)[0].items()}
+
+
+__all__ = ["load", "load_file", "save", "save_file"]

@@ -1,0 +1,377 @@
+"""`Session`: runs a graph. A run is pruned to what is fetched, built once per set of fetches, planned once per size."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.backends import backend_names
+from graphc.build import Recompile, check_may_build, replay, write_array
+from graphc.core.config import config
+from graphc.core.context import SLOTS, eagerly
+from graphc.core.dims import Dim
+from graphc.core.errors import BackendError, FeedError, FetchError, GraphError, ShapeError, VerifyError, user_line
+from graphc.core.tape import TensorBase
+from graphc.core.tensor_types import TensorType, dtype_of
+from graphc.executable import Built
+from graphc.graphs import AllUpdates, Graph, UpdateGroup, gradients, placeholder, updates
+from graphc.ir.program import INPUT, Value, toposort
+from graphc.nests import Other, flatten, unflatten
+from graphc.tracing import Capture
+
+_ndarray = np.ndarray
+
+
+class SharedLock:
+    """Many readers or one writer; a waiting writer goes first."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._readers = 0
+        self._writing = False
+        self._waiting = 0
+
+    @contextmanager
+    def held(self, write: bool) -> Iterator[None]:
+        """Holds the lock, alone if `write`."""
+        with self._changed:
+            self._waiting += write
+            while self._writing or (write and self._readers) or (not write and self._waiting):
+                self._changed.wait()
+            self._waiting -= write
+            self._writing = write
+            self._readers += not write
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writing = False
+                self._readers -= not write
+                self._changed.notify_all()
+
+
+class _Handle:
+    """A fetch that is not a tensor, made visible to `flatten` as a leaf."""
+
+
+@dataclass(eq=False)
+class _Prepared:
+    """A build for one set of fetches."""
+
+    built: Built
+    sources: list[tuple[str, Any]]
+    writes: list[tuple[Capture, int]]
+    picks: list[int | None]
+
+
+class Session:
+    """Runs a graph on a backend.
+
+    `backend=None` is `compile`'s default; "eager" runs node by node through the eager door. `verify=True` compares each run
+    with the recorded program. `strict=True` makes a line that grows the graph between runs an error. Several threads may
+    run one session: runs that write exclude each other, one that only reads never sees half an update.
+    """
+
+    def __init__(
+        self, graph: Graph, backend: str | None = None, optimize: bool = True, verify: bool = False, strict: bool = False
+    ):
+        if not isinstance(graph, Graph):
+            raise GraphError(f"Session takes a Graph, got {type(graph).__name__}")
+        self.graph, self.optimize, self.verify = graph, optimize, verify
+        self.backend = backend or config.backend
+        if self.backend != "eager" and self.backend not in backend_names():
+            raise BackendError(f"unknown backend {backend!r}: there are {', '.join([*backend_names(), 'eager'])}")
+        graph._strict = strict
+        self.recompiles: list[Recompile] = []
+        self._prepared: OrderedDict[Any, _Prepared] = OrderedDict()
+        self._building = threading.RLock()
+        self._lock = SharedLock()
+        self._closed = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drops what was built; may be called again."""
+        self._closed = True
+        self._prepared.clear()
+
+    def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+        """Runs what the fetches need and returns NumPy arrays in their nesting, None for a train op.
+
+        fetches: tensors of the graph, parameters (their value at the start), names in `graph.outputs`, train ops, nested.
+        feed_dict: placeholder or its name -> array, Tensor, number or nested list. Raises FetchError, FeedError.
+        """
+        if self._closed:
+            raise GraphError("this session is closed")
+        with eagerly():
+            leaves: list[Any] = []
+            structure = flatten(self._as_leaves(fetches), leaves)
+            structure, leaves = self._resolve(structure, leaves)
+            feeds = self._feeds(feed_dict or {})
+            prepared = self._prepare(leaves)
+            with self._lock.held(write=bool(prepared.writes)):
+                results = self._execute(prepared, feeds, leaves)
+        self.graph.note_run()
+        return unflatten(structure, results)
+
+    # --- fetches --------------------------------------------------------------------------------------------------
+
+    def _as_leaves(self, nest: Any) -> Any:
+        """The nest with every fetch wrapped, so that structure and fetches come apart."""
+        if isinstance(nest, list | tuple) and not isinstance(nest, str):
+            parts = [self._as_leaves(x) for x in nest]
+            return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+        if isinstance(nest, dict):
+            return {k: self._as_leaves(v) for k, v in nest.items()}
+        return _FetchLeaf.around(nest)
+
+    def _resolve(self, structure: Any, wrapped: list[Any]) -> tuple[Any, list[Any]]:
+        return structure, [self._fetch(leaf.fetch) for leaf in wrapped]
+
+    def _fetch(self, fetch: Any) -> Any:
+        """A Value, or a train op."""
+        graph = self.graph
+        if isinstance(fetch, str):
+            if fetch not in graph.outputs:
+                known = ", ".join(map(repr, graph.outputs)) or "nothing (fill graph.outputs)"
+                raise FetchError(f"no output named {fetch!r}: graph.outputs has {known} (at {user_line()})")
+            fetch = graph.outputs[fetch]
+        if isinstance(fetch, UpdateGroup | AllUpdates):
+            if fetch.graph is not graph:
+                raise FetchError(f"this train op belongs to another graph (at {user_line()})")
+            return fetch
+        if not isinstance(fetch, TensorBase):
+            raise FetchError(f"cannot fetch {fetch!r}: fetches are tensors, names in graph.outputs and train ops (at {user_line()})")
+        if type(fetch._data) is not _ndarray:
+            if fetch._data.node.table is not graph.table:
+                raise FetchError(
+                    f"a tensor {fetch._data.type} made at {fetch._data.origin_text()} belongs to another graph (fetched at {user_line()})"
+                )
+            return fetch._data
+        capture = graph.captures.get(id(fetch))
+        if capture is None:
+            raise FetchError(f"a tensor {fetch.tensor_type} that the graph does not use was fetched at {user_line()}")
+        return capture.value
+
+    # --- feeds ----------------------------------------------------------------------------------------------------
+
+    def _feeds(self, feed_dict: Mapping[Any, Any]) -> dict[Value, Any]:
+        found: dict[Value, Any] = {}
+        for key, value in feed_dict.items():
+            name, tensor = self._fed(key)
+            found[tensor._data] = _as_feed(name, tensor._data.type, value)
+        return found
+
+    def _fed(self, key: Any) -> tuple[str, Any]:
+        inputs = self.graph.inputs
+        if isinstance(key, str) and key in inputs:
+            return key, inputs[key]
+        for name, tensor in inputs.items():
+            if key is tensor:
+                return name, tensor
+        known = ", ".join(inputs) or "none"
+        shown = repr(key) if isinstance(key, str) else f"{type(key).__name__} {getattr(key, 'tensor_type', '')}"
+        raise FeedError(f"cannot feed {shown}: it is not a placeholder of this graph; the placeholders are {known} (at {user_line()})")
+
+    # --- building -------------------------------------------------------------------------------------------------
+
+    def _prepare(self, leaves: list[Any]) -> _Prepared:
+        values, writes, picks = self._outputs(leaves)
+        key = (tuple(values), tuple((id(c), v) for c, v in writes))
+        with self._building:
+            found = self._prepared.get(key)
+            if found is not None:
+                self._prepared.move_to_end(key)
+                return found
+            check_may_build("Session.run", "these fetches for the first time")
+            start = time.perf_counter()
+            program = self.graph.program([*values, *(v for _, v in writes)])
+            backend = None if self.backend == "eager" else self.backend
+            built = Built(program, self.graph.aliases, backend, self.optimize, self.verify, self.graph.name)
+            numbered = [(capture, len(values) + i) for i, (capture, _) in enumerate(writes)]
+            found = self._prepared[key] = _Prepared(built, self._sources(program.inputs), numbered, picks)
+            if len(self._prepared) > config.largest_cache:
+                self._prepared.popitem(last=False)
+            ms = (time.perf_counter() - start) * 1e3
+            self.recompiles.append(Recompile("fetches", None, None, len(leaves), user_line(), ms))
+            return found
+
+    def _outputs(self, leaves: list[Any]) -> tuple[list[Value], list[tuple[Capture, Value]], list[int | None]]:
+        """The values to fetch, the variables to write, and which value each fetch shows."""
+        values: list[Value] = []
+        picks: list[int | None] = []
+        writes: dict[int, tuple[Capture, Value, Any]] = {}
+        for leaf in leaves:
+            if isinstance(leaf, Value):
+                picks.append(len(values))
+                values.append(leaf)
+                continue
+            picks.append(None)
+            pairs = leaf.pairs if isinstance(leaf, AllUpdates) else [*leaf.pairs, *self._implied(leaf)]
+            for capture, value in pairs:
+                known = writes.get(id(capture))
+                if known is not None and known[1] is not value:
+                    raise FetchError(f"two train ops of one run write {capture.name} (at {user_line()})")
+                writes[id(capture)] = (capture, value, leaf)
+        needed = toposort([*values, *(v for _, v, _ in writes.values())])
+        for capture, value in self.graph.writes():
+            advances = capture.tensor is not None and "_random_state" in capture.tensor.__dict__
+            if advances and id(capture) not in writes and capture.value.node in needed:
+                writes[id(capture)] = (capture, value, None)
+        return values, [(c, v) for c, v, _ in writes.values()], picks
+
+    def _implied(self, train: UpdateGroup) -> list[tuple[Capture, Value]]:
+        """Recorded writes, such as running statistics, that need nothing fed which the train op does not need anyway."""
+        fed = {t._data for t in self.graph.inputs.values()}
+        mine = {v for v in (n.outputs[0] for n in toposort([v for _, v in train.pairs]) if n.op is INPUT) if v in fed}
+        taken = {id(c) for c, _ in train.pairs}
+        return [
+            (capture, value)
+            for capture, value in self.graph.writes()
+            if id(capture) not in taken
+            and capture.grad_of is None
+            and {n.outputs[0] for n in toposort([value]) if n.op is INPUT} & fed <= mine
+        ]
+
+    def _sources(self, inputs: Sequence[Value]) -> list[tuple[str, Any]]:
+        fed = {t._data: name for name, t in self.graph.inputs.items()}
+        captures = {c.value: c for c in self.graph.captures.values()}
+        return [(fed[v], v) if v in fed else ("", captures[v]) for v in inputs]
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def _execute(self, prepared: _Prepared, feeds: dict[Value, Any], leaves: list[Any]) -> list[Any]:
+        arrays, names = [], []
+        for name, source in prepared.sources:
+            names.append(name or source.name)
+            if not name:
+                array = source.read()
+                want: TensorType = source.value.type
+                if array.shape != want.shape or array.dtype != want.dtype.np:
+                    raise GraphError(f"variable {source.name} is now {array.dtype}{list(array.shape)}, the graph was built for {want}")
+                arrays.append(array)
+                continue
+            if source not in feeds:
+                raise FeedError(self._missing(name, source, leaves))
+            arrays.append(feeds[source])
+        built = prepared.built
+        if built.places:
+            try:
+                built.check([a.shape for a in arrays], names)
+            except ShapeError as error:
+                raise FeedError(f"{error.problem} (fed at {user_line()})") from None
+        results = self._compute(built, arrays)
+        for capture, k in prepared.writes:
+            _store(capture, results[k])
+        return [None if k is None else results[k] for k in prepared.picks]
+
+    def _compute(self, built: Built, arrays: list[Any]) -> list[Any]:
+        if self.backend == "eager":
+            tensors = [SLOTS.new_tensor(a) for a in arrays]
+            return [np.array(t._data) for t in replay(built.recorded, tensors)]
+        results = built.run(arrays)
+        if self.verify:
+            for i, (a, b) in enumerate(zip(results, built.reference(arrays), strict=True)):
+                tolerance = 1e-3 if a.itemsize < 8 else 1e-9
+                if not np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance, equal_nan=True):
+                    node = built.recorded.outputs[i].node
+                    raise VerifyError(f"fetch {i} differs from the recorded program: {node} {[str(o) for o in node.origins[:1]]}")
+        return results
+
+    def _missing(self, name: str, placeholder: Value, leaves: list[Any]) -> str:
+        """The message for a placeholder without a feed: the path from a fetch to it."""
+        for leaf in leaves:
+            roots = [leaf] if isinstance(leaf, Value) else [v for _, v in leaf.pairs]
+            path = _path(roots, placeholder)
+            if path:
+                steps = "\n".join(f"    {v.node.op.name}: {v.type}  made at {v.origin_text()}" for v in path[:-1][:12])
+                fetch = "the train op" if not isinstance(leaf, Value) else "the fetch"
+                return (
+                    f"placeholder {name!r} {placeholder.type} is not fed, and {fetch} needs it (run at {user_line()})\n"
+                    f"  path from the fetch:\n{steps}\n    placeholder {name!r}  made at {placeholder.origin_text()}"
+                )
+        return f"placeholder {name!r} {placeholder.type}, made at {placeholder.origin_text()}, is not fed (run at {user_line()})"
+
+
+class _FetchLeaf(TensorBase):
+    """Wraps a fetch so that nests are taken apart at fetches."""
+
+    __slots__ = ("fetch",)
+
+    @staticmethod
+    def around(fetch: Any) -> _FetchLeaf:
+        leaf = _FetchLeaf()
+        leaf.fetch = fetch
+        return leaf
+
+
+def _path(roots: Sequence[Value], goal: Value) -> list[Value]:
+    """A shortest path from one of the roots down to `goal`, both included."""
+    before: dict[Value, Value | None] = dict.fromkeys(roots)
+    queue = list(roots)
+    for value in queue:
+        if value is goal:
+            path: list[Value] = []
+            at: Value | None = value
+            while at is not None:
+                path.append(at)
+                at = before[at]
+            return path[::-1]
+        for operand in value.node.inputs:
+            if operand not in before:
+                before[operand] = value
+                queue.append(operand)
+    return []
+
+
+def _as_feed(name: str, want: TensorType, value: Any) -> Any:
+    """The array to feed; FeedError where dtype or shape do not fit."""
+    line = user_line()
+    if isinstance(value, TensorBase):
+        if type(value._data) is not _ndarray:
+            raise FeedError(f"{name}: a symbolic tensor cannot be fed (at {line})")
+        value = value._data
+    if isinstance(value, _ndarray):
+        try:
+            have = dtype_of(value.dtype)
+        except TypeError as error:
+            raise FeedError(f"{name}: {error} (at {line})") from None
+        if have is not want.dtype:
+            raise FeedError(
+                f"{name} is {want}, the feed is {have.short}{list(value.shape)}: write `.astype('{want.dtype.name}')` (at {line})"
+            )
+        array = value if value.dtype.isnative else value.astype(want.dtype.np)
+    else:
+        try:
+            array = np.asarray(value)
+            if array.dtype == object:
+                raise ValueError("a ragged or non-numeric feed")
+            array = array.astype(want.dtype.np)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise FeedError(f"{name} is {want}, and {value!r:.60} cannot be fed to it: {error} (at {line})") from None
+    if array.ndim != len(want.shape) or any(not isinstance(d, Dim) and d != s for d, s in zip(want.shape, array.shape, strict=True)):
+        raise FeedError(f"{name} is {want}, the feed has shape {list(array.shape)} (at {line})")
+    return array
+
+
+def _store(capture: Capture, array: Any) -> None:
+    """Gives a variable its new value after a run."""
+    if capture.grad_of is not None and capture.grad_of.grad is None:
+        capture.grad_of.grad = SLOTS.new_tensor(array)
+        return
+    target = capture.target()
+    write_array(target, array)
+
+
+__all__ = ["Callable", "Graph", "Other", "Session", "UpdateGroup", "gradients", "placeholder", "updates"]

@@ -1,0 +1,488 @@
+"""Recording: ops become nodes of a table, concrete tensors get symbolic shadows, sizes that meet are unified.
+
+Inside a recorder a concrete tensor is never changed. Its *shadow* is read and written instead; when the run has succeeded,
+whoever ran the program carries the changes over. A captured tensor becomes an input of the program that is read at each
+run; for a view its base is captured and the view derived, so that overlapping captures need nothing special.
+"""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.aliasing import mark_detached, mark_view, refresh
+from graphc.core.context import SLOTS, recording, set_grad
+from graphc.core.context import STATE
+from graphc.core.dims import Dim, Shape, Size, assumptions, substitute
+from graphc.core.errors import AliasError, OperandError, SymbolicError, TraceLeakError, show_line, user_frame, user_line
+from graphc.core.op import Op, View
+from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, tape_entry
+from graphc.core.tensor_types import TensorType, float64, type_of_array
+from graphc.eager import describe_operands
+from graphc.ir.program import Origin, Table, Value
+
+_ndarray = np.ndarray
+
+
+@dataclass(eq=False)
+class Capture:
+    """An input of the program that is read at each run: a tensor, a tensor's gradient, or a number of some owner.
+
+    `read()` gives the array of this run. `tensor` is the concrete tensor written if the shadow's value changed.
+    """
+
+    name: str
+    value: Value
+    shadow: Any
+    tensor: Any = None
+    grad_of: Any = None
+    owner: Any = None
+    key: Any = None
+
+    def target(self) -> Any:
+        """The concrete tensor behind this input now, None where there is none."""
+        return self.grad_of.grad if self.grad_of is not None else self.tensor
+
+    def read(self) -> Any:
+        """The array this input has in a run that starts now."""
+        if self.owner is not None:
+            return np.asarray(read_live(self.owner, self.key), np.float64)
+        target = self.target()
+        if target is None:
+            return np.zeros(self.value.type.shape, self.value.dtype.np)  # type: ignore[arg-type]
+        return target._data
+
+
+def read_live(owner: Any, key: Any) -> float:
+    """The number `owner[key]`; a tuple key goes one level deeper: ("betas", 0)."""
+    if isinstance(key, tuple):
+        return float(owner[key[0]][key[1]])
+    return float(owner[key])
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a build depends on: `owner` answered `value` to `name`."""
+
+    owner: Any
+    name: str
+    value: Any
+
+    def holds(self) -> bool:
+        """Whether the owner still answers the same."""
+        return bool(ask(self.owner, self.name) == self.value)
+
+
+def ask(owner: Any, name: str) -> Any:
+    """What `owner` answers to a guard's name now: a method without arguments, an attribute, or a structural fact."""
+    if name == "grad is None":
+        return owner.grad is None
+    if name == "requires_grad":
+        return owner._edge is not None
+    if name == "type":
+        return owner.tensor_type
+    if hasattr(owner, "fact"):
+        return owner.fact(name)
+    found = getattr(owner, name, None)
+    return found() if callable(found) else found
+
+
+@dataclass
+class _ModuleScope:
+    module: Any
+    path: str
+    shown: str
+    names: dict[int, str] = field(default_factory=dict)
+
+
+class Recorder:
+    """Records ops as nodes. `Trace` and `GraphRecorder` differ in what they do with the result."""
+
+    #: placeholders and parameters count as wanting a gradient (graphs), or only what the tensors themselves say (traces)
+    has_leaks = False
+
+    def __init__(self, table: Table | None = None):
+        self.table = table or Table()
+        self.captures: dict[Any, Capture] = {}
+        self.shadows: dict[int, tuple[Any, Any]] = {}
+        self.guards: dict[tuple[int, str], Guard] = {}
+        self.aliases: dict[str, Size] = {}
+        self.checks: list[tuple[Size, Size, str]] = []
+        self.functions: list[tuple[str, tuple[Value, ...]]] = []
+        self.made: list[weakref.ref[Any]] = []
+        self.names: set[str] = set()
+        self._scopes: list[_ModuleScope] = []
+
+    # --- ops ------------------------------------------------------------------------------------------------------
+
+    def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+        """Records one op; its results are symbolic tensors of this recorder."""
+        symbols = []
+        for x in inputs:
+            symbol = self.shadow(x)
+            if symbol._base is not None:
+                refresh(symbol)
+            symbols.append(symbol)
+        self.before_node()
+        origin = self.origin()
+        if attrs and self.aliases:
+            attrs = {k: self.resolve(v) for k, v in attrs.items()}
+        values = tuple([s._data for s in symbols])
+        node = self.table.node(op, values, attrs, lambda: self.infer(op, symbols, attrs), (origin,))
+        outputs = tuple(map(SLOTS.new_tensor, node.outputs))
+        if STATE.grad:
+            for s in symbols:
+                if s._edge is not None:
+                    types = tuple([v.type for v in values])
+                    out_types = tuple([v.type for v in node.outputs])
+                    entry = tape_entry(op, attrs, tuple(symbols), outputs, types, out_types)
+                    if entry is not None:
+                        entry.line = origin  # type: ignore[assignment]
+                    break
+        if isinstance(op.kind, View) and shares_memory(op, attrs, symbols[0]):
+            mark_view(outputs[0], symbols[0], op, attrs)
+        if self.has_leaks:
+            self.made.extend(map(weakref.ref, outputs))
+        return outputs[0] if op.n_outputs == 1 else outputs
+
+    def before_node(self) -> None:
+        """Called before each new node; a finalized graph refuses here."""
+
+    def infer(self, op: Op, symbols: Sequence[Any], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
+        """The types of an op's results; sizes it assumes equal are unified."""
+        met: list[tuple[Size, Size]] = []
+        types = [self.resolve(s._data.type) for s in symbols] if self.aliases else [s._data.type for s in symbols]
+        try:
+            with assumptions(lambda a, b: met.append((a, b))):
+                out = op.output_types(*types, **attrs)
+        except OperandError as error:
+            raise error.about(op.name, describe_operands(op, tuple(symbols)), user_line()) from None
+        for a, b in met:
+            self.unify(a, b)
+        return tuple(map(self.resolve, out)) if self.aliases else out
+
+    def origin(self) -> Origin:
+        """The user's line and the module that is running."""
+        frame = user_frame(2)
+        module = self._scopes[-1].shown if self._scopes else ""
+        if frame is None:
+            return Origin("<graphc>", 0, module)
+        return Origin(frame.f_code.co_filename, frame.f_lineno, module)
+
+    # --- sizes ----------------------------------------------------------------------------------------------------
+
+    def resolve(self, x: Any) -> Any:
+        """A size, shape, type or attribute with every unified unknown under its one name."""
+        if isinstance(x, Dim):
+            return substitute(x, self.aliases)
+        if isinstance(x, TensorType):
+            return TensorType(self.resolve(x.shape), x.dtype)
+        if type(x) is tuple and any(isinstance(d, Dim | tuple) for d in x):
+            return tuple(map(self.resolve, x))
+        return x
+
+    def unify(self, a: Size, b: Size) -> None:
+        """Notes that two sizes are equal: tested at each run, and one name from here on where one is a plain unknown."""
+        self.checks.append((a, b, user_line()))
+        a, b = self.resolve(a), self.resolve(b)
+        if a == b:
+            return
+        for unknown, known in ((b, a), (a, b)):
+            name = plain_name(unknown)
+            if name is not None and (not isinstance(known, Dim) or name not in known.names()):
+                self.aliases = {k: substitute(v, {name: known}) for k, v in self.aliases.items()}
+                self.aliases[name] = known
+                return
+
+    # --- tensors --------------------------------------------------------------------------------------------------
+
+    def shadow(self, tensor: Any) -> Any:
+        """The symbolic tensor that stands for `tensor` here."""
+        if not isinstance(tensor, TensorBase):
+            raise TypeError(f"expected a Tensor, got {type(tensor).__name__}")
+        data = tensor._data
+        if type(data) is not _ndarray:
+            if isinstance(data, TypeOnly) or data.node.table is self.table:
+                return tensor
+            raise SymbolicError(
+                f"a symbolic tensor {data.type} made at {data.origin_text()} was used at {user_line()}, outside the trace or "
+                "graph it belongs to\n  hint: return it from the traced function, or fetch it with Session.run"
+            )
+        known = self.shadows.get(id(tensor))
+        if known is None:
+            known = self.shadows[id(tensor)] = (tensor, self._capture(tensor))
+        return known[1]
+
+    def _capture(self, tensor: Any) -> Any:
+        view = tensor._base
+        if view is not None and type(view.base._data) is _ndarray and _follows(tensor, view):
+            base = self.shadow(view.base)
+            with set_grad(view.tracked), recording(self):  # type: ignore[arg-type]
+                derived = base
+                for op, attrs in view.chain:
+                    derived = op(derived, **attrs)
+            if not view.chain:
+                derived = SLOTS.new_tensor(base._data)
+                mark_detached(derived, base)
+            if tensor._edge is not None and derived._edge is None:
+                derived._edge = LEAF
+            derived.__dict__["_stands_for"] = tensor
+            return derived
+        capture = self.add_capture(self.name_of(tensor), tensor.tensor_type, id(tensor))
+        capture.tensor = tensor
+        capture.shadow._edge = LEAF if tensor._edge is not None else None
+        capture.shadow.__dict__["_stands_for"] = tensor
+        self.note_capture(tensor)
+        return capture.shadow
+
+    def note_capture(self, tensor: Any) -> None:
+        """What a build depends on of a captured tensor: flag, type; its setters move the epoch from now on."""
+        tensor.__dict__["_watched"] = True
+        self.guard(tensor, "requires_grad", tensor._edge is not None)
+        self.guard(tensor, "type", tensor.tensor_type)
+
+    def add_capture(self, name: str, type_: TensorType, key: Any) -> Capture:
+        """A new input leaf with its shadow."""
+        name = self.fresh_name(name)
+        value = self.table.input(name, type_, (self.origin(),))
+        capture = self.captures[key] = Capture(name, value, SLOTS.new_tensor(value))
+        return capture
+
+    def fresh_name(self, name: str) -> str:
+        """`name`, numbered if it is taken."""
+        found, count = name, 0
+        while found in self.names:
+            count += 1
+            found = f"{name}_{count}"
+        self.names.add(found)
+        return found
+
+    def name_of(self, tensor: Any) -> str:
+        """A captured tensor's name: its path in the module that uses it, else `captured`."""
+        for scope in reversed(self._scopes):
+            for kind in ("_parameters", "_buffers"):
+                for name, held in getattr(scope.module, kind, {}).items():
+                    if held is tensor:
+                        return f"{scope.path}.{name}" if scope.path else name
+        return getattr(tensor, "name", None) or "captured"
+
+    def constant(self, array: Any) -> Any:
+        """A fresh symbolic tensor that holds a copy of the array."""
+        out = SLOTS.new_tensor(self.table.constant(np.array(array), (self.origin(),)))
+        if self.has_leaks:
+            self.made.append(weakref.ref(out))
+        return out
+
+    def live(self, owner: Any, key: Any) -> Any:
+        """The number `owner[key]` as an input that is read at each run."""
+        at = (id(owner), key)
+        capture = self.captures.get(at)
+        if capture is None:
+            text = key if isinstance(key, str) else "_".join(map(str, key))
+            capture = self.add_capture(text, TensorType((), float64), at)
+            capture.owner, capture.key = owner, key
+        return capture.shadow
+
+    # --- gradients ------------------------------------------------------------------------------------------------
+
+    def grad_of(self, tensor: Any) -> Any:
+        """`tensor.grad` at this point of the recorded code; what the concrete tensor had is captured."""
+        shadow = self.shadow(tensor)
+        state = shadow.__dict__
+        concrete = state.get("_stands_for")
+        if "_grad_set" not in state and concrete is not None:
+            state["_grad_set"] = False
+            shadow._grad = self.first_grad(concrete)
+        return getattr(shadow, "_grad", None)
+
+    def first_grad(self, tensor: Any) -> Any:
+        """The symbol for the gradient a concrete tensor has when the run starts, None if it has none."""
+        tensor.__dict__["_watched"] = True
+        self.guard(tensor, "grad is None", tensor.grad_outside() is None)
+        return None if tensor.grad_outside() is None else self.capture_grad(tensor)
+
+    def capture_grad(self, tensor: Any) -> Any:
+        """An input that reads `tensor.grad` at each run."""
+        capture = self.add_capture(self.name_of(tensor) + ".grad", tensor.tensor_type, ("grad", id(tensor)))
+        capture.grad_of = tensor
+        return capture.shadow
+
+    def set_grad_of(self, tensor: Any, grad: Any) -> None:
+        """Records `tensor.grad = grad`."""
+        shadow = self.shadow(tensor)
+        state = shadow.__dict__
+        state["_grad_set"] = True
+        if grad is None:
+            state["_cleared"] = True
+            state["_consumed"] = False
+        shadow._grad = None if grad is None else self.shadow(grad)
+
+    def grad_consumed(self, tensor: Any) -> None:
+        """Notes that an optimizer has used the gradient."""
+        self.shadow(tensor).__dict__["_consumed"] = True
+
+    # --- notes ----------------------------------------------------------------------------------------------------
+
+    def guard(self, owner: Any, name: str, value: Any) -> None:
+        """Notes a fact the recorded code depends on; the first answer of each owner counts."""
+        self.guards.setdefault((id(owner), name), Guard(owner, name, value))
+
+    def note_function(self, name: str, outputs: tuple[Any, ...]) -> None:
+        """Notes that a custom function made these values."""
+        self.functions.append((name, tuple(o._data for o in outputs)))
+
+    def read_number(self, tensor: Any, asked: str) -> Any:
+        """Raises SymbolicError: the numbers of a tensor are not known while recording."""
+        what = "a symbolic tensor" if type(tensor._data) is not _ndarray else "a tensor that is read anew at each run"
+        raise SymbolicError(
+            f"{asked} of {what}, {tensor.tensor_type}, at {user_line()}: its numbers are known only when the graph runs\n"
+            "  hint: use gc.where, gc.cond, gc.while_loop or gc.scan for decisions that depend on data, "
+            "or `with gc.eagerly():` for work that belongs outside the graph"
+        )
+
+    def enter_module(self, module: Any) -> None:
+        """Ops recorded from here on belong to `module`."""
+        kind = type(module).__name__
+        if not self._scopes:
+            self._scopes.append(_ModuleScope(module, "", kind))
+            return
+        outer = self._scopes[-1]
+        if not outer.names and hasattr(outer.module, "named_modules"):
+            outer.names = {id(m): n for n, m in outer.module.named_modules()}
+        name = outer.names.get(id(module), kind)
+        path = f"{outer.path}.{name}" if outer.path else name
+        self._scopes.append(_ModuleScope(module, path, f"{outer.shown}.{name}"))
+
+    def leave_module(self) -> None:
+        """Ends the innermost `enter_module`."""
+        self._scopes.pop()
+
+
+def plain_name(size: Size) -> str | None:
+    """The name of a size that is one unknown and nothing else."""
+    if isinstance(size, Dim) and len(size.terms) == 1:
+        (monomial, count) = size.terms[0]
+        if count == 1 and len(monomial) == 1 and isinstance(monomial[0], str):
+            return monomial[0]
+    return None
+
+
+def _follows(tensor: Any, view: ViewOf) -> bool:
+    """Whether a concrete view still lies in its base's memory, in its base's dtype."""
+    base = view.base._data
+    return base.dtype == tensor._data.dtype and (tensor._data.size == 0 or bool(np.may_share_memory(base, tensor._data)))
+
+
+def shares_memory(op: Op, attrs: Mapping[str, Any], source: Any) -> bool:
+    """Whether eager code would get a view here: always, except for a reshape that strides do not allow."""
+    if op.name != "reshape" or source._base is None:
+        return True
+    try:
+        array = np.empty(_some_shape(source._base.base._data.shape), np.bool_)
+        for above, above_attrs in source._base.chain:
+            shown = {k: _some_shape(v) if isinstance(v, tuple) else v for k, v in above_attrs.items()}
+            array = np.reshape(array, shown["shape"], copy=False) if above.name == "reshape" else above.eval(array, **shown)
+        np.reshape(array, _some_shape(attrs["shape"]), copy=False)
+    except (ValueError, MemoryError):
+        return False
+    return True
+
+
+def _some_shape(shape: Sequence[Any]) -> tuple[int, ...]:
+    """A shape with an example number for every unknown."""
+    return tuple(_some_size(d) for d in shape)
+
+
+def _some_size(d: Any) -> Any:
+    if not isinstance(d, Dim):
+        return d
+    return substitute(d, {name: 7 for name in d.names()})
+
+
+class Trace(Recorder):
+    """Records one call of a function."""
+
+    has_leaks = True
+
+    def check_leaks(self, returned: Sequence[Any]) -> None:
+        """Raises TraceLeakError if a symbolic tensor is still held by user code and was not returned."""
+        expected = {id(t) for t in returned}
+        for _, shadow in self.shadows.values():
+            expected.add(id(shadow))
+            grad = getattr(shadow, "_grad", None)
+            if grad is not None:
+                expected.add(id(grad))
+        alive = [t for t in (ref() for ref in self.made) if t is not None and id(t) not in expected]
+        if not alive:
+            return
+        del alive
+        gc.collect()
+        for ref in self.made:
+            tensor = ref()
+            if tensor is not None and id(tensor) not in expected and not self._is_base(tensor):
+                raise TraceLeakError(
+                    f"a symbolic tensor {tensor._data.type} made at {tensor._data.origin_text()} outlives the traced call without "
+                    "being returned: a replay would not see that assignment\n  hint: return it, write it in place into a tensor "
+                    "that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module"
+                )
+        self.made.clear()
+
+    def _is_base(self, tensor: Any) -> bool:
+        """Whether only views, returned or captured, keep this tensor alive."""
+        return any(
+            s is not None and s._base is not None and s._base.base is tensor for s in (ref() for ref in self.made)
+        ) or any(s._base is not None and s._base.base is tensor for _, s in self.shadows.values())
+
+    def check_aliases(self) -> None:
+        """Raises AliasError if two captured tensors overlap without a common base and one of them is written."""
+        plain = [c for c in self.captures.values() if c.tensor is not None and c.tensor._data.size]
+        ranges = sorted((*_extent(c.tensor._data), i) for i, c in enumerate(plain))
+        for (_, end, i), (start, _, j) in zip(ranges, ranges[1:], strict=False):
+            if start < end and np.shares_memory(plain[i].tensor._data, plain[j].tensor._data):
+                written = [c for c in (plain[i], plain[j]) if c.shadow._data is not c.value]
+                if written:
+                    raise AliasError(
+                        f"captured tensors {plain[i].name} and {plain[j].name} share memory without being views of one tensor, and "
+                        f"{written[0].name} is written: a graph cannot follow that\n  hint: make one a view of the other, or clone it"
+                    )
+
+
+def _extent(array: Any) -> tuple[int, int]:
+    return np.lib.array_utils.byte_bounds(array)
+
+
+@contextmanager
+def paused_gc() -> Iterator[None]:
+    """Within, the cyclic garbage collector rests: it would scan the growing graph again and again."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def symbolic(recorder: Recorder, name: str, type_: TensorType, wants_grad: bool) -> Any:
+    """A symbolic tensor for an input leaf of the recorder."""
+    out = SLOTS.new_tensor(recorder.table.input(recorder.fresh_name(name), type_, (recorder.origin(),)))
+    out._edge = LEAF if wants_grad else None
+    return out
+
+
+def run_recorded(recorder: Recorder, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls `fn` with this recorder as the thread's context."""
+    with recording(recorder), paused_gc():  # type: ignore[arg-type]
+        return fn(*args, **kwargs)
+
+
+__all__ = [
+    "Capture", "Guard", "Recorder", "Trace", "paused_gc", "plain_name", "read_live", "run_recorded", "show_line", "symbolic",
+    "type_of_array",
+]  # fmt: skip
