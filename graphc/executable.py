@@ -15,7 +15,7 @@ from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise
 from graphc.passes.pipelines import optimise
-from graphc.planning.plan import make_plan
+from graphc.planning.memory import make_plan
 from graphc.tracing import paused_gc, plain_name
 
 
@@ -40,7 +40,7 @@ class Built:
                 program = specialise(program, dict(aliases))
             self.passes: list[Any] = []
             self.program = (
-                optimise(program, name=name, report=self.passes, verify_each=verify or config.verify) if optimize else program
+                optimise(program, name=name, reports=self.passes, verify_each=verify or config.verify) if optimize else program
             )
         self.verify = verify
         self.executables: dict[tuple[int, ...], Any] = {}

@@ -322,9 +322,9 @@ class Tensor(TensorBase):
         if recorder is not None:
             recorder.set_grad_of(self, value)
             return
-        self._grad = value
-        if "_watched" in self.__dict__:
+        if "_watched" in self.__dict__ and (value is None) != (self.grad_outside() is None):
             EPOCH.bump()
+        self._grad = value
 
     @grad.deleter
     def grad(self) -> None:

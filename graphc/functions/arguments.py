@@ -6,8 +6,8 @@ from typing import Any
 
 from graphc.core.errors import ArgumentTypeError, DtypeError
 from graphc.core.tape import TensorBase
-from graphc.core.tensor_types import FLOAT
-from graphc.functions.promotion import is_number, to_float
+from graphc.core.tensor_types import FLOAT, INT
+from graphc.functions.promotion import is_number, promote, scalar_operand, to_float
 
 
 def need_tensor(x: Any, what: str = "input") -> Any:
@@ -34,3 +34,13 @@ def need_float(x: Any, what: str = "input") -> Any:
 def floating(x: Any, what: str = "input") -> Any:
     """The tensor x, cast to the default float dtype if it is not floating."""
     return to_float(need_tensor(x, what))
+
+
+def pair(x: Any, y: Any, floating: bool = False) -> tuple[Any, ...]:
+    """`promote(x, y)`, with the commonest case, a tensor and a number of its own category, decided at once."""
+    kind = type(y)
+    if (kind is float or kind is int) and isinstance(x, TensorBase):
+        dtype = x.dtype
+        if dtype.category == FLOAT or (kind is int and dtype.category == INT and not floating):
+            return x, scalar_operand(y, dtype)
+    return promote(x, y, floating=floating)

@@ -10,7 +10,7 @@ from graphc.core.errors import ArgumentTypeError, DtypeError
 from graphc.core.op import Op
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, bool_, float64
-from graphc.functions.arguments import floating, need_float, need_operand, need_tensor
+from graphc.functions.arguments import floating, need_float, need_operand, need_tensor, pair
 from graphc.functions.elementary import signbit
 from graphc.functions.promotion import cast_to, common_dtype, is_number, promote, scalar_operand
 from graphc.primitives import elementwise as op
@@ -27,13 +27,13 @@ def _scaled(y: Any, alpha: Any) -> Any:
 
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """x + alpha y, promoted and broadcast; logical or for bools."""
-    x, y = promote(input, other)
+    x, y = pair(input, other)
     return op.add.call(x, y if type(alpha) is int and alpha == 1 else _scaled(y, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """x - alpha y, promoted and broadcast; DtypeError if one operand is bool."""
-    x, y = promote(input, other)
+    x, y = pair(input, other)
     if any(isinstance(t, bool) or (isinstance(t, TensorBase) and t.dtype is bool_) for t in (input, other)):
         raise DtypeError(
             "subtraction, the `-` operator, with a bool tensor is not supported", "numbers", "use ^ or logical_xor()"
@@ -51,7 +51,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
 
 def mul(input: Any, other: Any) -> Any:
     """x y, promoted and broadcast; logical and for bools."""
-    return op.multiply.call(*promote(input, other))
+    return op.multiply.call(*pair(input, other))
 
 
 multiply = mul
@@ -63,14 +63,14 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     Raises DivisionError where an integer is divided by zero under a rounding mode.
     """
     if rounding_mode is None:
-        return op.divide.call(*promote(input, other, floating=True))
+        return op.divide.call(*pair(input, other, floating=True))
     if rounding_mode == "floor":
         return floor_divide(input, other)
     if rounding_mode != "trunc":
         raise DtypeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found {rounding_mode!r}"
         )
-    x, y = promote(input, other)
+    x, y = pair(input, other)
     if x.dtype.category == FLOAT:
         return op.trunc(op.divide(x, y))
     rest = op.fmod(x, y)
@@ -82,17 +82,17 @@ divide = div
 
 def true_divide(input: Any, other: Any) -> Any:
     """x / y in a float dtype."""
-    return op.divide.call(*promote(input, other, floating=True))
+    return op.divide.call(*pair(input, other, floating=True))
 
 
 def floor_divide(input: Any, other: Any) -> Any:
     """x / y rounded toward -infinity; DivisionError where an integer is divided by zero."""
-    return op.floor_divide.call(*promote(input, other))
+    return op.floor_divide.call(*pair(input, other))
 
 
 def remainder(input: Any, other: Any) -> Any:
     """What floor division leaves, with the sign of y; DivisionError for an integer modulo zero."""
-    return op.remainder.call(*promote(input, other))
+    return op.remainder.call(*pair(input, other))
 
 
 def fmod(input: Any, other: Any) -> Any:

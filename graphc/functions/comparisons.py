@@ -10,7 +10,7 @@ from graphc.core.errors import ArgumentTypeError, DtypeError
 from graphc.core.op import Op
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, bool_, uint8
-from graphc.functions.arguments import need_operand, need_tensor
+from graphc.functions.arguments import need_operand, need_tensor, pair
 from graphc.functions.elementary import isfinite
 from graphc.functions.promotion import cast_to, promote, scalar_operand
 from graphc.primitives import elementwise as op
@@ -27,7 +27,7 @@ def _named(function: Callable[..., Any], name: str, doc: str) -> Callable[..., A
 
 def _comparison(primitive: Op, name: str, doc: str) -> Callable[[Any, Any], Any]:
     def function(input: Any, other: Any) -> Any:
-        return primitive.call(*promote(need_tensor(input), need_operand(other)))
+        return primitive.call(*pair(need_tensor(input), need_operand(other)))
 
     return _named(function, name, doc)
 

@@ -13,7 +13,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def operand_lines(node: Node) -> tuple[tuple[str, str, str], ...]:
     """Name, type and origin of each operand, for a message."""
     return tuple(
-        (_LETTERS[i] if i < 26 else f"x{i}", str(value.type), value.origin_text()) for i, value in enumerate(node.inputs)
+        (_LETTERS[i] if i < 26 else f"x{i}", str(value.type), value.origin_text())
+        for i, value in enumerate(node.inputs)
     )
 
 

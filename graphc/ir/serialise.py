@@ -286,7 +286,9 @@ def from_dict(encoded: Any, arrays: Mapping[str, Any]) -> Program:
     _need(encoded, dict, "a program file")
     version = encoded.get("format")
     if version != FORMAT or type(version) is not int:
-        raise FileFormatError(f"format {_short(version)} is not known here; this version of graphc reads format {FORMAT}")
+        raise FileFormatError(
+            f"format {_short(version)} is not known here; this version of graphc reads format {FORMAT}"
+        )
     programs = _need(encoded.get("programs"), list, "the programs")
     if not programs:
         raise FileFormatError("a program file without a program")

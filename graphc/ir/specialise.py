@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from graphc.core.dims import Dim, assumptions, is_static, substitute
+from graphc.core.dims import Dim, Size, assumptions, is_static, substitute
 from graphc.core.errors import ArgumentError, OperandError
 from graphc.core.op import Attrs
 from graphc.core.tensor_types import TensorType
@@ -55,14 +55,14 @@ def unknowns(program: Program) -> list[str]:
     return list(dict.fromkeys(chain(input_unknowns(program), node_unknowns(program))))
 
 
-def specialise(program: Program, sizes: Mapping[str, int]) -> Program:
+def specialise(program: Program, sizes: Mapping[str, Size]) -> Program:
     """The program with the unknown sizes named in `sizes` replaced by numbers.
 
     Names left out stay unknown. Returns the program itself where there is nothing to replace. Raises the shape rule's
     error, with the user's lines, where the numbers do not fit together, and ArgumentError for a negative size.
     """
     for name, size in sizes.items():
-        if size < 0:
+        if isinstance(size, int) and size < 0:
             raise ArgumentError(f"size {name} = {size} is negative", "sizes >= 0")
     if not any(name in sizes for name in chain(input_unknowns(program), node_unknowns(program))):
         return program
@@ -73,7 +73,7 @@ def specialise(program: Program, sizes: Mapping[str, int]) -> Program:
 class _Specialiser:
     """Rebuilds programs in one new table; a body that occurs twice is rebuilt once."""
 
-    def __init__(self, sizes: dict[str, int]):
+    def __init__(self, sizes: dict[str, Size]):
         self.sizes = sizes
         self.table = Table()
         self.bodies: dict[int, Program] = {}

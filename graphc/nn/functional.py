@@ -6,29 +6,27 @@ import math
 import warnings
 from typing import Any
 
-from graphc.core.context import STATE
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
-from graphc.core.tensor_types import INT, as_dtype, bool_, int64
+from graphc.core.tensor_types import INT, bool_, int64
+from graphc.functions import indexing
 from graphc.functions.activations import (
     celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu, leaky_relu_,
     logsigmoid, mish, prelu, relu, relu6, relu_, selu, selu_, silu, softplus, softshrink, softsign, tanhshrink, threshold,
     threshold_,
 )  # fmt: skip
 from graphc.functions.arguments import need_float, need_tensor
-from graphc.functions.creation import empty, ones, zeros
+from graphc.functions.creation import ones, zeros
 from graphc.functions.indexing import one_hot
 from graphc.functions.joining import pad
 from graphc.functions.linalg import matmul
-from graphc.functions.norms import vector_norm
 from graphc.functions.pointwise import sigmoid, tanh
 from graphc.functions.promotion import cast_to
-from graphc.functions.random import bernoulli, rand
+from graphc.functions.random import mask_sample, rand
 from graphc.functions.reductions import argmax
 from graphc.functions.shaping import transpose, tril
 from graphc.functions.softmaxes import log_softmax as _log_softmax
 from graphc.functions.softmaxes import softmax as _softmax
-from graphc.grad_mode import no_grad
 from graphc.nn.losses import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cosine_similarity, cross_entropy,
     gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
@@ -37,7 +35,7 @@ from graphc.nn.losses import (
 )  # fmt: skip
 from graphc.nn.normalizing import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
 from graphc.primitives import contraction
-from graphc.primitives.elementwise import equal, greater, less, log, logical_and
+from graphc.primitives.elementwise import equal, less, log
 from graphc.primitives.elementwise import where as choose
 from graphc.primitives.indexing import index, scatter, scatter_add
 from graphc.primitives.views import expand, reshape
@@ -86,42 +84,15 @@ def embedding(
             f"{at.dtype.name} instead (while checking arguments for embedding)"
         )
     at, rows = cast_to(at, int64), weight.shape[0]
-    pad_row = _row_of(padding_idx, rows)
+    # primitives wrap negative indices, PyTorch refuses them here
     at = choose(less(at, number(0, at)), number(rows, at), at)
-    if max_norm is not None:
-        _limit_rows(weight, at, max_norm, norm_type)
-    out = index(weight, at, axes=(0,))
-    if not (STATE.grad and weight.requires_grad):
-        return out
+    out = indexing.embedding(at, weight, padding_idx, max_norm, norm_type)
     if scale_grad_by_freq:
         flat = reshape(at, shape=(product(shape_of(at)),))
         counts = scatter_add(zeros(rows, dtype=out.dtype), flat, ones(flat.shape[0], dtype=out.dtype), axis=0)
         part = out / reshape(index(counts, at, axes=(0,)), shape=(*shape_of(at), 1))
         out = part + (out - part).detach()
-    if pad_row is not None:
-        padded = reshape(equal(at, number(pad_row, at)), shape=(*shape_of(at), 1))
-        out = choose(padded, out.detach(), out)
     return out
-
-
-def _row_of(padding_idx: int | None, rows: Any) -> Any:
-    if padding_idx is None or not isinstance(rows, int):
-        return padding_idx
-    if not -rows <= padding_idx < rows:
-        raise ArgumentError("Padding_idx must be within num_embeddings")
-    return padding_idx % rows
-
-
-def _limit_rows(weight: Any, at: Any, max_norm: float, norm_type: float) -> None:
-    """Scales the rows of `weight` at the indices down to a norm of at most `max_norm`, in place."""
-    with no_grad():
-        flat = reshape(at, shape=(product(shape_of(at)),))
-        none, all_ = zeros(weight.shape[0], dtype=bool_), ones(flat.shape[0], dtype=bool_)
-        used = scatter(none, flat, all_, axis=0)
-        length = vector_norm(weight, norm_type, 1)
-        limit = number(max_norm, length)
-        factor = choose(logical_and(used, greater(length, limit)), limit / (length + 1e-7), number(1, length))
-        weight.mul_(reshape(factor, shape=(weight.shape[0], 1)))
 
 
 # --- dropout ----------------------------------------------------------------------------------------------------------
@@ -134,7 +105,7 @@ def _check_probability(p: float) -> None:
 
 def _kept(shape: tuple[Any, ...], p: float, dtype: Any) -> Any:
     """1 with probability 1 - p, else 0."""
-    return bernoulli(zeros(*shape, dtype=dtype), 1 - p) if shape else bernoulli(zeros((), dtype=dtype), 1 - p)
+    return cast_to(mask_sample(shape, 1 - p), dtype)
 
 
 def _finish(x: Any, out: Any, inplace: bool) -> Any:

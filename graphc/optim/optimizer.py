@@ -19,6 +19,7 @@ from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, defaults, float32, float64
 from graphc.functions.promotion import cast_to
+from graphc.graphs import Graph, UpdateGroup, gradients
 from graphc.optim.groups import ParamGroup, StateMap
 
 
@@ -139,11 +140,11 @@ class Optimizer:
         """Clears the gradients of all parameters: to None, or to zeros in place."""
         for group in self.param_groups:
             for p in group["params"]:
+                if set_to_none:
+                    p.grad = None  # without looking at it: a recorded step would depend on whether there was one
+                    continue
                 grad = p.grad
                 if grad is None:
-                    continue
-                if set_to_none:
-                    p.grad = None
                     continue
                 if grad.grad_fn is not None:
                     grad.detach_()
@@ -193,6 +194,34 @@ class Optimizer:
             if recorder is not None:
                 guard(self, "which state", self.fact("which state"))
         return loss
+
+    def minimize(self, loss: Any, params: Iterable[Any] | None = None) -> UpdateGroup:
+        """A train op that moves `params` (default: all of the optimizer's) against the gradient of `loss` when fetched.
+
+        Rebinds nothing and leaves `.grad` alone. Raises GraphError outside a graph, or if `loss` depends on none
+        of them.
+        """
+        if not isinstance(STATE.recorder, Graph):
+            raise GraphError("a train op belongs to a graph: call minimize under `with graph.as_default():`")
+        wanted = None if params is None else set(map(id, params))
+        pairs = [
+            (group, p)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.requires_grad and (wanted is None or id(p) in wanted)
+        ]
+        grads = gradients(loss, [p for _, p in pairs], allow_unused=True) if pairs else ()
+        if all(grad is None for grad in grads):
+            raise GraphError("minimize: the loss depends on none of the optimizer's parameters")
+        self._opt_called = True
+        found: list[tuple[Any, Any]] = []
+        with set_grad(False):
+            guard(self, "which groups", self.fact("which groups"))
+            for (group, p), grad in zip(pairs, grads, strict=True):
+                if grad is not None:
+                    found += self.changes(group, p, grad)
+            guard(self, "which state", self.fact("which state"))
+        return UpdateGroup(found, loss)
 
     def changes(self, group: ParamGroup, p: Any, grad: Any) -> list[tuple[Any, Any]]:
         """`(tensor, its new value)` for the state of `p` and for `p` itself, which comes last; writes nothing."""

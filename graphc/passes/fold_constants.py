@@ -104,5 +104,3 @@ RULES = Rules(
 def fold_constants(program: Program) -> Program:
     """Computes what needs no input, up to `config.largest_fold` bytes a result."""
     return rewrite(program, RULES, "fold_constants")
-
-

@@ -15,14 +15,42 @@ from graphc.passes.rewrite import Build, Replacement, Rule, Rules, rewrite
 from graphc.passes.splats import filled, fit, is_splat
 from graphc.primitives.copying import copy
 from graphc.primitives.elementwise import (
-    absolute, bitwise_and, bitwise_not, bitwise_or, bitwise_xor, cast, ceil, equal, floor, greater, greater_equal, less,
-    less_equal, logical_and, logical_not, logical_or, logical_xor, maximum, minimum, negate, not_equal, round_, shift_left,
-    shift_right, trunc, where,
-)  # fmt: skip
+    absolute,
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
+    cast,
+    ceil,
+    equal,
+    floor,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    maximum,
+    minimum,
+    negate,
+    not_equal,
+    round_,
+    shift_left,
+    shift_right,
+    trunc,
+    where,
+)
 from graphc.primitives.joining import concat
 from graphc.primitives.reductions import (
-    reduce_all, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum,
-)  # fmt: skip
+    reduce_all,
+    reduce_any,
+    reduce_max,
+    reduce_min,
+    reduce_prod,
+    reduce_sum,
+)
 
 # Bits of an integer (without sign) that a float dtype holds exactly.
 _MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
@@ -65,7 +93,11 @@ def cast_of_cast(node: Node, build: Build) -> Replacement:
     if not holds_all(x.dtype, inner.dtype):
         return None
     # What a number out of range becomes depends on the dtype it comes from.
-    if target.category == INT and FLOAT in (x.dtype.category, inner.dtype.category) and not holds_all(target, inner.dtype):
+    if (
+        target.category == INT
+        and FLOAT in (x.dtype.category, inner.dtype.category)
+        and not holds_all(target, inner.dtype)
+    ):
         return None
     return build(cast, inner, dtype=target)
 
@@ -74,7 +106,12 @@ def cast_of_cast(node: Node, build: Build) -> Replacement:
 
 
 _OPPOSITE: Mapping[Op, Op] = {equal: not_equal, not_equal: equal}
-_OPPOSITE_ORDERED: Mapping[Op, Op] = {less: greater_equal, greater_equal: less, greater: less_equal, less_equal: greater}
+_OPPOSITE_ORDERED: Mapping[Op, Op] = {
+    less: greater_equal,
+    greater_equal: less,
+    greater: less_equal,
+    less_equal: greater,
+}
 
 
 def not_not(node: Node, build: Build) -> Replacement:

@@ -7,6 +7,7 @@ evaluated on stand-ins. Nothing is read or written, except where a reshape must 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,20 @@ from graphc.ir.blame import blame
 from graphc.ir.interpret import evaluate
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.planning.plan import (
-    ARENA, EVAL, FRESH, INPLACE, INTO, OUTPUT, VIEW, Buffer, Location, Output, Plan, Step, nbytes_of,
-)  # fmt: skip
+    ARENA,
+    EVAL,
+    FRESH,
+    INPLACE,
+    INTO,
+    OUTPUT,
+    VIEW,
+    Buffer,
+    Location,
+    Output,
+    Plan,
+    Step,
+    nbytes_of,
+)
 
 ALIGNMENT = 64
 
@@ -33,19 +46,31 @@ def make_plan(program: Program) -> Plan:
     outputs = draft.place_outputs()
     arena_bytes = allocate(draft.buffers, len(steps))
     return Plan(
-        program, steps, tuple(draft.buffers), draft.locations, draft.constants, outputs, arena_bytes,
+        program,
+        steps,
+        tuple(draft.buffers),
+        draft.locations,
+        draft.constants,
+        outputs,
+        arena_bytes,
         transient_peak(draft.buffers, len(steps)),
-    )  # fmt: skip
+    )
 
 
 def check_static(program: Program) -> None:
     """Raises SymbolicError for a value with an unknown size."""
+    for value in values_of(program):
+        if not is_static(value.type.shape):
+            raise SymbolicError(
+                f"{value!r} has an unknown size: a plan needs numbers\n  hint: specialise the program first"
+            )
+
+
+def values_of(program: Program) -> Iterator[Value]:
+    """Every input and every value the outputs need."""
+    yield from program.inputs
     for node in program.nodes:
-        for value in node.outputs:
-            if not is_static(value.type.shape):
-                raise SymbolicError(
-                    f"{value!r} has an unknown size: a plan needs numbers\n  hint: specialise the program first"
-                )
+        yield from node.outputs
 
 
 def known_values(program: Program) -> dict[Value, Any]:
@@ -79,7 +104,7 @@ class _Draft:
         self.locations: dict[Value, Location] = {}
         self.buffers: list[Buffer] = []
         self.standins: dict[Value, Any] = {}
-        most = max((nbytes_of(v.type) for node in program.nodes for v in node.outputs), default=0)
+        most = max((nbytes_of(value.type) for value in values_of(program)), default=0)
         self.pool = np.empty(most, np.uint8)
         self.standins.update(self.constants)
         self.standins.update((value, self.standin(value)) for value in program.inputs)

@@ -1,0 +1,30 @@
+"""What `import graphc` brings along: NumPy, ml_dtypes, graphc, the standard library; nothing that loads on first use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from test_layers import LAZY_ONLY, ROOT
+
+
+def modules_after(code: str, cwd: str) -> set[str]:
+    """Top-level names of the modules a fresh interpreter has loaded after running the code."""
+    code += "\nimport sys\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_importing_graphc_loads_no_library_that_loads_on_first_use(tmp_path):
+    loaded = modules_after("import graphc", str(tmp_path))
+    assert "numpy" in loaded
+    assert not loaded & (LAZY_ONLY | {"torch", "IPython", "matplotlib", "pytest"})
+
+
+def test_importing_graphc_adds_no_other_library_than_its_dtypes(tmp_path):
+    before = modules_after("import numpy", str(tmp_path))
+    added = modules_after("import graphc", str(tmp_path)) - before
+    assert added - set(sys.stdlib_module_names) <= {"graphc", "ml_dtypes"}
