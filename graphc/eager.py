@@ -63,10 +63,12 @@ def explain(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any], error: Ex
     return error
 
 
-def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[TensorType, ...]:
-    """The result types; raises the shape rule's error with the operands added."""
+def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[TensorType, ...] | None:
+    """The result types, None where they depend on values; raises the shape rule's error with the operands added."""
     try:
         return op.output_types(*(x.tensor_type for x in inputs), **attrs)
+    except SymbolicError:
+        return None
     except OperandError as error:
         raise error.about(op.name, describe_operands(op, inputs)) from None
 
@@ -75,7 +77,7 @@ def general(op: Op) -> Callable[..., Any]:
     """The closure of an op of any kind. Types are checked once per signature and remembered."""
     evaluate, infer, single = op.eval, op.infer, op.n_outputs == 1
     is_view = isinstance(op.kind, View)
-    known: dict[Any, tuple[TensorType, ...]] = {}
+    known: dict[Any, tuple[TensorType, ...] | None] = {}
 
     def call(*inputs: Any, **attrs: Any) -> Any:
         recorder = STATE.recorder
@@ -92,11 +94,10 @@ def general(op: Op) -> Callable[..., Any]:
                 signature += (array.shape, array.dtype.num)
             key = tuple(signature)
             out_types = known.get(key)
-            if out_types is None:
-                out_types = check_types(op, inputs, attrs)
+            if out_types is None and key not in known:
                 if len(known) > 4096:
                     known.clear()
-                known[key] = out_types
+                out_types = known[key] = check_types(op, inputs, attrs)
             token = quiet_set(quiet)
             try:
                 result = evaluate(*arrays, **attrs)
@@ -107,6 +108,7 @@ def general(op: Op) -> Callable[..., Any]:
             raise better from (None if isinstance(better, GraphcError) else error.__cause__)
         outputs = (wrap(result),) if single else tuple(map(wrap, result))
         if STATE.grad and any(x._edge is not None for x in inputs):
+            out_types = out_types or tuple(x.tensor_type for x in outputs)
             tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)
         if is_view and outputs[0]._data.base is not None and np.may_share_memory(outputs[0]._data, arrays[0]):
             mark_view(outputs[0], inputs[0], op, attrs)

@@ -198,6 +198,27 @@ class Graph(Recorder):
             found.append((capture, grad._data))
         return found
 
+    def implied_writes(self, train: Any) -> list[tuple[Capture, Value]]:
+        """Recorded writes, such as running statistics, that a train op applies too: those that need nothing fed which it
+        does not need anyway."""
+        if isinstance(train, AllUpdates):
+            return []
+        fed = {t._data for t in self.inputs.values()}
+        mine = {n.outputs[0] for n in toposort([v for _, v in train.pairs]) if n.op is INPUT} & fed
+        taken = {id(c) for c, _ in train.pairs}
+        return [
+            (capture, value)
+            for capture, value in self.writes()
+            if id(capture) not in taken
+            and capture.grad_of is None
+            and {n.outputs[0] for n in toposort([value]) if n.op is INPUT} & fed <= mine
+        ]
+
+    def random_advances(self, values: Sequence[Value]) -> list[tuple[Capture, Value]]:
+        """The writes that move random generators on which the values draw from."""
+        needed = {n.outputs[0] for n in toposort(values) if n.op is INPUT}
+        return [(c, v) for c, v in self.writes() if c.value in needed and c.advances]
+
     def program(self, outputs: Sequence[Value]) -> Program:
         """The part of the graph that these values need."""
         inputs = tuple(n.outputs[0] for n in toposort(outputs) if n.op is INPUT)

@@ -262,7 +262,9 @@ def _header(content: bytes, path: str) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > _LARGEST_HEADER:
         if content[:2] == b"PK" or content[:1] == b"\x80":
-            raise _bad(path, "it looks like a zip file or pickle, as torch.save writes them; graphc never reads pickles")
+            raise _bad(
+                path, "it looks like a zip file or pickle, as torch.save writes them; graphc never reads pickles"
+            )
         raise _bad(path, "it does not begin with a header length")
     if len(content) < 8 + length:
         raise _bad(path, f"it is cut short: the header has {length} bytes, {len(content) - 8} are there")

@@ -218,31 +218,15 @@ class Session:
                 values.append(leaf)
                 continue
             picks.append(None)
-            pairs = leaf.pairs if isinstance(leaf, AllUpdates) else [*leaf.pairs, *self._implied(leaf)]
+            pairs = [*leaf.pairs, *self.graph.implied_writes(leaf)]
             for capture, value in pairs:
                 known = writes.get(id(capture))
                 if known is not None and known[1] is not value:
                     raise FetchError(f"two train ops of one run write {capture.name} (at {user_line()})")
                 writes[id(capture)] = (capture, value, leaf)
-        needed = toposort([*values, *(v for _, v, _ in writes.values())])
-        for capture, value in self.graph.writes():
-            advances = capture.tensor is not None and "_random_state" in capture.tensor.__dict__
-            if advances and id(capture) not in writes and capture.value.node in needed:
-                writes[id(capture)] = (capture, value, None)
+        for capture, value in self.graph.random_advances([*values, *(v for _, v, _ in writes.values())]):
+            writes.setdefault(id(capture), (capture, value, None))
         return values, [(c, v) for c, v, _ in writes.values()], picks
-
-    def _implied(self, train: UpdateGroup) -> list[tuple[Capture, Value]]:
-        """Recorded writes, such as running statistics, that need nothing fed which the train op does not need anyway."""
-        fed = {t._data for t in self.graph.inputs.values()}
-        mine = {v for v in (n.outputs[0] for n in toposort([v for _, v in train.pairs]) if n.op is INPUT) if v in fed}
-        taken = {id(c) for c, _ in train.pairs}
-        return [
-            (capture, value)
-            for capture, value in self.graph.writes()
-            if id(capture) not in taken
-            and capture.grad_of is None
-            and {n.outputs[0] for n in toposort([value]) if n.op is INPUT} & fed <= mine
-        ]
 
     def _sources(self, inputs: Sequence[Value]) -> list[tuple[str, Any]]:
         fed = {t._data: name for name, t in self.graph.inputs.items()}

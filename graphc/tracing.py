@@ -45,6 +45,11 @@ class Capture:
     owner: Any = None
     key: Any = None
 
+    @property
+    def advances(self) -> bool:
+        """Whether this is the state of a random generator, which every run that draws from it moves on."""
+        return self.tensor is not None and "_random_state" in self.tensor.__dict__
+
     def target(self) -> Any:
         """The concrete tensor behind this input now, None where there is none."""
         return self.grad_of.grad if self.grad_of is not None else self.tensor

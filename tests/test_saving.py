@@ -235,7 +235,10 @@ def entry(dtype="F32", shape=(1,), offsets=(0, 4)):
         (file_with({"a": entry(shape=(2,))}, b"1234"), r"of shape \[2\] cannot have 4 bytes"),
         (file_with({"a": entry(shape=(-1,))}, b"1234"), "the entry of tensor 'a' is malformed"),
         (file_with({"a": entry(shape=(1.0,))}, b"1234"), "the entry of tensor 'a' is malformed"),
-        (file_with({"a": entry(offsets=(4, 8))}, b"12345678"), "begins at byte 4 of the data, the one before ended at 0"),
+        (
+            file_with({"a": entry(offsets=(4, 8))}, b"12345678"),
+            "begins at byte 4 of the data, the one before ended at 0",
+        ),
         (file_with({"a": entry(), "b": entry()}, b"1234"), "begins at byte 0 of the data, the one before ended at 4"),
         (file_with({"a": entry("BOOL", (1,), (0, 1))}, b"\x02"), "other bytes than 0 and 1"),
         (file_with({"__metadata__": {"graphc": "{"}}), "the nesting in the file is damaged"),

@@ -202,7 +202,7 @@ def owned(result: Any, operands: Sequence[Any]) -> Any:
 
 
 def _writer(node: Node) -> tuple[Callable[..., None], bool]:
-    """The function that writes the node's result into an array, and whether that array is its last argument (a ufunc)."""
+    """The function that writes the node's result into an array, and whether that array is its argument `out` (a ufunc)."""
     op = node.op
     if isinstance(op.eval, np.ufunc) and op.eval.nout == 1 and not node.attrs:
         return op.eval, True
@@ -212,13 +212,13 @@ def _writer(node: Node) -> tuple[Callable[..., None], bool]:
 
 def _into_bound(node: Node, ins: list[int], out: int) -> Run:
     """Writes into an array that is there already."""
-    write, out_last = _writer(node)
-    if out_last and len(ins) == 1:
+    write, is_ufunc = _writer(node)
+    if is_ufunc and len(ins) == 1:
         return _ufunc1(write, ins[0], out)
-    if out_last and len(ins) == 2:
+    if is_ufunc and len(ins) == 2:
         return _ufunc2(write, ins[0], ins[1], out)
-    if out_last:
-        return lambda env: write(*[env[i] for i in ins], env[out])
+    if is_ufunc:
+        return lambda env: write(*[env[i] for i in ins], out=env[out])
     if len(ins) == 1:
         a = ins[0]
         return lambda env: write(env[out], env[a])
@@ -227,14 +227,14 @@ def _into_bound(node: Node, ins: list[int], out: int) -> Run:
 
 def _ufunc1(ufunc: Callable[..., Any], a: int, out: int) -> Run:
     def run(env: Env) -> None:
-        ufunc(env[a], env[out])
+        ufunc(env[a], out=env[out])
 
     return run
 
 
 def _ufunc2(ufunc: Callable[..., Any], a: int, b: int, out: int) -> Run:
     def run(env: Env) -> None:
-        ufunc(env[a], env[b], env[out])
+        ufunc(env[a], env[b], out=env[out])
 
     return run
 

@@ -437,13 +437,6 @@ def arange(
     return finished(iota(size=size, start=start, step=step, dtype=chosen), requires_grad, device)
 
 
-def range_(start: Any = 0, end: Any = None, step: Any = 1, *, dtype: Any = None) -> Any:
-    """start, start + step, ... up to end (included), in the default float dtype (`torch.range`)."""
-    start, end, step = _number(start, "start"), _number(end, "end"), _number(step, "step")
-    size = math.floor((end - start) / step) + 1
-    return iota(size=size, start=start, step=step, dtype=as_dtype(dtype or defaults.float_dtype))
-
-
 def _spaced(start: Any, end: Any, steps: Any) -> Any:
     """f64[steps] from start to end, each half counted from its own end so that both ends are exact."""
     count = as_size(steps, "steps")

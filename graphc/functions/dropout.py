@@ -12,7 +12,6 @@ from graphc.functions.promotion import scalar_operand
 from graphc.functions.random import mask_sample
 from graphc.functions.subscripts import write_into
 from graphc.primitives import elementwise as e
-from graphc.primitives.views import expand
 
 # SELU's negative limit, -scale * alpha: the value dropped elements take there (Klambauer et al. 2017)
 _SELU_LIMIT = -1.7580993408473766
@@ -29,7 +28,7 @@ def _dropped(x: Any, mask_shape: Shape, p: float, training: bool, inplace: bool)
         return x
     zero = scalar_operand(0, x.dtype)
     if p == 1:
-        out = expand(zero, shape=tuple(x.shape)) * x
+        out = x * 0
     else:
         out = e.where(mask_sample(mask_shape, 1 - p), x * (1 / (1 - p)), zero)
     return write_into(x, out) if inplace else out

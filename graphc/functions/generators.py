@@ -53,6 +53,8 @@ class Generator:
             with eagerly():
                 numbers = (np.array(signed(self._initial), np.int64), np.array(0, np.int64))
                 self._state = (SLOTS.new_tensor(numbers[0]), SLOTS.new_tensor(numbers[1]))
+                # every run that draws from it moves it on, also one that fetches no train op
+                self._state[1].__dict__["_random_state"] = True
         return self._state
 
     @property

@@ -113,7 +113,7 @@ def integer_sample(low: Any, high: Any, shape: Shape, generator: Any = None) -> 
         raise ShapeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
     bits = source_of(generator).bits(shape, 64)
     if isinstance(count, int) and count >= 1 << 63:
-        return bits if count == _WORD else _wrapped_modulo(bits, low, count)
+        return bits if count == 1 << 64 else _wrapped_modulo(bits, low, count)
     positive = e.bitwise_and(bits, scalar_operand((1 << 63) - 1, int64))
     return e.add(e.remainder(positive, scalar_operand(count, int64)), scalar_operand(low, int64))
 

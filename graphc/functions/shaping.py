@@ -499,13 +499,44 @@ def triu(input: Any, diagonal: int = 0) -> Any:
     return _triangle("triu", input, diagonal, less_equal)
 
 
+# --- written into a copy ---------------------------------------------------------------------------------------------
+
+
+def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """A copy of the input with a diagonal replaced by `src`."""
+    ndim = len(shape_of(input))
+    a, b = normalize_dim(dim1, ndim), normalize_dim(dim2, ndim)
+    return views.diagonal_put(input, cast_to(src, input.dtype), offset=as_int(offset, "offset"), axis1=a, axis2=b)
+
+
+def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    """A copy of the input with `input[start:end:step]` along `dim` replaced by `src`."""
+    shape = shape_of(input)
+    at = normalize_dim(dim, len(shape))
+    first, limit, stride = slice(start, end, step).indices(operator.index(shape[at]))
+    starts, limits, strides = [0] * len(shape), list(shape), [1] * len(shape)
+    starts[at], limits[at], strides[at] = first, max(first, limit), stride
+    value = cast_to(src, input.dtype)
+    return views.slice_put(input, value, starts=tuple(starts), limits=tuple(limits), strides=tuple(strides))
+
+
+def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
+    """A copy of the input with the part at one index of `dim` replaced by `src`."""
+    shape = shape_of(input)
+    at = normalize_dim(dim, len(shape))
+    place = as_int(index, "index")
+    if place < 0:
+        place += operator.index(shape[at])
+    return slice_scatter(input, unsqueeze(src, at), at, place, place + 1)
+
+
 METHODS = (
     "reshape", "view_as", "reshape_as", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "transpose",
     "swapaxes",
     "swapdims", "t", "permute", "movedim", "moveaxis", "adjoint", "expand", "expand_as", "broadcast_to", "repeat",
     "tile", "repeat_interleave", "narrow", "select", "unbind", "split", "split_with_sizes", "chunk", "tensor_split",
     "hsplit", "vsplit", "dsplit", "unfold", "flip", "fliplr", "flipud", "rot90", "roll", "diagonal", "diag",
-    "diag_embed", "diagflat", "tril", "triu",
+    "diag_embed", "diagflat", "tril", "triu", "diagonal_scatter", "slice_scatter", "select_scatter",
 )  # fmt: skip
 INPLACE = ("tril", "triu")
 __all__ = [
@@ -513,5 +544,5 @@ __all__ = [
     "transpose", "swapaxes", "swapdims", "t", "permute", "movedim", "moveaxis", "adjoint", "broadcast_to",
     "broadcast_shapes", "broadcast_tensors", "tile", "repeat_interleave", "narrow", "select", "unbind", "split",
     "split_with_sizes", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit", "flip", "fliplr", "flipud", "rot90",
-    "roll", "diagonal", "diag", "diag_embed", "diagflat", "tril", "triu",
+    "roll", "diagonal", "diag", "diag_embed", "diagflat", "tril", "triu", "diagonal_scatter", "slice_scatter", "select_scatter",
 ]  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from graphc.core.dims import Dim, Shape, Size, size_min
 from graphc.core.errors import ArgumentTypeError, DimensionError, ShapeError
 from graphc.core.tape import TensorBase
@@ -20,7 +22,8 @@ def shape_of(x: Any) -> Shape:
     """The sizes of a tensor as a plain tuple; ArgumentTypeError for anything else."""
     if not isinstance(x, TensorBase):
         raise ArgumentTypeError(f"argument 'input' must be Tensor, not {type(x).__name__}")
-    return tuple(x.shape)
+    data = x._data
+    return data.shape if type(data) is np.ndarray else tuple(x.shape)
 
 
 def slice_axis(x: Any, axis: int, start: Size, limit: Size, stride: int = 1) -> Any:

@@ -5,4 +5,4 @@ from graphc.nn.modules import *  # noqa: F403
 from graphc.nn.modules import __all__ as _layers
 from graphc.nn.parameter import Buffer, Parameter
 
-__all__ = [*_layers, "Buffer", "Parameter", "functional", "init", "modules", "parameter", "utils"]  # noqa: PLE0604
+__all__ = [*_layers, "Buffer", "Parameter", "functional", "init", "modules", "parameter", "utils"]

@@ -7,31 +7,76 @@ import warnings
 from typing import Any
 
 from graphc.core.dims import product
-from graphc.core.errors import ArgumentError, DtypeError, ShapeError
+from graphc.core.errors import DtypeError, ShapeError
 from graphc.core.tensor_types import INT, bool_, int64
 from graphc.functions import indexing
 from graphc.functions.activations import (
-    celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu, leaky_relu_,
-    logsigmoid, mish, prelu, relu, relu6, relu_, selu, selu_, silu, softplus, softshrink, softsign, tanhshrink, threshold,
+    celu,
+    celu_,
+    elu,
+    elu_,
+    gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    hardtanh_,
+    leaky_relu,
+    leaky_relu_,
+    logsigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    relu_,
+    selu,
+    selu_,
+    silu,
+    softplus,
+    softshrink,
+    softsign,
+    tanhshrink,
+    threshold,
     threshold_,
 )  # fmt: skip
 from graphc.functions.arguments import need_float, need_tensor
 from graphc.functions.creation import ones, zeros
+from graphc.functions.dropout import alpha_dropout, dropout, feature_alpha_dropout, feature_dropout
 from graphc.functions.indexing import one_hot
 from graphc.functions.joining import pad
 from graphc.functions.linalg import matmul
 from graphc.functions.pointwise import sigmoid, tanh
 from graphc.functions.promotion import cast_to
-from graphc.functions.random import mask_sample, rand
+from graphc.functions.random import rand
 from graphc.functions.reductions import argmax
-from graphc.functions.shaping import transpose, tril
+from graphc.functions.shaping import squeeze, transpose, tril, unsqueeze
 from graphc.functions.softmaxes import log_softmax as _log_softmax
 from graphc.functions.softmaxes import softmax as _softmax
 from graphc.nn.losses import (
-    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cosine_similarity, cross_entropy,
-    gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
-    multi_margin_loss, multilabel_soft_margin_loss, nll_loss, number, pairwise_distance, poisson_nll_loss, shape_of,
-    smooth_l1_loss, soft_margin_loss, triplet_margin_loss, triplet_margin_with_distance_loss,
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cosine_similarity,
+    cross_entropy,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+    number,
+    pairwise_distance,
+    poisson_nll_loss,
+    shape_of,
+    smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )  # fmt: skip
 from graphc.nn.normalizing import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
 from graphc.primitives import contraction
@@ -98,88 +143,33 @@ def embedding(
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-def _check_probability(p: float) -> None:
-    if p < 0.0 or p > 1.0:
-        raise ArgumentError(f"dropout probability has to be between 0 and 1, but got {p}")
-
-
-def _kept(shape: tuple[Any, ...], p: float, dtype: Any) -> Any:
-    """1 with probability 1 - p, else 0."""
-    return cast_to(mask_sample(shape, 1 - p), dtype)
-
-
-def _finish(x: Any, out: Any, inplace: bool) -> Any:
-    return x.copy_(out) if inplace else out
-
-
-def _dropped(x: Any, shape: tuple[Any, ...], p: float, training: bool, inplace: bool) -> Any:
-    """x with elements (or, where `shape` has 1s, whole channels) zeroed with probability p and the others scaled up."""
-    _check_probability(p)
-    if not training or p == 0.0:
-        return x
-    if p == 1.0:
-        return _finish(x, x * 0, inplace)
-    return _finish(x, x * (_kept(shape, p, x.dtype) * (1 / (1 - p))), inplace)
-
-
-def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """In training, elements become 0 with probability p and the others are divided by 1 - p. ArgumentError for a bad p."""
-    x = need_tensor(input)
-    return _dropped(x, shape_of(x), p, training, inplace)
-
-
-def _channels(x: Any, fewest: int, most: int, name: str) -> tuple[Any, ...]:
-    if not fewest <= len(x.shape) <= most:
-        raise ShapeError(f"{name}: Expected {fewest}D or {most}D input, but received a {len(x.shape)}D input")
-    lead = len(x.shape) - fewest + 1
-    return (*shape_of(x)[:lead], *(1,) * (len(x.shape) - lead))
+def _channels_dropped(x: Any, unbatched: int, p: float, training: bool, inplace: bool) -> Any:
+    """Dropout of whole channels, where an input of `unbatched` dimensions has no batch dimension."""
+    if len(x.shape) != unbatched:
+        return feature_dropout(x, p, training, inplace)
+    return squeeze(feature_dropout(unsqueeze(x, 0), p, training, inplace), 0)
 
 
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
-    """Dropout of whole channels; input: f32[N, C, L] or f32[C, L]."""
-    x = need_tensor(input)
-    return _dropped(x, _channels(x, 2, 3, "dropout1d"), p, training, inplace)
+    """Dropout of whole channels; input: f32[N, C, L] or f32[C, L]. ShapeError for another number of dimensions."""
+    ndim = len(need_tensor(input).shape)
+    if ndim not in (2, 3):
+        raise ShapeError(f"dropout1d: Expected 2D or 3D input, but received a {ndim}D input.")
+    return _channels_dropped(input, 2, p, training, inplace)
 
 
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Dropout of whole channels; input: f32[N, C, H, W] (a 3-d input is read as [N, C, L], as in PyTorch)."""
-    x = need_tensor(input)
-    shape = (*shape_of(x)[:2], *(1,) * (len(x.shape) - 2)) if len(x.shape) == 3 else _channels(x, 3, 4, "dropout2d")
-    return _dropped(x, shape, p, training, inplace)
+    return feature_dropout(input, p, training, inplace)
 
 
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """Dropout of whole channels; input: f32[N, C, D, H, W] or f32[C, D, H, W]."""
-    x = need_tensor(input)
-    return _dropped(x, _channels(x, 4, 5, "dropout3d"), p, training, inplace)
+    return _channels_dropped(need_tensor(input), 4, p, training, inplace)
 
 
-# SELU's parameters: -alpha * scale is the value that dropped elements take, so that mean and variance stay
-_ALPHA = 1.7580993408473766
-
-
-def _alpha_dropped(x: Any, shape: tuple[Any, ...], p: float, training: bool, inplace: bool) -> Any:
-    _check_probability(p)
-    if not training or p == 0.0:
-        return x
-    if p == 1.0:
-        return _finish(x, x * 0, inplace)
-    scale = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-    kept = _kept(shape, p, x.dtype)
-    out = x * (kept * scale) + ((kept - 1) * (_ALPHA * scale) + _ALPHA * scale * p)
-    return _finish(x, out, inplace)
-
-
-def alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
-    """Dropout that keeps mean and variance of SELU networks (Klambauer et al. 2017)."""
-    x = need_float(input)
-    return _alpha_dropped(x, shape_of(x), p, training, inplace)
-
-
-def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
-    """`alpha_dropout` of whole channels; input: f32[N, C, *]."""
-    x = need_float(input)
-    return _alpha_dropped(x, (*shape_of(x)[:2], *(1,) * (len(x.shape) - 2)), p, training, inplace)
+def _finish(x: Any, out: Any, inplace: bool) -> Any:
+    return x.copy_(out) if inplace else out
 
 
 # --- softmax and attention --------------------------------------------------------------------------------------------

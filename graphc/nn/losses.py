@@ -19,17 +19,25 @@ from graphc.functions.activations import logsigmoid, softplus
 from graphc.functions.arguments import need_tensor
 from graphc.functions.arithmetic import xlogy
 from graphc.functions.norms import masked_sqrt, vector_norm
-from graphc.functions.promotion import cast_to, promote
+from graphc.functions.promotion import cast_to, promote, scalar_operand
 from graphc.functions.reductions import computed_in, mean
 from graphc.functions.reductions import sum as sum_
 from graphc.functions.softmaxes import log_softmax
 from graphc.primitives.comparison import equal, greater_equal, less, less_equal, logical_not
 from graphc.primitives.elementwise import (
-    absolute, exp, log, log1p, maximum, minimum, sqrt, where as choose,
+    absolute,
+    exp,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    sqrt,
 )  # fmt: skip
+from graphc.primitives.elementwise import (
+    where as choose,
+)
 from graphc.primitives.indexing import gather, index
 from graphc.primitives.views import expand, reshape
-from graphc.functions.promotion import scalar_operand
 
 
 def legacy_reduction(size_average: Any, reduce: Any, reduction: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ml_dtypes import finfo
-
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.functions.arguments import need_float, need_tensor
@@ -17,6 +15,9 @@ from graphc.grad_mode import no_grad
 from graphc.nn.losses import differ, number, shape_of
 from graphc.primitives.elementwise import maximum, sqrt
 from graphc.primitives.views import expand, reshape
+
+# the distance from 1 to the next number
+_EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
 
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Any:
@@ -77,7 +78,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     x = need_float(input)
     axes = _normal_axes(x, normalized_shape, (("weight", weight),))
     wide = computed_in(x)
-    tiny = float(finfo(x.dtype.np).eps) if eps is None else eps
+    tiny = _EPSILON[x.dtype.name] if eps is None else eps
     out = wide / sqrt(mean(wide * wide, axes, True) + tiny)
     return cast_to(out if weight is None else out * weight, x.dtype)
 

@@ -51,7 +51,7 @@ class Parameter(Tensor):
         with eagerly():
             return super().__deepcopy__(memo)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return "Parameter containing:\n" + super().__repr__()
 
 

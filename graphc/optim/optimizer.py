@@ -8,7 +8,7 @@ as one train op. State tensors keep their identity for life, so that eager code,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -65,7 +65,9 @@ class Optimizer:
             )
         self._state: Any = StateMap()
         self.param_groups: list[Any] = []
+        #: every state tensor ever made, by parameter and name; the parameters whose state a recorded program holds
         self._made: dict[Any, dict[str, Any]] = {}
+        self._recorded: set[Any] = set()
         self._opt_called = False
         groups = list(params)
         if not groups:
@@ -97,6 +99,9 @@ class Optimizer:
     def state(self, value: Mapping[Any, Any]) -> None:
         EPOCH.bump()
         self._state = StateMap(value)
+        with eagerly(), set_grad(False):
+            self._zero_made(keep={id(x) for held in value.values() for x in getattr(held, "values", tuple)()})
+            self._keep_recorded()
 
     # -- groups -----------------------------------------------------------------------------------
 
@@ -236,6 +241,8 @@ class Optimizer:
         if not wanted:
             return {}
         made, held = self._made.setdefault(p, {}), self.state[p]
+        if STATE.recorder is not None:
+            self._recorded.add(p)
         missing = [key for key in wanted if key not in (made if key.startswith("_") else held)]
         if missing:
             with eagerly(), set_grad(False):
@@ -293,16 +300,27 @@ class Optimizer:
         with eagerly(), set_grad(False):
             loaded = {by_id.get(key, key): _cloned(held) for key, held in state_dict["state"].items()}
             self.state.clear()
-            for tensor in chain.from_iterable(made.values() for made in self._made.values()):
-                tensor.zero_()
+            self._zero_made()
             for owner, held in loaded.items():
                 self._load_one(owner, held)
-            for made in self._made.values():
-                self.settle(made)
+            self._keep_recorded()
         for group, mine in zip(groups, self.param_groups, strict=True):
             kept = {"params": mine["params"], **({"param_names": mine["param_names"]} if "param_names" in mine else {})}
             mine.clear()
             mine.update({key: value for key, value in group.items() if key not in kept} | kept)
+
+    def _zero_made(self, keep: Collection[int] = ()) -> None:
+        for tensor in chain.from_iterable(made.values() for made in self._made.values()):
+            if id(tensor) not in keep:
+                tensor.zero_()
+
+    def _keep_recorded(self) -> None:
+        """After a change of all state: what sessions and compiled steps hold and go on changing stays part of it."""
+        for p, made in self._made.items():
+            if p in self._recorded:
+                held = self.state[p]
+                held.update({k: made[k] for k in made if not k.startswith("_") and k not in held})
+            self.settle(made)
 
     def _load_one(self, owner: Any, held: Any) -> None:
         """Loads the state of one parameter; anything that is not a parameter's state is taken as it is."""

@@ -169,7 +169,8 @@ class _Draft:
     def covers(self, value: Value) -> bool:
         """Whether the value is its whole buffer, in C order."""
         buffer = self.locations[value].buffer
-        return buffer is not None and nbytes_of(value.type) == buffer.nbytes and self.standins[value].flags.c_contiguous
+        flags = self.standins[value].flags
+        return buffer is not None and nbytes_of(value.type) == buffer.nbytes and flags.c_contiguous and flags.writeable
 
     def overwritable(self, node: Node, i: int) -> Value | None:
         """An operand whose buffer nobody reads after step i, of the result's type, so that the result may replace it."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.core.dims import same
 from graphc.core.errors import DimensionError, DtypeError, ShapeError
-from graphc.core.op import OUT, Cumulative, ErrorSample, Kind, Sample, declare
+from graphc.core.op import OUT, Cumulative, ErrorSample, Kind, Op, Sample, declare
 from graphc.core.tensor_types import TensorType
 from graphc.primitives.axis_samples import (
     bool_arrays,
@@ -189,7 +189,7 @@ def _zero_samples() -> Iterator[Sample]:
     yield from _samples(arithmetic=True)()
 
 
-cumulative_sum = declare(
+cumulative_sum: Op = declare(
     "cumulative_sum",
     infer=_infer_arithmetic,
     eval=_accumulate(np.add),

@@ -12,7 +12,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from graphc.core.dims import Shape, broadcast_shapes, same
+from graphc.core.context import STATE
+from graphc.core.dims import Dim, Shape, broadcast_shapes, same
 from graphc.core.errors import (
     ArgumentError,
     DimensionError,
@@ -417,6 +418,8 @@ index_put: Op = declare(
 
 
 def _nonzero_type(x: TensorType) -> TensorType:
+    if STATE.recorder is None:
+        return TensorType((Dim.named("nonzero"), x.ndim), int64)
     raise SymbolicError(
         f"nonzero at {user_line()}: how many elements of {x} are not zero is known only when the graph runs\n"
         "  hint: keep the shape and choose by value with torch.where(condition, x, y), or call it eagerly"

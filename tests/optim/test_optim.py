@@ -377,6 +377,14 @@ def test_a_cleared_state_starts_anew():
     np.testing.assert_allclose(run(optimizer, p, GRADS[2:3]), before - 0.1 * GRADS[2], rtol=1e-14)
 
 
+def test_assigning_the_same_state_again_keeps_it():
+    p = parameter(START)
+    optimizer = Adam([p], lr=0.1)
+    run(optimizer, p, GRADS[:2])
+    optimizer.state = dict(optimizer.state)
+    assert optimizer.state[p]["step"].item() == 2.0
+
+
 def test_a_bad_state_dict_changes_nothing():
     p = parameter(START)
     optimizer = Adam([p])
@@ -416,9 +424,7 @@ def test_schedules_in_closed_form():
     np.testing.assert_allclose(
         rates(lambda o: s.CosineAnnealingLR(o, 4), 5), (1 + np.cos(np.pi * np.arange(5) / 4)) / 2, atol=1e-15
     )
-    np.testing.assert_allclose(
-        rates(lambda o: s.CosineAnnealingWarmRestarts(o, 2), 5), [1, 0.5, 1, 0.5, 1], atol=1e-15
-    )
+    np.testing.assert_allclose(rates(lambda o: s.CosineAnnealingWarmRestarts(o, 2), 5), [1, 0.5, 1, 0.5, 1], atol=1e-15)
 
 
 def test_plateau_reduces_after_patience():

@@ -132,7 +132,9 @@ SCHEDULES = {
 
 def optimizers(name="SGD", **options):
     ours = [{"params": [tensor(1.0, requires_grad=True)]}, {"params": [tensor(1.0, requires_grad=True)], "lr": 0.7}]
-    theirs = [{"params": [torch.tensor(1.0, requires_grad=True)], **{k: g[k] for k in g if k != "params"}} for g in ours]
+    theirs = [
+        {"params": [torch.tensor(1.0, requires_grad=True)], **{k: g[k] for k in g if k != "params"}} for g in ours
+    ]
     return getattr(optim, name)(ours, lr=0.3, **options), getattr(torch.optim, name)(theirs, lr=0.3, **options)
 
 

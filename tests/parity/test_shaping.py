@@ -140,6 +140,9 @@ PARTS = {
     "diag_embed": (lambda m, x: (m.diag_embed(x), m.diag_embed(x, -1)), X),
     "diag_embed-dims": (lambda m, x: m.diag_embed(x, 1, 0, 2), X),
     "diagflat": (lambda m, x: (m.diagflat(x), m.diagflat(x, -1)), X),
+    "diagonal_scatter": (lambda m, x, y: m.diagonal_scatter(x, y, 1), X, V[:2]),
+    "slice_scatter": (lambda m, x, y: m.slice_scatter(x, y.reshape(2, 3)[:, :2], 1, 0, None, 2), X, V),
+    "select_scatter": (lambda m, x, y: x.select_scatter(y[:2], 1, -1), X, V),
     "tril": (lambda m, x: (m.tril(x), x.tril(-1), m.tril(x, diagonal=1)), Y),
     "triu": (lambda m, x: (m.triu(x), x.triu(1), m.triu(x, diagonal=-1)), Y),
 }

@@ -152,5 +152,7 @@ class BackwardHooks:
     def _checked(changed: Any, count: int, what: str) -> tuple[Any, ...]:
         grads = changed if isinstance(changed, tuple) else (changed,)
         if len(grads) != count:
-            raise RuntimeError(f"Backward hook returned an invalid number of grad_{what}, got {len(grads)}, but expected {count}")
+            raise RuntimeError(
+                f"Backward hook returned an invalid number of grad_{what}, got {len(grads)}, but expected {count}"
+            )
         return grads

@@ -89,7 +89,9 @@ class Module(ModuleTree):
                 if changed is None:
                     continue
                 if not (isinstance(changed, tuple) and len(changed) == 2):
-                    raise RuntimeError(f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}.")
+                    raise RuntimeError(
+                        f"forward pre-hook must return None or a tuple of (new_args, new_kwargs), but got {changed}."
+                    )
                 args, kwargs = changed
             else:
                 changed = hook(self, args)
@@ -153,10 +155,10 @@ class Module(ModuleTree):
         """Clears the gradients of all parameters: to None, or to zeros."""
         for param in self.parameters():
             if set_to_none:
-                param.grad = None
+                param.grad = None  # type: ignore[misc]
             elif param.grad is not None:
                 if param.grad.grad_fn is not None:
-                    param.grad = param.grad.detach()
+                    param.grad = param.grad.detach()  # type: ignore[misc]
                 with no_grad():
                     param.grad.zero_()
 
@@ -247,7 +249,8 @@ class Module(ModuleTree):
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """An OrderedDict of dotted names to parameters and persistent buffers, detached unless `keep_vars`."""
-        destination, prefix, keep_vars = (*args, *(destination, prefix, keep_vars)[len(args) :])
+        given: list[Any] = [*args, *(destination, prefix, keep_vars)[len(args) :]]
+        destination, prefix, keep_vars = given
         if destination is None:
             destination = OrderedDict()
             destination._metadata = OrderedDict()

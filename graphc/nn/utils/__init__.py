@@ -1,7 +1,11 @@
 """Tools for gradients and parameters: `torch.nn.utils`."""
 
 from graphc.nn.utils.clip_grad import (
-    clip_grad_norm, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm,
+    clip_grad_norm,
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    get_total_norm,
 )  # fmt: skip
 from graphc.nn.utils.convert_parameters import parameters_to_vector, vector_to_parameters
 
