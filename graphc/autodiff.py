@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from graphc.core.context import SLOTS, set_grad
+from graphc.core.context import SLOTS, STATE, set_grad
 from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import OUT, Elementwise, Joint
 from graphc.core.tape import (
@@ -211,8 +211,16 @@ def pull_back(entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
         elif elementwise:
             results[i] = fit(result, entry.metas[i][0])
         else:
-            assert tuple(result._data.shape) == tuple(entry.metas[i][0]), f"{op.name}: cotangent {i} has another shape"
+            assert _same_shape(result._data.shape, entry.metas[i][0]), f"{op.name}: cotangent {i} has another shape"
     return results
+
+
+def _same_shape(a: Any, b: Any) -> bool:
+    """Whether two shapes are equal, also where a recorder has since given their unknown sizes one name."""
+    if tuple(a) == tuple(b):
+        return True
+    resolve = getattr(STATE.recorder, "resolve", tuple)
+    return bool(resolve(tuple(a)) == resolve(tuple(b)))
 
 
 def _operands(entry: Entry) -> tuple[list[Any], list[Any]]:

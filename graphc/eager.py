@@ -76,7 +76,6 @@ def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tu
 def general(op: Op) -> Callable[..., Any]:
     """The closure of an op of any kind. Types are checked once per signature and remembered."""
     evaluate, infer, single = op.eval, op.infer, op.n_outputs == 1
-    is_view = isinstance(op.kind, View)
     known: dict[Any, tuple[TensorType, ...] | None] = {}
 
     def call(*inputs: Any, **attrs: Any) -> Any:
@@ -110,9 +109,42 @@ def general(op: Op) -> Callable[..., Any]:
         if STATE.grad and any(x._edge is not None for x in inputs):
             out_types = out_types or tuple(x.tensor_type for x in outputs)
             tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)
-        if is_view and outputs[0]._data.base is not None and np.may_share_memory(outputs[0]._data, arrays[0]):
-            mark_view(outputs[0], inputs[0], op, attrs)
         return outputs[0] if single else outputs
+
+    return call
+
+
+def view(op: Op) -> Callable[..., Any]:
+    """The closure of a view op: no arithmetic, and the result remembers its base where NumPy shares memory."""
+    evaluate, slow = op.eval, general(op)
+    known: dict[Any, TensorType] = {}
+
+    def call(a: Any, **attrs: Any) -> Any:
+        recorder = STATE.recorder
+        if recorder is not None:
+            return recorder.apply(op, (a,), attrs)
+        array = a._data
+        if type(array) is not _ndarray:
+            return slow(a, **attrs)
+        if a._base is not None:
+            refresh(a)
+        key = (array.shape, array.dtype.num, *attrs.values())
+        out_type = known.get(key)
+        if out_type is None:
+            (out_type,) = check_types(op, (a,), attrs) or (None,)
+            if len(known) > 4096:
+                known.clear()
+            known[key] = out_type  # type: ignore[assignment]
+        result = evaluate(array, **attrs)
+        out = _new(Tensor)
+        out._data = result
+        out._edge = out._version = out._base = None
+        if a._edge is not None and STATE.grad:
+            tape_entry(op, attrs, (a,), (out,), ((array.shape, array.dtype),), (out_type,))
+        base = result.base
+        if base is not None and (base is array or base is array.base):
+            mark_view(out, a, op, attrs)
+        return out
 
     return call
 
@@ -204,6 +236,8 @@ def binary(op: Op) -> Callable[..., Any]:
 
 def specialise(op: Op) -> Callable[..., Any]:
     """The fastest closure that fits the op's kind."""
+    if isinstance(op.kind, View):
+        return view(op)
     if isinstance(op.kind, Elementwise) and op.name not in ("cast", "where"):
         rules = len(op.vjp) if type(op.vjp) is tuple else op.infer.__code__.co_argcount  # type: ignore[union-attr]
         if rules == 1:
@@ -215,7 +249,7 @@ def specialise(op: Op) -> Callable[..., Any]:
 
 def apply_eagerly(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
     """The general door on concrete tensors."""
-    if op.call == op.__call__:
+    if op.call == op.apply:
         op.call = specialise(op)
     return op.call(*inputs, **attrs)
 

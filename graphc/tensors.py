@@ -710,6 +710,10 @@ class Tensor(TensorBase):
             return creation.empty(*(args or (0,)), dtype=self.dtype)
         return creation.tensor(args[0], dtype=self.dtype)
 
+    def where(self, condition: Any, other: Any) -> Any:
+        """This tensor where `condition` holds, else `other`."""
+        return pointwise.where(condition, self, other)
+
     # --- shape properties -------------------------------------------------------------------------------------------
 
     @property
@@ -720,7 +724,7 @@ class Tensor(TensorBase):
     @property
     def mT(self) -> Any:  # noqa: N802
         """The last two dimensions swapped."""
-        return shaping.transpose(self, -2, -1)
+        return shaping.matrix_transpose(self)
 
     H, mH, real = T, mT, property(lambda self: self)
 

@@ -142,10 +142,14 @@ class Op:
         self.n_outputs = n_outputs
         #: `inplace(out, *arrays, **attrs)`: like eval, written into the given array; None where NumPy has no such form.
         self.inplace = inplace
-        #: the eager closure of this op; until eager has built it, the general door
-        self.call: Callable[..., Any] = self.__call__
+        #: the closure eager evaluation has built for this op; until then the general door
+        self.call: Callable[..., Any] = self.apply
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        return self.call(*inputs, **attrs)
+
+    def apply(self, *inputs: Any, **attrs: Any) -> Any:
+        """Applies the op through the general door."""
         return apply(self, inputs, attrs)
 
     def __repr__(self) -> str:

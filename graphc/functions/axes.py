@@ -62,9 +62,14 @@ def normalize_dims(dim: Any, ndim: int) -> tuple[int, ...]:
 
     An empty sequence names all, as in PyTorch's reductions. A dimension named twice is refused with ShapeError.
     """
-    if dim is None or (isinstance(dim, Sequence) and not isinstance(dim, str) and not len(dim)):
+    if dim is None:
         return tuple(range(ndim))
+    if type(dim) is int:
+        axis = normalize_dim(dim, ndim)
+        return (axis,) if ndim else ()
     given = dim if isinstance(dim, Sequence) and not isinstance(dim, str) else (dim,)
+    if not len(given):
+        return tuple(range(ndim))
     axes: list[int] = []
     for d in given:
         axis = normalize_dim(d, ndim)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.core.context import STATE, set_grad
-from graphc.core.dims import Size, broadcast_shapes, product
+from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, DType, bool_, int32, int64, uint8
@@ -319,24 +319,29 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     return e.where(_mask("masked_fill_", mask), value, input)
 
 
+def _stretched(mask: Any, x: Any) -> Any:
+    """A mask broadcast with x. An op does it, so that unknown sizes that meet are noted."""
+    if tuple(mask.shape) == tuple(x.shape):
+        return mask
+    return e.logical_or(mask, full(shape=tuple(x.shape), value=False, dtype=bool_))
+
+
 def masked_select(input: Any, mask: Any) -> Any:
     """The elements of `input` where `mask` is true, as T[n]. How many is known only at run time: SymbolicError in graphs."""
     mask = _mask("masked_select", mask)
-    shape = broadcast_shapes(tuple(need_tensor(input).shape), tuple(mask.shape))
-    x, mask = fitted(input, shape), fitted(mask, shape)
-    return op.index(_flat(x), *places_of(_flat(mask)), axes=(0,))
+    mask = _stretched(mask, need_tensor(input))
+    return op.index(_flat(fitted(input, tuple(mask.shape))), *places_of(_flat(mask)), axes=(0,))
 
 
 def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     """`input` with the elements of `source`, in order, where `mask` is true; IndexRangeError if there are too few."""
     mask = _mask("masked_scatter", mask)
     _same_dtype("masked_scatter", need_tensor(input), need_tensor(source, "source"), "source")
-    shape = broadcast_shapes(tuple(input.shape), tuple(mask.shape))
-    mask = fitted(mask, shape)
+    mask = _stretched(mask, input)
     zero, one = (scalar_operand(n, int64) for n in (0, 1))
     order = e.subtract(cumulative_sum(cast_to(_flat(mask), int64), axis=0), one)
     picked = op.index(_flat(source), e.maximum(order, zero), axes=(0,))
-    return e.where(mask, _shaped(picked, shape), input)
+    return e.where(mask, _shaped(picked, mask.shape), input)
 
 
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.core.context import STATE, set_grad
-from graphc.core.dims import Shape, broadcast_shapes
+from graphc.core.dims import Shape
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
@@ -39,7 +39,7 @@ from graphc.functions.generators import (
     source_of,
 )
 from graphc.functions.indexing import searchsorted
-from graphc.functions.promotion import cast_to, is_number, scalar_operand
+from graphc.functions.promotion import cast_to, is_number, promote, scalar_operand
 from graphc.functions.sizes import as_size, as_sizes
 from graphc.functions.subscripts import write_into
 from graphc.primitives import elementwise as e
@@ -310,7 +310,7 @@ def normal(
             raise ArgumentTypeError('normal() missing 1 required positional arguments: "size"')
         shape, chosen = as_sizes((size,)), _float_dtype("normal", dtype)
     else:
-        shape = broadcast_shapes(*(tuple(x.shape) for x in tensors))
+        shape = tuple((e.add(*promote(*tensors)) if len(tensors) == 2 else tensors[0]).shape)
         chosen = need_float(tensors[0], "mean" if tensors[0] is mean else "std").dtype
     _check_std(std)
     sample = normal_sample(shape, chosen, generator)

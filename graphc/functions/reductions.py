@@ -53,7 +53,8 @@ def computed_in(x: Any) -> Any:
 
 def count_of(x: Any, axes: tuple[int, ...]) -> Any:
     """How many elements a reduction of these axes folds into one."""
-    return product(tuple(x.shape[i] for i in axes))
+    shape = x.shape
+    return product(tuple([shape[i] for i in axes]))
 
 
 def check_floating(x: Any, message: str) -> None:

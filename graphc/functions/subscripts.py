@@ -227,20 +227,30 @@ def _bounds(item: slice, size: Size) -> tuple[Size, Size, int]:
     step = 1 if item.step is None else operator.index(item.step)
     if step <= 0:
         raise ArgumentError("slice step cannot be zero" if step == 0 else "step must be greater than zero")
-    start: Size = 0 if item.start is None else _clamped(_bound(item.start), size)
+    first = 0 if item.start is None else _bound(item.start)
+    start = _clamped(first, size)
     if item.stop is None:
         return start, size, step
-    limit = _clamped(_bound(item.stop), size)
-    return start, limit if start == 0 else size_max(start, limit), step
+    last = _bound(item.stop)
+    if first == 0 or not (isinstance(first, int) and isinstance(last, int)):
+        limit = _clamped(last, size)
+        return start, limit if first == 0 else size_max(start, limit), step
+    if (first < 0) == (last < 0):
+        return start, start if last <= first else _clamped(last, size), step
+    if last < 0:
+        return start, start + size_max(size + last - first, 0), step
+    return start, size_max(start, _clamped(last, size)), step
 
 
 def _clamped(x: Size, size: Size) -> Size:
-    """A slice bound within 0 and size; an expression of unknown sizes is negative only if it surely is."""
-    if isinstance(x, int) and isinstance(size, int):
-        return max(x + size, 0) if x < 0 else min(x, size)
+    """A slice bound within 0 and size; an expression of unknown sizes is negative only if it surely is.
+
+    min(k, size) is written size - max(size - k, 0), so that `x[1:]` and `x[:-1]` have one size.
+    """
     if _is_negative(x):
         return size_max(x + size, 0)
-    return size_min(x, size)
+    low = size_min(x, size)
+    return size - size_max(size - x, 0) if isinstance(x, int) and low not in (x, size) else low
 
 
 def _check_mask(mask: Shape, shape: Shape, at: int) -> None:

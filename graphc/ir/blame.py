@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from graphc.core.errors import GraphcError, OperandError
-from graphc.ir.program import Node
+from graphc.ir.program import Node, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def operand_lines(node: Node) -> tuple[tuple[str, str, str], ...]:
+def operand_lines(operands: Sequence[Value]) -> tuple[tuple[str, str, str], ...]:
     """Name, type and origin of each operand, for a message."""
     return tuple(
         (_LETTERS[i] if i < 26 else f"x{i}", str(value.type), value.origin_text())
-        for i, value in enumerate(node.inputs)
+        for i, value in enumerate(operands)
     )
 
 
@@ -23,13 +24,16 @@ def user_line_of(node: Node) -> str:
     return str(node.origins[0]) if node.origins else ""
 
 
-def blame(error: Exception, node: Node) -> Exception:
-    """The same error, its message naming the op and the user's line that made the node; told once."""
+def blame(error: Exception, node: Node, operands: Sequence[Value] | None = None) -> Exception:
+    """The same error, its message naming the op and the user's line that made the node; told once.
+
+    `operands`: the values to describe where they are not the node's own.
+    """
     if getattr(error, "_blamed", False):
         return error
     line = user_line_of(node)
     if isinstance(error, OperandError):
-        error.about(node.op.name, operand_lines(node), line)
+        error.about(node.op.name, operand_lines(node.inputs if operands is None else operands), line)
     elif line and not (isinstance(error, GraphcError) and "\n  at " in str(error)):
         error.args = (f"{error}\n  at {line}", *error.args[1:])
     with suppress(AttributeError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.dims import Dim, Size, assumptions, floordiv, size_max, size_min
+from graphc.core.dims import Dim, Size, assumptions, floordiv, is_size, size_max, size_min
 from graphc.core.errors import FileFormatError, GraphError
 from graphc.core.op import REGISTRY, Op
 from graphc.core.tensor_types import BY_NAME, DTYPE_OF, DType, TensorType
@@ -177,13 +177,17 @@ class _Decoder:
         if isinstance(op.vjp, tuple) and len(op.vjp) != len(inputs):
             raise FileFormatError(f"{op.name}: {len(inputs)} operands, it takes {len(op.vjp)}")
         try:
-            return self.table.apply(op, inputs, attrs, origins)
+            node = self.table.apply(op, inputs, attrs, origins)
         except Exception as error:
             raise FileFormatError(f"{op.name}: operands or attributes do not fit: {error}") from error
+        if not all(_is_shape(value.type.shape) for value in node.outputs):
+            raise FileFormatError(f"{op.name}: operands or attributes do not fit: a shape of other than sizes")
+        return node
 
     def leaf(self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any], origins: tuple[Origin, ...]) -> Node:
         if op is INPUT:
-            fits = isinstance(attrs.get("name"), str) and isinstance(attrs.get("type"), TensorType) and len(attrs) == 2
+            named, of = isinstance(attrs.get("name"), str), attrs.get("type")
+            fits = named and isinstance(of, TensorType) and _is_shape(of.shape) and len(attrs) == 2
         else:
             fits = isinstance(attrs.get("data"), ConstantData) and len(attrs) == 1
         if inputs or not fits:
@@ -264,6 +268,10 @@ def find(name: str) -> Op:
     if op is None:
         raise FileFormatError(f"unknown op {name!r}\n  hint: the file may come from a newer version of graphc")
     return op
+
+
+def _is_shape(shape: Any) -> bool:
+    return all(is_size(size) and (isinstance(size, Dim) or size >= 0) for size in shape)
 
 
 def _dtype(name: Json) -> DType:

@@ -117,7 +117,7 @@ class _Specialiser:
             infer = lambda: op.output_types(*[v.type for v in inputs], **attrs)  # noqa: E731
             return self.table.node(op, inputs, attrs, infer, node.origins)
         except OperandError as error:
-            raise blame(error, node) from None
+            raise blame(error, node, inputs) from None
 
     def attrs(self, attrs: Attrs) -> Attrs:
         for x in attrs.values():

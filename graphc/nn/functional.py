@@ -129,6 +129,8 @@ def embedding(
             f"{at.dtype.name} instead (while checking arguments for embedding)"
         )
     at, rows = cast_to(at, int64), weight.shape[0]
+    if padding_idx is not None and isinstance(rows, int) and not -rows <= padding_idx < rows:
+        raise AssertionError("Padding_idx must be within num_embeddings")
     # primitives wrap negative indices, PyTorch refuses them here
     at = choose(less(at, number(0, at)), number(rows, at), at)
     out = indexing.embedding(at, weight, padding_idx, max_norm, norm_type)

@@ -369,7 +369,8 @@ def kl_div(
 
 # --- two classes ------------------------------------------------------------------------------------------------------
 
-_EDGE = 1e-12
+# PyTorch's constants are float32, also where it computes in float64
+_EDGE = 9.999999960041972e-13
 
 
 def binary_cross_entropy(

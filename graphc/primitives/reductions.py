@@ -29,6 +29,9 @@ from graphc.primitives.views import expand, flip, permute, reshape
 
 #: Rows added one after another before their sums are added in turn; bounds the rounding error of long columns.
 BLOCK = 128
+#: Arrays of at most this many elements are added up by NumPy as it likes: what is lost is less than the care costs.
+SMALL = 1024
+_SUMMED_AS_THEY_ARE = frozenset(np.dtype(t).num for t in (np.float32, np.float64, np.int64))
 
 
 def kept(g: Any, x: Any, axes: tuple[int, ...]) -> Any:
@@ -70,6 +73,8 @@ def _check_not_empty(shape: Any, axes: tuple[int, ...]) -> None:
 
 
 def _eval_sum(x: Any, *, axes: tuple[int, ...]) -> Any:
+    if x.size <= SMALL and x.dtype.num in _SUMMED_AS_THEY_ARE:
+        return np.add.reduce(x, axis=axes)
     kept_in = computed(x)
     if x.dtype.kind in "iu" or (x.flags.c_contiguous and axes == tuple(range(x.ndim))):
         return np.add.reduce(x, axis=axes, dtype=kept_in).astype(x.dtype, copy=False)

@@ -11,6 +11,7 @@ import pytest
 from programs import Builder, edge_data
 from tolerances import assert_close
 
+from graphc import backends
 from graphc.backends import backend_names, find_backend, register_backend
 from graphc.backends.numpy_backend import NumpyBackend, NumpyExecutable
 from graphc.core.errors import BackendError, DimensionError
@@ -74,8 +75,6 @@ def test_a_backend_loads_when_it_is_asked_for() -> None:
         find_backend("for this test")
         assert loaded == [1]
     finally:
-        from graphc import backends
-
         del backends._LOADERS["for this test"], backends._LOADED["for this test"]
 
 
@@ -218,7 +217,7 @@ def test_memory_of_the_run_is_let_go() -> None:
     for _ in range(5):
         y = b(elementwise.erf, b(elementwise.add, y, x))
     run = compiled(b.program(y))
-    assert run.peak == run.plan.peak <= 3 * 8000 + 64
+    assert run.peak == run.plan.peak <= 4 * 8000
     assert run.steps == run.plan.text
 
 

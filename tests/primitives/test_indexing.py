@@ -59,7 +59,7 @@ def test_gather_and_scatter_walk_along_one_axis() -> None:
         wide = np.float32 if x.dtype in (np.float16, ml_dtypes.bfloat16) else x.dtype
         put, added, read = np.array(x), np.array(x, wide), np.empty(at.shape, x.dtype)
         for place in np.ndindex(*at.shape):
-            target = place[:axis] + (at[place],) + place[axis + 1 :]
+            target = (*place[:axis], at[place], *place[axis + 1 :])
             read[place] = x[target]
             put[target] = src[place]
             added[target] += src[place].astype(wide)

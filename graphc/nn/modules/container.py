@@ -252,7 +252,8 @@ def _pairs(entries: Any, owner: str) -> list[tuple[str, Any]]:
             f"{owner}.update should be called with an iterable of key/value pairs, but got {type(entries).__name__}"
         )
     if isinstance(entries, Mapping | ModuleDict | ParameterDict):
-        return [(key, entries[key]) for key in entries]
+        in_order = owner == "ModuleDict" or isinstance(entries, OrderedDict | ParameterDict)
+        return [(key, entries[key]) for key in (entries if in_order else sorted(entries))]
     pairs: list[tuple[str, Any]] = []
     for i, pair in enumerate(entries):
         if not isinstance(pair, Iterable):
@@ -268,11 +269,11 @@ def _as_parameter(value: Any) -> Any:
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-def _describe(name: Any, value: Any) -> str:
+def _describe(name: Any, value: Any, type_of: Any) -> str:
     if isinstance(value, Tensor):
         kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-        return f"  ({name}): {kind} containing: [{value.type()} of size {'x'.join(map(str, value.shape))}]"
-    return f"  ({name}): Object of type: {type_name(value)}"
+        return f"  ({name}): {kind} containing: [{type_of(value)} of size {'x'.join(map(str, value.shape))}]"
+    return f"  ({name}): Object of type: {type(value).__name__}"
 
 
 class ParameterList(Module):
@@ -315,9 +316,12 @@ class ParameterList(Module):
 
     __iadd__ = extend
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterList should not be called.")
+
     def extra_repr(self) -> str:
         """One line for each value."""
-        return "\n".join(_describe(i, value) for i, value in enumerate(self))
+        return "\n".join(_describe(i, value, lambda t: t.dtype) for i, value in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -406,14 +410,29 @@ class ParameterDict(Module):
         """The values."""
         return (self[key] for key in self._keys)
 
+    def __or__(self, other: ParameterDict) -> ParameterDict:
+        both = self.copy()
+        both.update(other)
+        return both
+
+    def __ior__(self, other: ParameterDict) -> ParameterDict:
+        self.update(other)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterDict should not be called.")
+
     def update(self, parameters: Any) -> None:
-        """Adds the entries of a mapping or of an iterable of pairs. TypeError or ValueError for anything else."""
+        """Adds the entries of a mapping (a plain one by sorted keys, as PyTorch does) or of an iterable of pairs.
+
+        TypeError or ValueError for anything else.
+        """
         for key, value in _pairs(parameters, "ParameterDict"):
             self[key] = value
 
     def extra_repr(self) -> str:
         """One line for each value."""
-        return "\n".join(_describe(key, value) for key, value in self.items())
+        return "\n".join(_describe(key, value, type_name) for key, value in self.items())
 
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]

@@ -70,7 +70,7 @@ class Bilinear(Module):
     ):  # fmt: skip
         super().__init__()
         if in1_features <= 0:
-            raise ArgumentError(f"in1_features must be > 0, but got {in1_features}")
+            raise ArgumentError(f"in1_features must be > 0, but got ({in1_features=})")
         self.in1_features = in1_features
         self.in2_features = in2_features
         self.out_features = out_features

@@ -24,9 +24,6 @@ class IncompatibleKeys(NamedTuple):
             return "<All keys matched successfully>"
         return f"_IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
 
-    def __str__(self) -> str:
-        return repr(self)
-
 
 class StateView(OrderedDict[str, Any]):
     """The entries of a state_dict below one prefix, and the writes that loading it will do once all is checked."""
@@ -137,7 +134,7 @@ def load_tree(module: Any, state: Mapping[str, Any], strict: bool, assign: bool)
         meta = dict(metadata.get(prefix[:-1], {})) if metadata is not None else {}
         if assign:
             meta["assign_to_params_buffers"] = True
-        target._load_from_state_dict(part, prefix, meta, strict, missing, unexpected, errors)
+        target._load_from_state_dict(part, prefix, meta, True, missing, unexpected, errors)
         for name, child in target._modules.items():
             if child is not None:
                 below = f"{prefix}{name}."

@@ -8,6 +8,7 @@ from typing import Any
 from graphc.core.errors import ArgumentError
 from graphc.nn import functional
 from graphc.nn.losses import legacy_reduction
+from graphc.nn.modules.distance import PairwiseDistance
 from graphc.nn.modules.module import Module
 
 
@@ -299,7 +300,7 @@ class TripletMarginWithDistanceLoss(_Loss):
             raise ArgumentError(
                 f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead"
             )
-        self.distance_function = functional.pairwise_distance if distance_function is None else distance_function
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin = margin
         self.swap = swap
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.core.context import eagerly
-from graphc.core.errors import ArgumentError
 from graphc.grad_mode import no_grad
 from graphc.nn import functional, init
 from graphc.nn.modules.linear import new_parameter
@@ -16,8 +15,8 @@ from graphc.nn.parameter import Parameter
 class Embedding(Module):
     """A table of vectors looked up by index; weight: f32[num_embeddings, embedding_dim].
 
-    The row `padding_idx` starts as zeros and gets no gradient. ValueError for a padding_idx outside the rows or a `_weight`
-    of another shape.
+    The row `padding_idx` starts as zeros and gets no gradient. AssertionError, as in PyTorch, for a padding_idx
+    outside the rows or a `_weight` of another shape.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class Embedding(Module):
         self.embedding_dim = embedding_dim
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ArgumentError("Padding_idx must be within num_embeddings")
+                raise AssertionError("Padding_idx must be within num_embeddings")
             padding_idx %= num_embeddings
         self.padding_idx = padding_idx
         self.max_norm = max_norm
@@ -43,7 +42,7 @@ class Embedding(Module):
             self.reset_parameters()
         else:
             if tuple(_weight.shape) != (num_embeddings, embedding_dim):
-                raise ArgumentError("Shape of weight does not match num_embeddings and embedding_dim")
+                raise AssertionError("Shape of weight does not match num_embeddings and embedding_dim")
             self.weight = Parameter(_weight, requires_grad=not _freeze)
 
     def reset_parameters(self) -> None:
@@ -79,7 +78,7 @@ class Embedding(Module):
     ) -> Embedding:  # fmt: skip
         """An Embedding over an existing table f32[V, D], not trained unless `freeze` is False."""
         if embeddings.dim() != 2:
-            raise ArgumentError("Embeddings parameter is expected to be 2-dimensional")
+            raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
         rows, columns = embeddings.shape
         return cls(
             num_embeddings=rows, embedding_dim=columns, _weight=embeddings, _freeze=freeze, padding_idx=padding_idx,

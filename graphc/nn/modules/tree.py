@@ -200,7 +200,7 @@ class ModuleTree:
         self._check_name(name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, TensorBase):
             raise TypeError(
-                f"cannot assign '{type_name(tensor)}' object to buffer '{name}' (torch.Tensor or None required)"
+                f"cannot assign '{type_name(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
             )
         self._bind("_buffers", name, tensor)
         if persistent:

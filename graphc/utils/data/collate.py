@@ -31,7 +31,7 @@ def default_collate(batch: Any) -> Any:
 def _collate(batch: Any) -> Any:
     first = batch[0]
     if isinstance(first, TensorBase):
-        return stack(list(batch), 0)
+        return _stack(list(batch))
     if isinstance(first, np.ndarray | np.generic):
         _check_array(first)
         return SLOTS.new_tensor(np.stack([np.asarray(x) for x in batch]))
@@ -77,6 +77,17 @@ def _convert(data: Any) -> Any:
     if isinstance(data, tuple):
         return list(map(_convert, data))
     return _same_kind(data, list(map(_convert, data))) if isinstance(data, Sequence) else data
+
+
+def _stack(tensors: list[Any]) -> Any:
+    """`stack`, at once on the arrays where nothing has to be promoted, refused or put on the tape."""
+    first = tensors[0]._data
+    if isinstance(first, np.ndarray):
+        kind = first.shape, first.dtype
+        arrays = [x._data for x in tensors if isinstance(x, TensorBase) and x._edge is None]
+        if len(arrays) == len(tensors) and all((a.shape, a.dtype) == kind for a in arrays):
+            return SLOTS.new_tensor(np.stack(arrays))
+    return stack(tensors, 0)
 
 
 def _check_array(x: Any) -> None:
