@@ -8,7 +8,7 @@ alone and no element is copied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,10 +35,41 @@ class TapeOnly:
 _TAPE_ONLY: Any = TapeOnly()
 
 
+class _ChainOf(TapeOnly):
+    """Notes the view ops that code applies to a type, without tape."""
+
+    def __init__(self) -> None:
+        self.chain: list[tuple[Op, Mapping[str, Any]]] = []
+
+    def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+        """One view op."""
+        self.chain.append((op, attrs))
+        (out_type,) = op.output_types(inputs[0].tensor_type, **attrs)
+        return SLOTS.new_tensor(TypeOnly(out_type))
+
+
+def mark_lazily(out: TensorBase, source: TensorBase, view: Callable[[Any], Any]) -> None:
+    """As `mark_view`, for code that is a few view ops; which ones is found out only if someone asks."""
+    above = source._base
+    own = above is None or not above._chain
+    base = source if own else above.base  # type: ignore[union-attr]
+    source_type = source.tensor_type
+
+    def chain() -> Any:
+        noted = _ChainOf()
+        with recording(noted):  # type: ignore[arg-type]
+            view(SLOTS.new_tensor(TypeOnly(source_type)))
+        return tuple(noted.chain) if own else (*above.chain, *noted.chain)  # type: ignore[union-attr]
+
+    counter = counter_of(base)
+    out._version = counter
+    out._base = ViewOf(base, chain, counter.count, STATE.grad and (own or above.tracked))  # type: ignore[union-attr]
+
+
 def mark_view(out: TensorBase, source: TensorBase, op: Op, attrs: Mapping[str, Any]) -> None:
     """Notes that `out` is `op` of `source` and shares its elements."""
     above = source._base
-    if above is None or not above.chain:
+    if above is None or not above._chain:
         base, chain, tracked = source, ((op, attrs),), STATE.grad
     else:
         base, chain, tracked = above.base, (*above.chain, (op, attrs)), STATE.grad and above.tracked

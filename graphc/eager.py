@@ -14,12 +14,13 @@ from graphc.core.context import SLOTS, STATE
 from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
 from graphc.core.op import REGISTRY, Elementwise, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
-from graphc.core.tape import Entry, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
+from graphc.core.tape import LEAF, Entry, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
 from graphc.core.tape import Saved
 from graphc.core.tensor_types import DTYPE_OF, FLOAT, TensorType
 from graphc.tensors import Tensor
 
 NO_ATTRS: Mapping[str, Any] = {}
+NOTHING: dict[Any, Any] = {}
 _ndarray = np.ndarray
 _new = TensorBase.__new__
 
@@ -196,16 +197,19 @@ def binary(op: Op) -> Callable[..., Any]:
     """The closure of an elementwise op of two operands without attributes."""
     evaluate = op.eval
     slow = general(op)
-    checked: set[Any] = set()
+    # per dtype met: whether its results are differentiable; per wanted gradients (x, y): what they read
+    checked: dict[Any, bool] = {}
+    reads = [positions_saved(op, (x or None, y or None)) if op.vjp is not None else () for y in (0, 1) for x in (0, 1)]
 
     def call(a: Any, b: Any) -> Any:
         if STATE.recorder is not None:
             return STATE.recorder.apply(op, (a, b), NO_ATTRS)
         x = a._data
         y = b._data
-        if type(x) is not _ndarray or type(y) is not _ndarray or x.dtype is not y.dtype or x.dtype not in checked:
+        differentiable = checked.get(x.dtype) if type(x) is _ndarray and type(y) is _ndarray else None
+        if differentiable is None or x.dtype is not y.dtype:
             out = slow(a, b)
-            checked.add(x.dtype)
+            checked[x.dtype] = op.vjp is not None and out.dtype.category == FLOAT
             return out
         if a._base is not None:
             refresh(a)
@@ -219,16 +223,19 @@ def binary(op: Op) -> Callable[..., Any]:
         finally:
             quiet_reset(token)
         out = _new(Tensor)
-        out._data = array if type(array) is _ndarray else np.asarray(array)
+        out._data = array = array if type(array) is _ndarray else np.asarray(array)
         out._edge = out._version = out._base = None
-        if (a._edge is not None or b._edge is not None) and STATE.grad and op.vjp is not None:
-            ea, eb = edge_of(a), edge_of(b)
-            if DTYPE_OF[out._data.dtype].category == FLOAT:
-                saved = {}
-                for p in positions_saved(op, (ea, eb)):
-                    saved[p] = Saved(a) if p == 0 else Saved(b) if p == 1 else (Saved(out),)
-                metas = ((x.shape, x.dtype), (y.shape, y.dtype))
-                out._edge = (Entry(op, NO_ATTRS, (ea, eb), metas, ((out._data.shape, out._data.dtype),), saved), 0)
+        ea = a._edge
+        eb = b._edge
+        if differentiable and (ea is not None or eb is not None) and STATE.grad:
+            ea = a if ea is LEAF else ea
+            eb = b if eb is LEAF else eb
+            saved = NOTHING
+            read = reads[(ea is not None) + 2 * (eb is not None)]
+            if read:
+                saved = {p: Saved(a) if p == 0 else Saved(b) if p == 1 else (Saved(out),) for p in read}
+            metas = ((x.shape, x.dtype), (y.shape, y.dtype))
+            out._edge = (Entry(op, NO_ATTRS, (ea, eb), metas, ((array.shape, array.dtype),), saved), 0)
         return out
 
     return call

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.aliasing import finish_write, mark_detached, refresh, write
+from graphc.aliasing import finish_write, mark_detached, mark_lazily, refresh, write
 from graphc.autodiff import pull_to_leaves, seeds_for
 from graphc.core.context import EPOCH, SLOTS, STATE, set_grad
 from graphc.core.devices import CPU, Device, check_device
@@ -666,7 +666,23 @@ class Tensor(TensorBase):
         indexing.setitem(self, key, value)
 
     def __getitem__(self, key: Any) -> Any:
+        if type(self._data) is _ndarray and STATE.recorder is None and (self._edge is None or not STATE.grad):
+            parts = key if type(key) is tuple else (key,)
+            if all(type(p) is int or (type(p) is slice and p.step is None) for p in parts) and len(parts) <= self._data.ndim:
+                return self._basic_item(key, parts)
         return indexing.getitem(self, key)
+
+    def _basic_item(self, key: Any, parts: tuple[Any, ...]) -> Any:
+        """Ints and plain slices of an untracked eager tensor: NumPy's own view."""
+        try:
+            array = self._data[(*parts, ...)]
+        except (IndexError, TypeError):
+            return indexing.getitem(self, key)
+        if self._base is not None:
+            refresh(self)
+        out = new_tensor(array)
+        mark_lazily(out, self, lambda x: indexing.getitem(x, key))
+        return out
 
     def set_(self, source: Any) -> Any:
         """Makes this tensor share the memory of `source`."""

@@ -148,7 +148,7 @@ class Recorder:
                     out_types = tuple([v.type for v in node.outputs])
                     entry = tape_entry(op, attrs, tuple(symbols), outputs, types, out_types)
                     if entry is not None:
-                        entry.line = origin  # type: ignore[assignment]
+                        entry.line = origin
                     break
         if isinstance(op.kind, View) and shares_memory(op, attrs, symbols[0]):
             mark_view(outputs[0], symbols[0], op, attrs)

@@ -50,12 +50,23 @@ class Counter:
 
 
 class ViewOf:
-    """How a view came from its base: a chain of (view op, attributes), and the base's write count when it was derived."""
+    """How a view came from its base: a chain of (view op, attributes), and the base's write count when it was derived.
 
-    __slots__ = ("base", "chain", "stamp", "tracked")
+    `chain` may be given as a function that finds it when it is first needed. An empty chain is a detached tensor.
+    """
 
-    def __init__(self, base: TensorBase, chain: tuple[tuple[Op, Mapping[str, Any]], ...], stamp: int, tracked: bool):
-        self.base, self.chain, self.stamp, self.tracked = base, chain, stamp, tracked
+    __slots__ = ("_chain", "base", "stamp", "tracked")
+
+    def __init__(self, base: TensorBase, chain: Any, stamp: int, tracked: bool):
+        self.base, self._chain, self.stamp, self.tracked = base, chain, stamp, tracked
+
+    @property
+    def chain(self) -> tuple[tuple[Op, Mapping[str, Any]], ...]:
+        """The view ops from the base to the view."""
+        chain = self._chain
+        if callable(chain):
+            chain = self._chain = chain()
+        return chain  # type: ignore[no-any-return]
 
 
 class TensorBase:
@@ -116,14 +127,21 @@ class Entry:
     `saved`: what the rules of the wanted gradients read, by position; None once a backward pass has freed it.
     """
 
-    __slots__ = ("__weakref__", "attrs", "edges", "hooks", "line", "metas", "op", "out_metas", "retained", "saved")
+    # What few entries have lives in the instance dict, which is only made for those that do.
+    __slots__ = ("__dict__", "__weakref__", "attrs", "edges", "metas", "op", "out_metas", "saved")
+
+    #: hooks by output number; weak references to outputs that retain their gradient; the recorded line
+    hooks: dict[int, Any] | None = None
+    retained: dict[int, Any] | None = None
+    line: Any = ""
 
     def __init__(self, op: Any, attrs: Mapping[str, Any], edges: tuple[Any, ...], metas: Any, out_metas: Any, saved: Any):
-        self.op, self.attrs, self.edges = op, attrs, edges
-        self.metas, self.out_metas, self.saved = metas, out_metas, saved
-        self.hooks: dict[int, Any] | None = None
-        self.retained: dict[int, Any] | None = None
-        self.line = ""
+        self.op = op
+        self.attrs = attrs
+        self.edges = edges
+        self.metas = metas
+        self.out_metas = out_metas
+        self.saved = saved
 
 
 def type_of_meta(meta: Any) -> TensorType:

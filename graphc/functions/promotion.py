@@ -26,8 +26,26 @@ def scalar_operand(value: Any, dtype: DType) -> Any:
     if isinstance(value, Dim):
         return cast_to(size(dim=value), dtype)
     if STATE.recorder is None:
-        return SLOTS.new_tensor(np.asarray(value).astype(dtype.np))
+        return _eager_constant(value, dtype)
     return full(shape=(), value=plain(value, dtype), dtype=dtype)
+
+
+_CONSTANTS: dict[Any, Any] = {}
+
+
+def _eager_constant(value: Any, dtype: DType) -> Any:
+    """A read-only 0-d tensor; the everyday ones (`x * 2`) are made once."""
+    key = (value, type(value), dtype) if value else None
+    found = _CONSTANTS.get(key)
+    if found is None:
+        array = np.asarray(value).astype(dtype.np)
+        array.flags.writeable = False
+        found = SLOTS.new_tensor(array)
+        if key is not None and value == value:
+            if len(_CONSTANTS) > 1024:
+                _CONSTANTS.clear()
+            _CONSTANTS[key] = found
+    return found
 
 
 def plain(value: Any, dtype: DType) -> Any:

@@ -44,6 +44,11 @@ class CompiledModule(Module):
     def __delattr__(self, name: str) -> None:
         delattr(self._orig_mod, name)
 
+    @property
+    def recompiles(self) -> Any:
+        """One record for each build of the compiled call."""
+        return self._run.recompiles  # type: ignore[attr-defined]
+
     def train(self, mode: bool = True) -> Any:
         """Sets the mode of the original module; returns self."""
         self._orig_mod.train(mode)
@@ -95,7 +100,12 @@ class CompiledModule(Module):
         return copy.copy(self._orig_mod)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._orig_mod.__reduce_ex__(protocol)
+        return (_same, (self._orig_mod,))
+
+
+def _same(module: Any) -> Any:
+    """What a pickled CompiledModule is read back as: the original."""
+    return module
 
 
 Module._compiled_type = CompiledModule
