@@ -1,10 +1,10 @@
 """What graphc itself costs, beside what the numbers cost: building programs, calling them, eager ops, memory, importing.
 
-    python benchmarks/costs.py [--quick] [--markdown]
+    python benchmarks/costs.py [--quick] [--write]
 
 Every line shows a measured figure and, where there is one, the bar it must stay under; a broken bar ends the script with 1.
-`--quick` takes tenth-size programs and no bars. `--markdown` prints the tables of docs/performance.md. PyTorch is measured
-beside it where it is installed.
+`--quick` takes tenth-size programs and judges nothing. `--write` puts the tables into docs/performance.md. PyTorch is
+measured beside it where it is installed. Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import subprocess
 import sys
 import timeit
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import graphc as gc
 
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- costs -->", "<!-- end of costs -->"
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -93,15 +96,16 @@ def build_seconds(body: Callable[[Any, int], Any], n: int, gradient: bool) -> fl
 
 
 def building(scale: float) -> list[Line]:
-    programs = [("chain of 10,000 ops", chain, 10_000, None, None), ("100 stacked diamonds", diamonds, 100, None, None)]
-    programs.append(("random program of 100,000 ops", random_program, 100_000, 10.0, 30.0))
+    chained, drawn = int(10_000 * scale), int(100_000 * scale)
+    programs = [
+        (f"chain of {chained:,} ops", chain, chained, None, None),
+        ("100 stacked diamonds", diamonds, 100, None, None),
+        (f"random program of {drawn:,} ops", random_program, drawn, 10.0, 30.0),
+    ]
     lines = []
     for name, body, n, bar, bar_gradient in programs:
-        n = n if n <= 100 else int(n * scale)
-        lines.append(Line(name, build_seconds(body, n, False), "s", bar if scale == 1 else None))
-        lines.append(
-            Line(f"{name}, with its gradient", build_seconds(body, n, True), "s", bar_gradient if scale == 1 else None)
-        )
+        lines.append(Line(name, build_seconds(body, n, False), "s", bar))
+        lines.append(Line(f"{name}, with its gradient", build_seconds(body, n, True), "s", bar_gradient))
     return lines
 
 
@@ -200,8 +204,7 @@ def memory(scale: float) -> list[Line]:
         "compiled": lambda: compiled(x),
         "session": lambda: session.run([loss, train], {fed: array}),
     }
-    bar = 1.0 if scale == 1 else None
-    return [Line(f"growth over {times:,} {name} steps", growth(run, times), "MiB", bar) for name, run in runs.items()]
+    return [Line(f"growth over {times:,} {name} steps", growth(run, times), "MiB", 1.0) for name, run in runs.items()]
 
 
 def import_seconds(name: str) -> float:
@@ -229,13 +232,15 @@ SECTIONS: dict[str, Callable[[float], list[Line]]] = {
 }
 
 
-def shown(line: Line, markdown: bool) -> str:
+def as_text(line: Line) -> str:
     bar = "" if line.bar is None else f"{line.bar:.3g} {line.unit}"
-    figure = f"{line.figure:.3g} {line.unit}"
-    if markdown:
-        return f"| {line.what} | {figure} | {bar} | {line.remark} |"
-    verdict = "" if line.bar is None else "  ok" if line.figure <= line.bar else "  TOO MUCH"
-    return f"  {line.what:<48} {figure:>12}  {bar:>10}{verdict}  {line.remark}"
+    verdict = "" if line.bar is None else "ok" if line.figure <= line.bar else "TOO MUCH"
+    return f"  {line.what:<52} {line.figure:>8.3g} {line.unit:<4} {bar:>10}  {verdict:<8}  {line.remark}".rstrip()
+
+
+def as_row(line: Line) -> str:
+    bar = "" if line.bar is None else f"{line.bar:.3g} {line.unit}"
+    return f"| {line.what} | {line.figure:.3g} {line.unit} | {bar} | {line.remark} |"
 
 
 def machine() -> str:
@@ -245,19 +250,32 @@ def machine() -> str:
     return f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores of {model}"
 
 
+def write(results: dict[str, list[Line]]) -> None:
+    """Puts the tables into docs/performance.md, between its marks."""
+    text = PAGE.read_text()
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    tables = [f"Measured by `python benchmarks/costs.py --write` with {machine()}.\n"]
+    for title, lines in results.items():
+        tables.append(
+            f"### {title}\n\n| | measured | bar | |\n|---|---|---|---|\n" + "\n".join(map(as_row, lines)) + "\n"
+        )
+    PAGE.write_text(before + "\n" + "\n".join(tables) + after)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tenth-size programs, no bars")
-    parser.add_argument("--markdown", action="store_true", help="print the tables of docs/performance.md")
+    parser.add_argument("--quick", action="store_true", help="tenth-size programs, nothing is judged")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     options = parser.parse_args()
     print(machine())
-    broken = 0
+    results = {}
     for title, measure in SECTIONS.items():
-        lines = measure(0.1 if options.quick else 1)
-        print(f"\n## {title}\n\n| | measured | bar | |\n|---|---|---|---|" if options.markdown else f"\n{title}")
-        for line in lines:
-            print(shown(line, options.markdown), flush=True)
-        broken += sum(line.bar is not None and line.figure > line.bar for line in lines)
+        print(f"\n{title}", flush=True)
+        results[title] = measure(0.1 if options.quick else 1)
+        print(*map(as_text, results[title]), sep="\n", flush=True)
+    if options.write:
+        write(results)
+    broken = sum(line.bar is not None and line.figure > line.bar for lines in results.values() for line in lines)
     return 1 if broken and not options.quick else 0
 
 

@@ -84,7 +84,9 @@ def main() -> None:
     args = parser.parse_args()
     scale = 10 if args.quick else 1
     cases = [("chain", chain, 10_000), ("diamonds", diamonds, 100), ("random", scattered, 100_000)]
-    print(f"{'program':10}{'gradient':>9}{'nodes':>9}{'trace':>8}{'grad':>8}{'passes':>8}{'plan':>8}{'compile':>8}{'total':>8}{'x half':>8}")
+    print(
+        f"{'program':10}{'gradient':>9}{'nodes':>9}{'trace':>8}{'grad':>8}{'passes':>8}{'plan':>8}{'compile':>8}{'total':>8}{'x half':>8}"
+    )
     for name, build, n in cases:
         for gradient in (False, True):
             size = n if name == "diamonds" else n // scale
@@ -92,7 +94,9 @@ def main() -> None:
             seconds, nodes = measure(build, size, gradient)
             total = sum(seconds.values())
             cells = "".join(f"{seconds.get(k, 0.0):8.2f}" for k in ("trace", "gradient", "passes", "plan", "compile"))
-            print(f"{name:10}{'yes' if gradient else 'no':>9}{nodes:9}{cells}{total:8.2f}{total / half:8.2f}", flush=True)
+            print(
+                f"{name:10}{'yes' if gradient else 'no':>9}{nodes:9}{cells}{total:8.2f}{total / half:8.2f}", flush=True
+            )
 
 
 if __name__ == "__main__":

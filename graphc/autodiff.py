@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from graphc.core.context import SLOTS, STATE, set_grad
+from graphc.core.context import SLOTS, STATE, playing, set_grad
 from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import OUT, Elementwise, Joint
 from graphc.core.tape import (
@@ -131,8 +131,10 @@ class Sweep:
             self.send(edge, g)
         order = order_entries(edge[0] for edge, _ in roots if type(edge) is tuple)
         reach = None if self.wanted is None else _reaching(order, self.wanted)
-        for entry in reversed(order):
-            self.visit(entry, reach)
+        with playing("backward"):
+            for entry in reversed(order):
+                STATE.forward = entry.line
+                self.visit(entry, reach)
 
     def visit(self, entry: Entry, reach: set[int] | None) -> None:
         """Applies one entry's rules to the cotangents of its outputs."""
@@ -211,11 +213,11 @@ def pull_back(entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
         elif elementwise:
             results[i] = fit(result, entry.metas[i][0])
         else:
-            assert _same_shape(result._data.shape, entry.metas[i][0]), f"{op.name}: cotangent {i} has another shape"
+            assert same_shape(result._data.shape, entry.metas[i][0]), f"{op.name}: cotangent {i} has another shape"
     return results
 
 
-def _same_shape(a: Any, b: Any) -> bool:
+def same_shape(a: Any, b: Any) -> bool:
     """Whether two shapes are equal, also where a recorder has since given their unknown sizes one name."""
     if tuple(a) == tuple(b):
         return True
@@ -275,7 +277,7 @@ def seeds_for(
             if not implicit_ones and any(d != 1 for d in shape):
                 raise GradientError("grad can be implicitly created only for scalar outputs")
             g = ones_of(y.tensor_type)
-        elif tuple(g.shape) != shape:
+        elif not same_shape(g.shape, shape):
             raise ShapeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(g.shape)} and output[{i}] has a shape of {shape}."
             )

@@ -247,6 +247,11 @@ class CompiledFunction:
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         return self if owner is None else functools.partial(self, owner)
 
+    def last_built(self) -> Built | None:
+        """The program of the newest build, None before the first call."""
+        builds = [*self._by_identity.values(), *(b for group in self._groups.values() for b in group)]
+        return builds[-1].built if builds else None
+
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.fn, '__qualname__', self.fn)}>"
 

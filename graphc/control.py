@@ -14,8 +14,17 @@ import numpy as np
 from graphc.aliasing import write
 from graphc.autodiff import zeros_of
 from graphc.bodies import Body, BodyTrace, replay_body, vjp_program
+from graphc.control_samples import (
+    cond_errors,
+    cond_samples,
+    scan_errors,
+    scan_samples,
+    while_errors,
+    while_grad_samples,
+    while_samples,
+)
 from graphc.core.context import SLOTS, STATE, recording, set_grad
-from graphc.core.dims import Size, same
+from graphc.core.dims import Size, is_static, same
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError, user_line
 from graphc.core.op import OUT, Joint, Kind, declare
 from graphc.core.tape import TensorBase
@@ -68,7 +77,10 @@ def _spread(found: Any, wanted: Sequence[bool]) -> list[Any]:
 
 
 # Ops with bodies have as many outputs as their bodies: n_outputs -1 tells `output_types` and callers "a tuple".
-cond_op = declare("cond", infer=_cond_infer, eval=_cond_eval, kind=_CONTROL, vjp=Joint(_cond_vjp), saves=("all",), n_outputs=-1)
+cond_op = declare(
+    "cond", infer=_cond_infer, eval=_cond_eval, kind=_CONTROL, vjp=Joint(_cond_vjp), saves=("all",), n_outputs=-1,
+    samples=cond_samples, errors=cond_errors,
+)  # fmt: skip
 
 
 def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], operands: Any = ()) -> Any:
@@ -148,6 +160,9 @@ def _joined(true: Body, false: Body, n_operands: int) -> tuple[list[Any], list[P
 
 def _while_infer(*operands: TensorType, cond: Program, body: Program, n_carry: int) -> tuple[TensorType, ...]:
     """carry and closures -> carry."""
+    found = cond.outputs[0].type
+    if is_static(found.shape) and found.size != 1:
+        raise ShapeError("the condition must be one bool", f"bool[], got {found}")
     return tuple(v.type for v in body.outputs)
 
 
@@ -192,10 +207,14 @@ def _no_second_order(*_: Any, **__: Any) -> Any:
     raise GradientError("the gradient of a while_loop cannot be differentiated again in a graph: use scan, whose length is known")
 
 
-while_op = declare("while_loop", infer=_while_infer, eval=_while_eval, kind=_CONTROL, vjp=Joint(_while_vjp), saves=("all",), n_outputs=-1)
+while_op = declare(
+    "while_loop", infer=_while_infer, eval=_while_eval, kind=_CONTROL, vjp=Joint(_while_vjp), saves=("all",), n_outputs=-1,
+    samples=while_samples, errors=while_errors,
+)  # fmt: skip
 while_grad = declare(
-    "while_loop_grad", infer=_while_grad_infer, eval=_while_grad_eval, kind=_CONTROL, vjp=Joint(_no_second_order), saves=(), n_outputs=-1
-)
+    "while_loop_grad", infer=_while_grad_infer, eval=_while_grad_eval, kind=_CONTROL, vjp=Joint(_no_second_order), saves=(), n_outputs=-1,
+    samples=while_grad_samples,
+)  # fmt: skip
 
 
 def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried: Any) -> Any:
@@ -349,7 +368,10 @@ def _scan_back_body(body: Program, floats: Sequence[bool], n_carry: int, n_const
     return Program(body.table, tuple(trace.inputs), tuple(t._data for t in outputs))
 
 
-scan_op = declare("scan", infer=_scan_infer, eval=_scan_eval, kind=_CONTROL, vjp=Joint(_scan_vjp), saves=("all",), n_outputs=-1)
+scan_op = declare(
+    "scan", infer=_scan_infer, eval=_scan_eval, kind=_CONTROL, vjp=Joint(_scan_vjp), saves=("all", OUT), n_outputs=-1,
+    samples=scan_samples, errors=scan_errors,
+)  # fmt: skip
 
 
 def scan(fn: Callable[[Any, Any], Any], init: Any, xs: Any, dim: int = 0, reverse: bool = False) -> Any:

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphc.autodiff import zeros_of
+from graphc.autodiff import same_shape, zeros_of
 from graphc.core.context import SLOTS, STATE, set_grad
 from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import Kind
@@ -124,7 +124,7 @@ class CustomOp:
             g = results[position]
             if g is not None and need:
                 shape, have = tuple(entry.metas[i][0]), tuple(g.shape)
-                if have != shape:
+                if not same_shape(have, shape):
                     raise ShapeError(f"Function {self.name}Backward returned an invalid gradient at index {position} - got {list(have)} but expected shape compatible with {list(shape)}")
                 g = SLOTS.new_tensor(g._data[...]) if not STATE.grad and hasattr(g._data, "flags") else g
             picked.append(g if need else None)

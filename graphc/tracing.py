@@ -173,12 +173,15 @@ class Recorder:
         return tuple(map(self.resolve, out)) if self.aliases else out
 
     def origin(self) -> Origin:
-        """The user's line and the module that is running."""
+        """The user's line, the module that is running and what the op is for."""
+        forward = STATE.forward
+        if forward:
+            return Origin(forward.file, forward.line, forward.module, STATE.role)
         frame = user_frame(2)
         module = self._scopes[-1].shown if self._scopes else ""
         if frame is None:
-            return Origin("<graphc>", 0, module)
-        return Origin(frame.f_code.co_filename, frame.f_lineno, module)
+            return Origin("<graphc>", 0, module, STATE.role)
+        return Origin(frame.f_code.co_filename, frame.f_lineno, module, STATE.role)
 
     # --- sizes ----------------------------------------------------------------------------------------------------
 

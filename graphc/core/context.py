@@ -58,10 +58,14 @@ class Recorder(Protocol):
 
 
 class State(threading.local):
-    """What holds for the current thread: the recorder (None: eager) and whether the tape is on."""
+    """What holds for the current thread: the recorder (None: eager), whether the tape is on, and what ops are made for."""
 
     recorder: Recorder | None = None
     grad: bool = True
+    #: "forward", "backward" (a gradient rule is running) or "update" (an optimizer is)
+    role: str = "forward"
+    #: the origin of the forward op whose gradient is being computed, if known
+    forward: Any = None
 
 
 STATE = State()
@@ -123,6 +127,17 @@ def guard(owner: Any, name: str, value: Any) -> Any:
     if STATE.recorder is not None:
         STATE.recorder.guard(owner, name, value)
     return value
+
+
+@contextmanager
+def playing(role: str) -> Iterator[None]:
+    """Within, recorded ops belong to the backward pass or to an update; pictures tell them apart."""
+    before, forward = STATE.role, STATE.forward
+    STATE.role, STATE.forward = role, None
+    try:
+        yield
+    finally:
+        STATE.role, STATE.forward = before, forward
 
 
 @contextmanager

@@ -158,8 +158,8 @@ def edge_of(tensor: TensorBase) -> Any:
 def positions_saved(op: Op, edges: tuple[Any, ...]) -> tuple[int | str, ...]:
     """Which operands (by position) and whether the outputs (`OUT`) the rules of the wanted gradients read."""
     if isinstance(op.vjp, Joint):
-        if op.saves == ("all",):
-            return (*range(len(edges)), OUT)
+        if op.saves[:1] == ("all",):  # every operand
+            return (*range(len(edges)), *op.saves[1:])  # type: ignore[arg-type]
         return tuple(p for p in op.saves if p == OUT or p < len(edges))  # type: ignore[operator,misc]
     read: list[int | str] = []
     for i, edge in enumerate(edges):

@@ -119,7 +119,10 @@ def integer_sample(low: Any, high: Any, shape: Shape, generator: Any = None) -> 
 
 
 def _wrapped_modulo(bits: Any, low: int, count: int) -> Any:
-    """Numbers from a range of 2^63 and more: what lies beyond the range falls into it by one (wrapping) subtraction."""
+    """64-bit words modulo a count of 2^63 and more: one (wrapping) subtraction brings all into the range.
+
+    The lower end is drawn more often if 2^64 is no multiple of the count, as in PyTorch.
+    """
     inside = e.logical_and(
         e.greater_equal(bits, scalar_operand(low, int64)), e.less_equal(bits, scalar_operand(low + count - 1, int64))
     )

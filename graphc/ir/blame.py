@@ -14,8 +14,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def operand_lines(operands: Sequence[Value]) -> tuple[tuple[str, str, str], ...]:
     """Name, type and origin of each operand, for a message."""
     return tuple(
-        (_LETTERS[i] if i < 26 else f"x{i}", str(value.type), value.origin_text())
-        for i, value in enumerate(operands)
+        (_LETTERS[i] if i < 26 else f"x{i}", str(value.type), value.origin_text()) for i, value in enumerate(operands)
     )
 
 

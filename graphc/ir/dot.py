@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
@@ -19,6 +19,11 @@ _ATTR_WIDTH = 40
 def quoted(text: str) -> str:
     """A DOT string: quotes and backslashes escaped, line breaks kept."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def role_of(node: Node) -> str:
+    """What the node was recorded for: "forward", "backward" or "update"; "" for a node made without origin."""
+    return node.origins[0].role if node.origins else ""
 
 
 @dataclass
@@ -68,7 +73,7 @@ class _Writer:
                 text = attr_text(x) if not isinstance(x, Program) else f"{len(x.nodes)} nodes"
                 label += "\n" + f"{key}={text}"[:_ATTR_WIDTH]
         if not fill:
-            fill = COLOURS.get(self.role(node) if self.role else "", COLOURS[""])
+            fill = COLOURS.get(self.role(node) if self.role else role_of(node), COLOURS[""])
         where = "\n".join([node_text(node, self.names), *map(str, node.origins)])
         return (
             f"{quoted(self.ids[node])} [label={quoted(label)}, shape={shape}, fillcolor={quoted(fill)}, "
@@ -91,12 +96,17 @@ class _Writer:
 
 
 def program_dot(
-    program: Program, groups: Mapping[Node, str] | None = None, role: Role | None = None, name: str = "program"
+    program: Program,
+    groups: Mapping[Node, str] | None = None,
+    role: Role | None = None,
+    name: str = "program",
+    output_names: Sequence[str] = (),
 ) -> str:
     """The program as a DOT digraph.
 
     `groups`: a title per node; nodes of one title share a box. Without it boxes are modules, nested as they are.
-    `role(node)`: "forward", "backward" or "update", told apart by colour.
+    `role(node)`: "forward", "backward" or "update", told apart by colour; by default what the node's origin says.
+    `output_names`: what the outputs are called, in order; "output 0", ... where there are none.
     """
     writer = _Writer(program, role)
     lines = [
@@ -110,7 +120,8 @@ def program_dot(
             lines.append("  " + writer.node(value.node))
     lines += writer.cluster(_clusters(program, groups), "  ")
     for i in range(len(program.outputs)):
-        lines.append(f'  "out_{i}" [label="output {i}", shape=ellipse, fillcolor="#e6ddf2"];')
+        title = quoted(output_names[i] if i < len(output_names) else f"output {i}")
+        lines.append(f'  "out_{i}" [label={title}, shape=ellipse, fillcolor="#e6ddf2"];')
     for node in program.nodes:
         lines += [writer.edge(value, writer.ids[node]) for value in node.inputs]
     lines += [writer.edge(value, f"out_{i}") for i, value in enumerate(program.outputs)]

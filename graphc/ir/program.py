@@ -24,11 +24,16 @@ from graphc.core.tensor_types import DType, TensorType, type_of_array
 
 
 class Origin(NamedTuple):
-    """Where a node was made: the user's file and line, and the path of the module it ran in ("" outside modules)."""
+    """Where a node was made: the user's file and line, the path of the module it ran in ("" outside modules), and its role.
+
+    The op of a gradient rule has the line and module of the forward op it belongs to, and the role "backward"; the ops of an
+    optimizer's step have the role "update".
+    """
 
     file: str
     line: int
     module: str = ""
+    role: str = "forward"
 
     def __str__(self) -> str:
         return show_line(self.file, self.line)

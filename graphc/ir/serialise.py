@@ -281,8 +281,8 @@ def _dtype(name: Json) -> DType:
 
 
 def _origin(x: Json) -> Origin:
-    if not (isinstance(x, list) and len(x) == 3 and type(x[0]) is str and type(x[1]) is int and type(x[2]) is str):
-        raise FileFormatError(f"a user line: {_short(x)} is not [file, line, module]")
+    if not (isinstance(x, list) and len(x) == 4 and type(x[1]) is int and all(type(x[i]) is str for i in (0, 2, 3))):
+        raise FileFormatError(f"a user line: {_short(x)} is not [file, line, module, role]")
     return Origin(*x)
 
 

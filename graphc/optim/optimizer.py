@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, set_grad
+from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, playing, set_grad
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, defaults, float32, float64
@@ -231,9 +231,10 @@ class Optimizer:
     def changes(self, group: ParamGroup, p: Any, grad: Any) -> list[tuple[Any, Any]]:
         """`(tensor, its new value)` for the state of `p` and for `p` itself, which comes last; writes nothing."""
         held = self._state_for(group, p)
-        new_p, new_state = self.update(group, wide(p), wide(grad), {key: wide(held[key]) for key in held})
-        pairs = [(held[key], value) for key, value in new_state.items()] + [(p, new_p)]
-        return [(tensor, cast_to(value, tensor.dtype)) for tensor, value in pairs]
+        with playing("update"):
+            new_p, new_state = self.update(group, wide(p), wide(grad), {key: wide(held[key]) for key in held})
+            pairs = [(held[key], value) for key, value in new_state.items()] + [(p, new_p)]
+            return [(tensor, cast_to(value, tensor.dtype)) for tensor, value in pairs]
 
     def _state_for(self, group: ParamGroup, p: Any) -> dict[str, Any]:
         """The state tensors of `p`; those that are missing are made, or taken back into use, as zeros."""

@@ -18,7 +18,7 @@ from graphc.core.errors import SymbolicError
 from graphc.core.op import Elementwise, Kind, View
 from graphc.ir.blame import blame
 from graphc.ir.interpret import evaluate
-from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
+from graphc.ir.program import CONSTANT, Node, Program, Value
 from graphc.planning.plan import (
     ARENA,
     EVAL,
@@ -34,6 +34,7 @@ from graphc.planning.plan import (
     Step,
     nbytes_of,
 )
+from graphc.planning.schedule import schedule
 
 ALIGNMENT = 64
 
@@ -98,7 +99,7 @@ class _Draft:
     def __init__(self, program: Program):
         self.program = program
         self.constants = known_values(program)
-        self.nodes = [n for n in program.nodes if n.op is not INPUT and n.outputs[0] not in self.constants]
+        self.nodes = schedule(program, {*program.inputs, *self.constants})
         self.end = len(self.nodes)
         self.last = self.last_uses()
         self.locations: dict[Value, Location] = {}

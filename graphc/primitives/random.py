@@ -21,30 +21,31 @@ Array = np.ndarray[Any, Any]
 ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-_MASK = 0xFFFFFFFF
+_WORD = 0xFFFFFFFF
 _CHUNK = 8192  # blocks: the working arrays of a chunk stay in the second-level cache
-_SHIFT = np.uint64(32)
+# 0-d arrays: ufuncs take them faster than NumPy scalars
+_FIRST, _SECOND, _LOW, _SHIFT = (np.array(n, np.uint64) for n in (*MULTIPLIERS, _WORD, 32))
 
 
 def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
     """Ten rounds on counters held as uint64 arrays of 32-bit words, which are overwritten; returns the four words."""
     a, b, c, d = counter
-    k0, k1 = key
     high = np.empty_like(a)
-    for _ in range(ROUNDS):
-        # a, c are multiplied in place; their high halves meet b, d, and the arrays change places
-        np.multiply(a, np.uint64(MULTIPLIERS[0]), out=a)
-        np.multiply(c, np.uint64(MULTIPLIERS[1]), out=c)
-        np.right_shift(c, _SHIFT, out=high)
-        b ^= high
-        b ^= np.uint64(k0)
-        np.right_shift(a, _SHIFT, out=high)
-        d ^= high
-        d ^= np.uint64(k1)
-        a &= np.uint64(_MASK)
-        c &= np.uint64(_MASK)
+    steps = np.arange(ROUNDS, dtype=np.uint64) * np.array(KEY_STEPS, np.uint64)[:, None]
+    keys = (np.array(key, np.uint64)[:, None] + steps) & _LOW
+    for i in range(ROUNDS):
+        # a, c are multiplied in place; their high halves meet d, b, and the arrays change places
+        np.multiply(a, _FIRST, a)
+        np.multiply(c, _SECOND, c)
+        np.right_shift(c, _SHIFT, high)
+        np.bitwise_xor(b, high, b)
+        np.bitwise_xor(b, keys[0, i, ...], b)
+        np.right_shift(a, _SHIFT, high)
+        np.bitwise_xor(d, high, d)
+        np.bitwise_xor(d, keys[1, i, ...], d)
+        np.bitwise_and(a, _LOW, a)
+        np.bitwise_and(c, _LOW, c)
         a, b, c, d = b, c, d, a
-        k0, k1 = (k0 + KEY_STEPS[0]) & _MASK, (k1 + KEY_STEPS[1]) & _MASK
     return a, b, c, d
 
 
@@ -56,9 +57,9 @@ def random_words(seed: int, offset: int, count: int) -> Array:
     for start in range(0, blocks, _CHUNK):
         part = words[start : start + _CHUNK]
         number = np.arange(start, start + len(part), dtype=np.uint64)
-        low, high = np.full_like(number, offset & _MASK), np.full_like(number, offset >> 32)
-        counter = (number & np.uint64(_MASK), number >> _SHIFT, low, high)
-        for i, word in enumerate(philox(counter, (seed & _MASK, seed >> 32))):
+        low, high = np.full_like(number, offset & _WORD), np.full_like(number, offset >> 32)
+        counter = (number & _LOW, number >> _SHIFT, low, high)
+        for i, word in enumerate(philox(counter, (seed & _WORD, seed >> 32))):
             part[:, i] = word
     return words.reshape(-1)[:count]
 

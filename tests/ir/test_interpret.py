@@ -7,7 +7,7 @@ import weakref
 import ml_dtypes
 import numpy as np
 import pytest
-from programs import Builder
+from program_samples import Builder
 
 from graphc.core.op import Kind, Op
 from graphc.core.tensor_types import bfloat16, float32
@@ -23,7 +23,7 @@ def test_a_small_program() -> None:
     total, passed, same = interpret(b.program(b(reductions.reduce_sum, y, axes=(0, 1)), x, y), [data])
     assert total.shape == () and total.dtype == np.float32 and type(total) is np.ndarray and total == 27
     assert passed is data
-    np.testing.assert_array_equal(same, data + [1, 2, 3])
+    np.testing.assert_array_equal(same, data + np.float32([1, 2, 3]))
 
 
 def test_numpy_scalars_become_arrays() -> None:

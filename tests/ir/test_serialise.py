@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from programs import Builder, RandomProgram, m, n, same_bits
+from program_samples import Builder, RandomProgram, m, n, same_bits
 
 from graphc.core.errors import FileFormatError, GraphError
 from graphc.core.op import REGISTRY, Kind, Op, declare

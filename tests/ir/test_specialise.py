@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from programs import Builder, m, n
+from program_samples import Builder, m, n
 
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.op import Kind, Op

@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from programs import Builder, RandomProgram, n
+from program_samples import Builder, RandomProgram, n
 
 from graphc.core.op import Kind, Op
 from graphc.core.tensor_types import float32

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import Builder, RandomProgram, n
+from program_samples import Builder, RandomProgram, n
 
 from graphc.core.errors import VerifyError
 from graphc.core.op import Kind, Op
@@ -29,7 +29,7 @@ def test_good_programs_pass(seed: int) -> None:
 
 
 def test_unknown_sizes_that_met_pass() -> None:
-    from programs import m
+    from program_samples import m
 
     from graphc.core.dims import assumptions
 
@@ -55,7 +55,7 @@ def test_wrong_types() -> None:
 def test_operands_that_do_not_fit() -> None:
     b = Builder()
     y = made(b, elementwise.add, (b.input("x", (2,)), b.input("y", (3,))), TensorType((2,), float64))
-    with pytest.raises(VerifyError, match="add.*types cannot be inferred: shapes do not broadcast"):
+    with pytest.raises(VerifyError, match=r"add.*types cannot be inferred: shapes do not broadcast"):
         verify(b.program(y))
 
 

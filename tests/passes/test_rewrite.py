@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import Builder, RandomProgram, n, plain_data
+from program_samples import Builder, RandomProgram, n
 from tolerances import assert_close
 
 from graphc.core.errors import VerifyError
@@ -171,7 +171,3 @@ def test_the_pipeline_is_linear() -> None:
     seconds(200)
     short, long = min(seconds(500) for _ in range(2)), seconds(5000)
     assert long < 40 * short
-
-
-def test_data_is_harmless() -> None:
-    assert plain_data(Builder().input("x", (2, n)).type).shape == (2, 3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import Builder, RandomProgram, n
+from program_samples import Builder, RandomProgram, n
 from tolerances import assert_close
 
 from graphc.backends.numpy_backend import NumpyBackend

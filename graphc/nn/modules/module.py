@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -307,6 +308,23 @@ class Module(ModuleTree):
     def register_load_state_dict_post_hook(self, hook: Any) -> RemovableHandle:
         """Calls `hook(module, incompatible_keys)` after the entries were compared; it may edit the two lists."""
         return add_hook(self._load_state_dict_post_hooks, hook)
+
+    # -- copies --------------------------------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy with tensors of its own, made at once, also while a graph is recorded."""
+        make, args, state, *_ = self.__reduce_ex__(4)
+        with eagerly():
+            made = memo[id(self)] = make(*copy.deepcopy(args, memo))
+            state = copy.deepcopy(state, memo)
+        if hasattr(made, "__setstate__"):
+            made.__setstate__(state)
+            return made
+        attributes, slots = state if isinstance(state, tuple) else (state, None)
+        made.__dict__.update(attributes or {})
+        for name, value in (slots or {}).items():
+            object.__setattr__(made, name, value)
+        return made
 
     # -- repr ----------------------------------------------------------------------------------------------------------
 

@@ -47,29 +47,29 @@ class Builder:
         return Program(self.table, tuple(self.inputs), tuple(outputs))
 
 
-def edge_data(type: TensorType, seed: int = 0) -> np.ndarray:
+def edge_data(of: TensorType, seed: int = 0) -> np.ndarray:
     """Data with NaN, infinities and both zeros for floats, the ends of the range for integers; unknown sizes become 3."""
     rng = np.random.default_rng(seed)
-    shape = tuple(size if isinstance(size, int) else 3 for size in type.shape)
-    if type.dtype is bool_:
+    shape = tuple(size if isinstance(size, int) else 3 for size in of.shape)
+    if of.dtype is bool_:
         return rng.integers(0, 2, shape).astype(bool)
-    if type.dtype.is_floating_point:
+    if of.dtype.is_floating_point:
         pool = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 0.5, 3.25, -2.75, 1e-3])
     else:
-        info = np.iinfo(type.dtype.np)
+        info = np.iinfo(of.dtype.np)
         pool = np.array([0, 1, 2, 3, 7, info.max, info.min])
-    return rng.choice(pool, shape).astype(type.dtype.np)
+    return rng.choice(pool, shape).astype(of.dtype.np)
 
 
-def plain_data(type: TensorType, seed: int = 0) -> np.ndarray:
+def plain_data(of: TensorType, seed: int = 0) -> np.ndarray:
     """Harmless numbers of a type; unknown sizes become 3."""
     rng = np.random.default_rng(seed)
-    shape = tuple(size if isinstance(size, int) else 3 for size in type.shape)
-    if type.dtype is bool_:
+    shape = tuple(size if isinstance(size, int) else 3 for size in of.shape)
+    if of.dtype is bool_:
         return rng.integers(0, 2, shape).astype(bool)
-    if type.dtype.is_floating_point:
-        return rng.uniform(-2, 2, shape).astype(type.dtype.np)
-    return rng.integers(0, 5, shape).astype(type.dtype.np)
+    if of.dtype.is_floating_point:
+        return rng.uniform(-2, 2, shape).astype(of.dtype.np)
+    return rng.integers(0, 5, shape).astype(of.dtype.np)
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> None:
@@ -149,7 +149,7 @@ class RandomProgram:
         choice = self.rng.integers(6)
         if choice == 0:
             size = int(np.prod(shape))
-            options = [s for s in ((size,), (1, size), (size, 1), (2, size // 2), (size // 3, 3)) if np.prod(s) == size]
+            options = [s for s in ((size,), (1, size), (size, 1), (2, size // 2), (size // 3, 3)) if int(np.prod(s)) == size]
             return self.b(views.reshape, x, shape=self.choose(options))
         if choice == 1:
             return self.b(views.permute, x, axes=tuple(int(a) for a in self.rng.permutation(len(shape))))
@@ -166,7 +166,7 @@ class RandomProgram:
         return None
 
     def reduction(self) -> Value | None:
-        x = self.pick(lambda v: v.dtype is not bool_ and 0 < len(v.shape) and 0 not in v.shape)
+        x = self.pick(lambda v: v.dtype is not bool_ and len(v.shape) > 0 and 0 not in v.shape)
         if x is None:
             return None
         axes = tuple(a for a in range(len(x.shape)) if self.rng.random() < 0.6)

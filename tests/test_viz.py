@@ -1,0 +1,98 @@
+"""Pictures: DOT that Graphviz accepts, networkx graphs, the clear sentence without Graphviz."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import networkx
+import pytest
+
+import graphc as gc
+from graphc import nn, optim, viz
+from graphc.viz import pictures
+
+
+def accepted_by_dot(dot: str) -> None:
+    """Graphviz parses the text (where it is installed); braces and quotes balance in any case."""
+    assert dot.count("{") == dot.count("}")
+    if shutil.which("dot"):
+        done = subprocess.run(["dot", "-Tcanon"], input=dot.encode(), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def mlp_graph() -> gc.Graph:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    graph = gc.Graph()
+    with graph.as_default():
+        x = gc.placeholder((None, 4), name="x")
+        y = gc.placeholder((None,), dtype=gc.int64, name="y")
+        graph.outputs["loss"] = nn.functional.cross_entropy(model(x), y)
+        graph.outputs["train"] = opt.minimize(graph.outputs["loss"])
+    return graph
+
+
+def test_a_graph_shows_roles_modules_types_and_updates():
+    dot = viz.to_dot(mlp_graph())
+    accepted_by_dot(dot)
+    for part in ["f32[x_0, 4]", '"loss"', "train: new 0.weight", "cluster_", "Sequential", "#fbe3d0", "#dcefd8", "#dbe9f6"]:
+        assert part in dot
+
+
+def test_the_same_code_gives_the_same_picture():
+    assert viz.to_dot(mlp_graph()) == viz.to_dot(mlp_graph())
+
+
+def test_a_tape_shows_entries_leaves_and_what_is_kept():
+    w = gc.ones(3, requires_grad=True)
+    dot = viz.to_dot((gc.tanh(w) * w).sum())
+    accepted_by_dot(dot)
+    assert "tanh" in dot
+    assert "keeps result" in dot
+    assert "leaf0" in dot
+    assert "no history" in viz.to_dot(gc.ones(3))
+
+
+def test_a_compiled_function_shows_its_program_before_and_after_the_passes():
+    @gc.compile
+    def f(x):
+        return (x * 1.0 + 2.0).sum()
+
+    with pytest.raises(gc.errors.GraphError, match="call it once first"):
+        viz.to_dot(f)
+    f(gc.ones(3))
+    accepted_by_dot(viz.to_dot(f))
+    assert viz.to_dot(f).count("multiply") > viz.to_dot(f, optimized=True).count("multiply")
+
+
+def test_networkx_has_ops_types_lines_and_operand_order():
+    graph = viz.to_networkx(mlp_graph())
+    assert networkx.is_directed_acyclic_graph(graph)
+    ops = networkx.get_node_attributes(graph, "op")
+    assert {"x", "y", "matmul"} <= set(ops.values())
+    assert any("test_viz.py" in line for line in networkx.get_node_attributes(graph, "line").values())
+    assert {d["operand"] for _, _, d in graph.edges(data=True)} >= {0, 1}
+    tape = viz.to_networkx((gc.ones(2, requires_grad=True) * 2).sum())
+    assert [tape.nodes[n]["op"] for n in networkx.topological_sort(tape)] == ["tensor", "multiply", "reduce_sum"]
+
+
+def test_without_graphviz_a_sentence_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(pictures.shutil, "which", lambda _: None)
+    with pytest.raises(gc.errors.BackendError, match="apt install graphviz"):
+        viz.to_svg(gc.ones(2, requires_grad=True).sum())
+    assert viz.show(gc.ones(2))._repr_svg_() is None
+    assert "apt install graphviz" in repr(viz.show(gc.ones(2)))
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's dot is not installed")
+def test_with_graphviz_there_is_svg(tmp_path):
+    picture = viz.show(mlp_graph())
+    assert picture._repr_svg_().lstrip().startswith("<?xml")
+    assert picture.save(tmp_path / "g.svg").read_text() == viz.to_svg(mlp_graph())
+    assert picture.save(tmp_path / "g.dot").read_text() == picture.dot
+
+
+def test_other_things_are_refused_by_name():
+    with pytest.raises(gc.errors.ArgumentTypeError, match="cannot draw str"):
+        viz.to_dot("graph")
