@@ -116,3 +116,14 @@ def _report(what: str, got: np.ndarray, want: np.ndarray, wrong: np.ndarray, lim
         f"{head}{len(places)} of {wrong.size} elements differ by more than {limit:.3g}; "
         f"worst at {worst if got.ndim else '()'}: got {got1[worst]}, expected {want1[worst]}"
     )
+
+
+#: Gradients beside central differences of fourth order in float64, by order of the derivative: relative to the sum of
+#: the magnitudes that make up the slope, and never below that of 1. A second one is a difference of computed gradients.
+DIFFERENCES = {1: 1e-8, 2: 1e-7}
+
+
+def assert_slope(slope: float, difference: float, scale: float, order: int = 1, what: str = "") -> None:
+    """Asserts that a computed directional derivative and the finite difference agree within the table."""
+    limit = DIFFERENCES[order] * max(scale, 1.0)
+    assert abs(slope - difference) <= limit, f"{what}: slope {slope}, finite difference {difference}, limit {limit:.3g}"

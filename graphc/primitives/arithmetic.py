@@ -115,7 +115,7 @@ def _quotient_samples() -> Iterator[Sample]:
         yield sample
         x, y = sample.inputs
         if x.dtype.kind != "u":
-            yield Sample((x, -y), {}, sample.smooth and x.dtype.kind == "f" and x.size < 4)
+            yield Sample((x, np.asarray(-y)), {}, sample.smooth and x.dtype.kind == "f" and x.size < 4)
 
 
 floor_divide = elementwise(

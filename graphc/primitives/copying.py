@@ -17,9 +17,10 @@ def _infer(x: TensorType) -> TensorType:
 
 
 def _samples() -> Iterator[Sample]:
-    yield Sample((np.float64(1.5).reshape(()),))
+    yield Sample((np.array(1.5),))
     yield Sample((np.arange(6, dtype=np.float64).reshape(2, 3).T,))
     yield Sample((np.zeros((0, 3), np.float32),))
+    yield Sample((np.array([np.nan, np.inf, -0.0], np.float32),))
     yield Sample((np.array([1, 2, 3], np.int64)[::-1],))
     yield Sample((np.array([True, False]),))
 

@@ -426,11 +426,19 @@ def _nonzero_type(x: TensorType) -> TensorType:
     )
 
 
+def _nonzero_samples() -> Iterator[Sample]:
+    for x, _ in _kinds():
+        yield Sample((x,), smooth=False)
+    for x in (np.array(0.0), np.array(True), np.zeros((0, 2)), np.array([[0, 3], [0, 0], [5, 0]]).T):
+        yield Sample((x,), smooth=False)
+
+
 nonzero: Op = declare(
     "nonzero",
     infer=_nonzero_type,
     eval=lambda x: np.ascontiguousarray(np.argwhere(x), dtype=np.int64),
     kind=Kind("opaque"),
+    samples=_nonzero_samples,
 )
 
 __all__ = ["gather", "index", "index_put", "nonzero", "scatter", "scatter_add"]

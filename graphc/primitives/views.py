@@ -366,7 +366,7 @@ def _put_samples(singles: Iterator[Sample], part: Any) -> Iterator[Sample]:
     """Samples of a put from those of its view: the operand, and a value of the view's shape."""
     for sample in singles:
         (base,) = sample.inputs
-        value = (np.asarray(part(base, **sample.attrs)).astype(np.float64) * 2 + 1).astype(base.dtype)
+        value = np.asarray(np.asarray(part(base, **sample.attrs)).astype(np.float64) * 2 + 1, base.dtype)
         yield Sample((base, value), sample.attrs, sample.smooth)
 
 
@@ -421,7 +421,7 @@ def _flip_errors() -> Iterator[ErrorSample]:
 flip: Op = declare(
     "flip",
     infer=_flip_infer,
-    eval=lambda x, *, axes: np.flip(x, axes),
+    eval=lambda x, *, axes: x[(*(slice(None, None, -1 if i in axes else 1) for i in range(x.ndim)), ...)],
     kind=View(
         lambda out_index, in_type, *, axes: tuple(
             i * -1 + (in_type.shape[a] - 1) if a in axes else i for a, i in enumerate(out_index)

@@ -31,7 +31,7 @@ def types_of(arrays: Sequence[Any]) -> list[TensorType]:
 
 def is_float(x: Any) -> bool:
     """Whether an array or tensor is of a float dtype."""
-    return type_of_array(x).dtype.category == FLOAT if isinstance(x, np.ndarray) else x.dtype.category == FLOAT
+    return x.dtype.category == FLOAT if isinstance(x, gc.Tensor) else type_of_array(np.asarray(x)).dtype.category == FLOAT
 
 
 def parts(op: Op, result: Any) -> tuple[Any, ...]:

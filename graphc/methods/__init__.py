@@ -1,0 +1,1 @@
+"""What tensors can do, a theme a file; `tensors.py` puts them together."""

@@ -1,0 +1,159 @@
+"""Operators, in-place forms and the public functions as methods, given to the Tensor class when it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphc.aliasing import write
+from graphc.core.context import STATE
+from graphc.core.dims import Dim
+from graphc.core.errors import DtypeError, GradientError, ShapeError
+from graphc.core.tape import LEAF, TensorBase
+from graphc.core.tensor_types import (
+    BOOL,
+    FLOAT,
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+from graphc.functions import creation, linalg, pointwise
+from graphc.functions.promotion import cast_to
+from graphc.methods.memory import legacy_name
+from graphc.primitives import arithmetic, comparison
+from graphc.primitives.copying import copy as copy_op
+
+
+def _binary_operator(fn: Callable[..., Any], op: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`x + y` and its reflection: straight to the primitive where the operands are tensors of one dtype."""
+
+    def forward(self: Any, other: Any) -> Any:
+        try:
+            if self._data.dtype is other._data.dtype:
+                return op.call(self, other)
+        except AttributeError:
+            if not isinstance(other, _OPERAND_TYPES):
+                return NotImplemented
+        return fn(self, other)
+
+    def reflected(self: Any, other: Any) -> Any:
+        return fn(as_operand_like(other, self), self) if isinstance(other, _OPERAND_TYPES) else NotImplemented
+
+    return forward, reflected
+
+
+_OPERAND_TYPES = (TensorBase, int, float, bool, np.generic, np.ndarray, Dim)
+
+
+def as_operand_like(x: Any, other: Any) -> Any:
+    """A left operand for a reflected operator: numbers stay weak, arrays become tensors."""
+    return creation.tensor(x) if isinstance(x, np.ndarray) else x
+
+
+def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`x.name_(...)`: the function's result written into x."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        first = self
+        if STATE.grad and self.dtype.category == FLOAT:
+            here = self._here()
+            if here._edge is LEAF:
+                raise GradientError("a leaf Variable that requires grad is being used in an in-place operation.")
+            if here._edge is not None or any(isinstance(a, TensorBase) and a._edge is not None for a in args):
+                first = copy_op(self)
+        out = fn(first, *args, **kwargs)
+        if out.dtype is not self.dtype:
+            if out.dtype.category > self.dtype.category and not (self.dtype.category != BOOL and out.dtype.category != FLOAT):
+                raise DtypeError(
+                    f"result type {_pretty(out.dtype)} can't be cast to the desired output type {_pretty(self.dtype)}"
+                )
+            out = cast_to(out, self.dtype)
+        if tuple(out.shape) != tuple(self.shape):
+            raise ShapeError(
+                f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(out.shape)}"
+            )
+        return write(self, out)
+
+    method.__name__ = name + "_"
+    method.__doc__ = f"In-place `{name}`: writes the result into this tensor and returns it."
+    return method
+
+
+def _pretty(dtype: DType) -> str:
+    return legacy_name(dtype).removesuffix("Tensor")
+
+
+def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
+    """Gives the Tensor class the public functions as methods, their in-place forms and the operators."""
+    for file in function_files:
+        for name in getattr(file, "METHODS", ()):
+            if name not in cls.__dict__:
+                setattr(cls, name, getattr(file, name))
+        for name in getattr(file, "INPLACE", ()):
+            if name + "_" not in cls.__dict__:
+                setattr(cls, name + "_", _make_inplace(name, getattr(file, name)))
+        for name in getattr(file, "FILLS", ()):
+            setattr(cls, name, getattr(file, name))
+    operators = {
+        "add": (pointwise.add, arithmetic.add), "sub": (pointwise.sub, arithmetic.subtract),
+        "mul": (pointwise.mul, arithmetic.multiply), "floordiv": (pointwise.floor_divide, None),
+        "truediv": (pointwise.div, None), "mod": (pointwise.remainder, None), "pow": (pointwise.pow, None),
+        "and": (pointwise.bitwise_and, None), "or": (pointwise.bitwise_or, None), "xor": (pointwise.bitwise_xor, None),
+        "lshift": (pointwise.bitwise_left_shift, None), "rshift": (pointwise.bitwise_right_shift, None),
+        "matmul": (linalg.matmul, None),
+    }  # fmt: skip
+    comparisons = {
+        "eq": (pointwise.eq, comparison.equal), "ne": (pointwise.ne, comparison.not_equal),
+        "lt": (pointwise.lt, comparison.less), "le": (pointwise.le, comparison.less_equal),
+        "gt": (pointwise.gt, comparison.greater), "ge": (pointwise.ge, comparison.greater_equal),
+    }  # fmt: skip
+    for name, (fn, op) in {**operators, **comparisons}.items():
+        forward, reflected = _binary_operator(fn, op) if op is not None else _plain_operator(fn)
+        setattr(cls, f"__{name}__", forward)
+        if name in operators:
+            setattr(cls, f"__r{name}__", reflected)
+            inplace = "bitwise_" + name if name in ("and", "or", "xor") else _INPLACE_NAMES.get(name, name)
+            setattr(cls, f"__i{name}__", _make_inplace(inplace, fn))
+    for name, fn in (("neg", pointwise.neg), ("abs", pointwise.abs), ("invert", pointwise.bitwise_not)):
+        setattr(cls, f"__{name}__", fn)
+    cls.__pos__ = lambda self: self  # type: ignore[attr-defined]
+    for name, dtype in _CASTS.items():
+        setattr(cls, name, _make_cast(name, dtype))
+
+
+_INPLACE_NAMES = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder"}
+_CASTS = {
+    "float": float32, "double": float64, "half": float16, "bfloat16": bfloat16, "long": int64, "int": int32,
+    "short": int16, "char": int8, "byte": uint8, "bool": bool_,
+}  # fmt: skip
+
+
+def _plain_operator(fn: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def forward(self: Any, other: Any) -> Any:
+        if not isinstance(other, _OPERAND_TYPES):
+            return NotImplemented
+        return fn(self, as_operand_like(other, self))
+
+    def reflected(self: Any, other: Any) -> Any:
+        return fn(as_operand_like(other, self), self) if isinstance(other, _OPERAND_TYPES) else NotImplemented
+
+    return forward, reflected
+
+
+def _make_cast(name: str, dtype: DType) -> Callable[..., Any]:
+    def method(self: Any, memory_format: Any = None) -> Any:
+        return cast_to(self, dtype)
+
+    method.__name__ = name
+    method.__doc__ = f"This tensor in {dtype.name}."
+    return method

@@ -1,0 +1,146 @@
+"""The numbers of tensors: reading them, showing them, copying them as Python objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphc.core.context import STATE
+from graphc.core.dims import Dim
+from graphc.core.errors import ArgumentTypeError, GradientError, NumberError, SymbolicError, user_line
+from graphc.core.tape import LEAF, TensorBase
+from graphc.core.tensor_types import FLOAT, bfloat16
+from graphc.functions import shaping
+from graphc.methods.gradients import Gradients
+from graphc.printing import format_tensor
+
+_ndarray = np.ndarray
+
+
+class Numbers(Gradients):
+    """What needs the elements themselves; SymbolicError where only a run can know them."""
+
+    __slots__ = ()
+
+    def _array(self, asked: str) -> Any:
+        """The NumPy array; SymbolicError where only a run can know it."""
+        if STATE.recorder is not None:
+            return STATE.recorder.read_number(self, asked)
+        if type(self._data) is not _ndarray:
+            raise SymbolicError(
+                f"{asked} of a symbolic tensor {self._data.type} at {user_line()}: its numbers are known only when the graph "
+                "runs\n  hint: fetch it with Session.run, or return it from the compiled function"
+            )
+        return self._data
+
+    def numpy(self, *, force: bool = False) -> Any:
+        """The elements as a NumPy array that shares memory."""
+        if not force and self._edge is not None and STATE.recorder is None:
+            raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self._array("numpy()")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        array = self._array("item()")
+        if array.size != 1:
+            raise NumberError(f"a Tensor with {array.size} elements cannot be converted to Scalar")
+        value = array.item()
+        return float(value) if self.dtype is bfloat16 else value
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        array = self._array("tolist()")
+        return (array.astype(np.float32) if self.dtype is bfloat16 else array).tolist()
+
+    def __bool__(self) -> bool:
+        array = self._array("the truth value")
+        if array.size != 1:
+            raise NumberError(
+                "Boolean value of Tensor with no values is ambiguous"
+                if array.size == 0
+                else "Boolean value of Tensor with more than one value is ambiguous"
+            )
+        return bool(array.reshape(()))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.category == FLOAT or self.numel() != 1:
+            raise ArgumentTypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise ArgumentTypeError("len() of a 0-d tensor")
+        size = self.shape[0]
+        return size.__index__() if isinstance(size, Dim) else size
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.ndim == 0:
+            raise ArgumentTypeError("iteration over a 0-d tensor")
+        return iter(shaping.unbind(self, 0))
+
+    def __contains__(self, x: Any) -> bool:
+        return bool((self == x).any().item())  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return format_tensor(self)
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0 and type(self._data) is _ndarray and STATE.recorder is None:
+            return format(self.item(), spec)
+        return object.__format__(self, spec)
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(object.__dir__(self)))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) in memo:
+            return memo[id(self)]
+        if self._edge is not None and self._edge is not LEAF:
+            raise GradientError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+            )
+        memo[id(self)] = out = self._like(self._array("a deep copy").copy(order="K"))
+        grad = self.grad
+        if grad is not None:
+            out._grad = grad.__deepcopy__(memo)
+        out.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_watched", "_hooks")})
+        return out
+
+    def _like(self, array: Any) -> Any:
+        """A leaf of this class around another array, wanting a gradient as this one does."""
+        out = TensorBase.__new__(type(self))
+        out._data = array
+        out._edge = LEAF if self._edge is not None else None
+        out._version = out._base = None
+        return out
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (_rebuild, (type(self), self._array("pickling"), self._edge is not None))
+
+
+def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:
+    """Unpickling: a leaf of class `cls`."""
+    out = TensorBase.__new__(cls)
+    out._data, out._edge = array, LEAF if requires_grad else None
+    out._version = out._base = None
+    return out
