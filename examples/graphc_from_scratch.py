@@ -304,7 +304,7 @@ def names_of(program: Program) -> dict[Node, str]:
     names = {n: f"x{i}" for i, n in enumerate(program.inputs)}
     for n in order(list(program.outputs)):
         if n not in names:
-            number = n.constant is not None and n.constant.size == 1
+            number = n.constant is not None and n.constant.shape == ()
             names[n] = repr(n.constant.item()) if number else f"v{len(names)}"
     return names
 
@@ -321,7 +321,9 @@ def trace(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> Program:
     return Program(graph, inputs, tuple(graph.value(tensor(r).data) for r in results))
 
 
-# What this showed: the sweep, unchanged, has just written a backward program.
+# What this showed: the sweep, unchanged, has just written a backward program. Note the two tanh(x): one node, for they
+# are equal, but two entries of the tape, whose cotangents the last add sums up. The sweep must never walk nodes: of two
+# equal expressions one may want a gradient and the other not.
 
 
 def squares(x: Tensor) -> list[Tensor]:
@@ -405,7 +407,7 @@ def show(tree: Any, table: dict[str, str], leaf: str = "{}") -> str:
 
 
 def kernels(program: Program) -> dict[Node, Any]:
-    """The scalar tree of each elementwise node that must be stored, with the nodes it absorbed."""
+    """For each elementwise node that must be stored: its scalar tree, with those of the nodes it absorbed inside."""
     nodes, names = order(list(program.outputs)), names_of(program)
     uses = Counter([i for n in nodes for i in n.inputs] + list(program.outputs))
     absorbed = {

@@ -21,16 +21,17 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import refresh
-from graphc.autodiff import order_entries, pull_to, zeros_of
+from graphc.autodiff import order_entries, pull_to
+from graphc.compiled_backward import Backward, cut
 from graphc.core.config import config
-from graphc.core.context import EPOCH, SLOTS, STATE, apply, recording, set_grad
+from graphc.core.context import EPOCH, SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Dim, Size, is_static
 from graphc.core.errors import GradientError, RecompileError, ShapeError, SymbolicError, VerifyError, user_line
 from graphc.core.op import Kind
-from graphc.core.tape import LEAF, Entry, Saved, TensorBase, check_unchanged, counter_of, edge_of
+from graphc.core.tape import LEAF, Entry, counter_of, edge_of
 from graphc.core.tensor_types import TensorType
 from graphc.executable import Built
-from graphc.ir.program import INPUT, Node, Program, Table, Value, toposort
+from graphc.ir.program import INPUT, Program, Table, Value, toposort
 from graphc.nests import Other, flatten, unflatten
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Guard, Trace, ask, paused_gc, symbolic
@@ -73,97 +74,12 @@ def check_may_build(what: str, why: str) -> None:
         raise RecompileError(f"{what} would need a build ({why}) inside no_recompile(), at {user_line()}")
 
 
-class Backward:
-    """The gradient of a compiled call, as a program of its own.
-
-    `joint`: from the call's inputs and cotangents to gradients. `built`: the same, cut at the forward values it reads
-    (`residuals`, which the forward program gives as extra outputs).
-    """
-
-    name = "compiled"
-    kind = Kind("opaque")
-
-    def __init__(self, joint: Program, cut: Program, residuals: tuple[Value, ...], make: Callable[[Program], Built]):
-        self.joint, self.residuals = joint, residuals
-        self.built = make(cut)
-        self.n_outputs = 0
-
-    def pull_back(self, entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
-        """Runs the backward program, or, where the tape is on, replays it op by op so that it can be differentiated."""
-        kept: _Kept = entry.saved[0]
-        for saved in kept.inputs:
-            if saved is not None:
-                check_unchanged(saved, entry)
-        cotangents = [
-            zeros_of(TensorType(*_typed(meta))) if g is None else g for g, meta in zip(gs, entry.out_metas, strict=True)
-        ]
-        if STATE.grad or STATE.recorder is not None:
-            tensors = [self._rebuilt(saved, edge) for saved, edge in zip(kept.inputs, kept.edges, strict=True)]
-            results = replay(self.joint, [*tensors, *cotangents])
-        else:
-            arrays = [*kept.residuals, *(g._data for g in cotangents)]
-            results = [SLOTS.new_tensor(a) for a in self.built.run(arrays)]
-        return [g if need else None for g, need in zip(results, needs, strict=True)]
-
-    @staticmethod
-    def _rebuilt(saved: Any, edge: Any) -> Any:
-        if isinstance(edge, TensorBase) and edge._data is saved.data:
-            return edge
-        tensor = SLOTS.new_tensor(saved.data)
-        tensor._edge = edge
-        return tensor
-
-
-def _typed(meta: Any) -> tuple[Any, Any]:
-    return meta[0], meta[1]
-
-
-@dataclass
-class _Kept:
-    inputs: list[Any]
-    edges: list[Any]
-    residuals: list[Any]
-
-
 class _Spent:
     """Stands on the tape for a gradient that the compiled call has computed and freed itself."""
 
     name = "compiled"
     kind = Kind("opaque")
     n_outputs = 1
-
-
-def replay(program: Program, tensors: Sequence[Any]) -> list[Any]:
-    """Applies a program's nodes one by one to tensors, through `apply`: so they are taped, or recorded elsewhere."""
-    env: dict[Value, Any] = dict(zip(program.inputs, tensors, strict=True))
-    sizes: dict[str, int] = {}
-    for value, tensor in zip(program.inputs, tensors, strict=True):
-        for want, have in zip(value.type.shape, tensor.shape, strict=True):
-            if isinstance(want, Dim):
-                sizes.update(dict.fromkeys(want.names(), have))
-    for node in program.nodes:
-        if node.op is INPUT:
-            continue
-        if not node.inputs and "data" in node.attrs:
-            env[node.outputs[0]] = _constant(node.attrs["data"].array)
-            continue
-        attrs = {k: _known(v, sizes) for k, v in node.attrs.items()} if sizes else node.attrs
-        out = apply(node.op, tuple(env[v] for v in node.inputs), attrs)
-        for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
-            env[value] = tensor
-    return [env[v] for v in program.outputs]
-
-
-def _constant(array: Any) -> Any:
-    return SLOTS.new_tensor(array) if STATE.recorder is None else STATE.recorder.constant(array)
-
-
-def _known(x: Any, sizes: dict[str, int]) -> Any:
-    if isinstance(x, Dim):
-        return x.substitute(sizes)
-    if type(x) is tuple:
-        return tuple(_known(v, sizes) for v in x)
-    return x
 
 
 @dataclass(eq=False)
@@ -428,7 +344,12 @@ class CompiledFunction:
         if self.verify:
             self._verify(build, arrays)
         results = build.built.run(arrays)
-        taped = self._tape(build, call, results) if build.backward is not None else None
+        taped = None
+        if build.backward is not None:
+            tensors = [_tensor_of(source, call) for source in build.sources]
+            written = {k for k, source in enumerate(build.sources) if any(source is s for s, _ in build.updates)}
+            made = [results[build.outputs[i][1]] for i in build.taped]
+            taped = build.backward.entry(tensors, arrays, written, results, made)
         outputs = []
         for i, (kind, what) in enumerate(build.outputs):
             if kind == "value":
@@ -442,23 +363,6 @@ class CompiledFunction:
                 outputs.append(call.leaves[what] if kind == "argument" else what)
         _carry_over(build, call, results)
         return unflatten(build.structure, outputs)
-
-    def _tape(self, build: Build, call: _Call, results: list[Any]) -> Entry:
-        """Puts the whole call on the eager tape as one entry."""
-        backward = build.backward
-        assert backward is not None
-        tensors = [_tensor_of(source, call) for source in build.sources]
-        saved = [None if t is None else Saved(t) for t in tensors]
-        edges_all = [None if t is None else edge_of(t) for t in tensors]
-        edges = tuple(edges_all[i] for i in build.wants)
-        offset = len(build.built.recorded.outputs) - len(backward.residuals)
-        kept = _Kept(saved, edges_all, results[offset:])
-        metas = tuple((tensors[i]._data.shape, tensors[i].dtype) for i in build.wants)
-        out_metas = tuple(
-            (results[build.outputs[i][1]].shape, results[build.outputs[i][1]].dtype) for i in build.taped
-        )
-        backward.n_outputs = len(build.taped)
-        return Entry(backward, {}, edges, metas, out_metas, {0: kept})
 
     def _verify(self, build: Build, arrays: list[Any]) -> None:
         expected = build.built.reference(arrays)
@@ -502,12 +406,12 @@ class _Assembly:
         wants, joint = self.pull(taped)
         sources, inputs = self.inputs([*self.values, *(joint.outputs if joint else ())])
         backward_parts = None
-        residuals: tuple[Value, ...] = ()
+        computed: tuple[Value, ...] = ()
         if joint is not None:
             joint = Program(trace.table, (*inputs, *joint.inputs), joint.outputs)
             backward_parts = cut(joint, len(inputs))
-            residuals = backward_parts[1]
-        program = Program(trace.table, tuple(inputs), (*self.values, *residuals), tuple(trace.checks))
+            computed = tuple(v for v in backward_parts[1] if v.node.op is not INPUT)
+        program = Program(trace.table, tuple(inputs), (*self.values, *computed), tuple(trace.checks))
         at = {id(v): i for i, v in enumerate(inputs)}
         guards = [Guard(g.owner, g.name, ask(g.owner, g.name) if g.name == "_guard_state" else g.value) for g in trace.guards.values()]
         build = Build(
@@ -520,7 +424,9 @@ class _Assembly:
             return build
         build.built = make(program, trace.aliases)
         if joint is not None and backward_parts is not None:
-            build.backward = Backward(joint, backward_parts[0], residuals, lambda p: make(p, trace.aliases))
+            positions = [at[id(w)] for w in wants]
+            offset = len(self.values)
+            build.backward = Backward(joint, backward_parts, positions, offset, make(backward_parts[0], trace.aliases))
         return build
 
     def output(self, tensor: Any) -> tuple[str, Any]:
@@ -633,45 +539,6 @@ def _is_leaf_input(symbol: Any) -> bool:
     return symbol._edge is LEAF
 
 
-def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
-    """Splits a joint program where its gradient part reads forward values.
-
-    `joint.inputs` are `n_inputs` forward inputs, then cotangents. Returns the gradient part as a program from residuals and
-    cotangents, and the forward values that are its residuals.
-    """
-    table, cotangents = joint.table, joint.inputs[n_inputs:]
-    depends: set[int] = {v.node.number for v in cotangents}
-    from_inputs: set[int] = {v.node.number for v in joint.inputs}
-    order = joint.nodes
-    for node in order:
-        if any(v.node.number in depends for v in node.inputs):
-            depends.add(node.number)
-        if any(v.node.number in from_inputs for v in node.inputs):
-            from_inputs.add(node.number)
-    residuals: dict[Value, Value] = {}
-
-    def residual(value: Value) -> Value:
-        if value not in residuals:
-            residuals[value] = table.input(f"residual_{len(residuals)}", value.type)
-        return residuals[value]
-
-    env: dict[Value, Value] = {v: v for v in cotangents}
-
-    def translate(value: Value) -> Value:
-        if value in env:
-            return env[value]
-        return residual(value) if value.node.number in from_inputs else value
-
-    for node in order:
-        if node.number not in depends or node.op is INPUT:
-            continue
-        operands = tuple(translate(v) for v in node.inputs)
-        copy: Node = table.node(node.op, operands, node.attrs, lambda node=node: [o.type for o in node.outputs], node.origins)
-        env.update(zip(node.outputs, copy.outputs, strict=True))
-    outputs = tuple(translate(v) for v in joint.outputs)
-    return Program(table, (*residuals.values(), *cotangents), outputs), tuple(residuals)
-
-
 def _symbols(trace: Trace, call: _Call, pattern: Any) -> tuple[list[Value], list[Any]]:
     """A symbolic tensor for each argument tensor, one for two arguments that are the same object."""
     values: list[Value] = []
@@ -751,14 +618,14 @@ def _parameter_names(fn: Callable[..., Any]) -> list[str]:
 
 
 def _host_random_state() -> Any:
-    legacy = np.random.get_state()  # noqa: NPY002
+    legacy = np.random.get_state()
     return random.getstate(), legacy[1].tobytes(), legacy[2:]  # type: ignore[index, union-attr]
 
 
 def _restore_host_random(state: Any) -> None:
     random.setstate(state[0])
     words = np.frombuffer(state[1], np.uint32)
-    np.random.set_state(("MT19937", words, *state[2]))  # noqa: NPY002
+    np.random.set_state(("MT19937", words, *state[2]))
 
 
 def compile(

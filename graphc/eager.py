@@ -12,7 +12,7 @@ import numpy as np
 from graphc.aliasing import mark_view, refresh
 from graphc.core.context import SLOTS, STATE
 from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
-from graphc.core.op import REGISTRY, Elementwise, Op, View
+from graphc.core.op import Elementwise, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.core.tape import LEAF, Entry, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
 from graphc.core.tape import Saved
@@ -241,31 +241,27 @@ def binary(op: Op) -> Callable[..., Any]:
     return call
 
 
-def specialise(op: Op) -> Callable[..., Any]:
+def specialise(op: Op, n_inputs: int) -> Callable[..., Any]:
     """The fastest closure that fits the op's kind."""
     if isinstance(op.kind, View):
         return view(op)
-    if isinstance(op.kind, Elementwise) and op.name not in ("cast", "where"):
-        rules = len(op.vjp) if type(op.vjp) is tuple else op.infer.__code__.co_argcount  # type: ignore[union-attr]
-        if rules == 1:
+    if isinstance(op.kind, Elementwise) and not _has_attributes(op):
+        if n_inputs == 1:
             return unary(op)
-        if rules == 2:
+        if n_inputs == 2:
             return binary(op)
     return general(op)
 
 
+def _has_attributes(op: Op) -> bool:
+    return bool(next(iter(op.samples())).attrs)
+
+
 def apply_eagerly(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
-    """The general door on concrete tensors."""
+    """The eager door: gives an op its closure at its first use, and calls it."""
     if op.call == op.apply:
-        op.call = specialise(op)
+        op.call = specialise(op, len(inputs))
     return op.call(*inputs, **attrs)
 
 
-def install() -> None:
-    """Gives every registered op its closure and opens the eager door."""
-    SLOTS.eager = apply_eagerly
-    for op in REGISTRY.values():
-        op.call = specialise(op)
-
-
-install()
+SLOTS.eager = apply_eagerly

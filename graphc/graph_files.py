@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.build import replay
+from graphc.compiled_backward import replay
 from graphc.core.context import SLOTS, recording, set_grad
 from graphc.core.errors import FileFormatError, GraphError
 from graphc.core.tape import LEAF, TensorBase

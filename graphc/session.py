@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from graphc.backends import backend_names
-from graphc.build import Recompile, check_may_build, replay, write_array
+from graphc.build import Recompile, check_may_build, write_array
+from graphc.compiled_backward import replay
 from graphc.core.config import config
 from graphc.core.context import SLOTS, eagerly
 from graphc.core.dims import Dim
@@ -22,7 +23,7 @@ from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import TensorType, dtype_of
 from graphc.executable import Built
 from graphc.graphs import AllUpdates, Graph, UpdateGroup, gradients, placeholder, updates
-from graphc.ir.program import INPUT, Value, toposort
+from graphc.ir.program import Value
 from graphc.nests import Other, flatten, unflatten
 from graphc.tracing import Capture
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-# Asserts in the helpers then say what differed, and hold under `python -O` too.
-pytest.register_assert_rewrite("tolerances", "programs", "side_by_side", "reduction_cases", "checks")
+# Asserts in the helper files say what differed, and hold under `python -O` too.
+HELPERS = [p.stem for p in Path(__file__).parent.rglob("*.py") if not p.stem.startswith(("test_", "conftest"))]
+pytest.register_assert_rewrite(*HELPERS)

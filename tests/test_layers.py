@@ -36,7 +36,7 @@ FLOORS: dict[int, list[list[str]]] = {
     6: [["passes/"]],
     7: [["planning/"]],
     8: [["backends/"]],
-    9: [["surroundings.py", "executable.py", "build.py", "graphs.py", "session.py"]],
+    9: [["surroundings.py", "executable.py", "compiled_backward.py", "build.py", "graphs.py", "session.py"]],
     10: [["autograd.py"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]],
     11: [["demo.py", "cli.py", "as_torch.py", "__init__.py", "__main__.py"]],
 }

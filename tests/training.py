@@ -79,7 +79,14 @@ def _run_steps(program: Any, step: Callable[..., Any], batches: Sequence[Any], s
     for i in range(steps):
         batch = [gc.tensor(to_dtype(a, program.dtype)) for a in batches[i % len(batches)]]
         losses.append(step(*batch).item())
+        _after(program)
     return Run(losses, arrays_of(program))
+
+
+def _after(program: Any) -> None:
+    """What the program does eagerly after each step, whatever the door."""
+    if hasattr(program, "after_step"):
+        program.after_step()
 
 
 def run_session(program: Any, batches: Sequence[Any], steps: int) -> Run:
@@ -97,9 +104,7 @@ def run_session(program: Any, batches: Sequence[Any], steps: int) -> Run:
         for i in range(steps):
             fed = [to_dtype(a, program.dtype) for a in batches[i % len(batches)]]
             losses.append(session.run(fetches, dict(zip(feeds, fed, strict=True)))[0])
-            after = getattr(program, "after_run", None)
-            if after is not None:
-                after()
+            _after(program)
         assert len(session.recompiles) == 1
     return Run(losses, arrays_of(program))
 

@@ -39,6 +39,11 @@ def floating(x: Any, what: str = "input") -> Any:
 def pair(x: Any, y: Any, floating: bool = False) -> tuple[Any, ...]:
     """`promote(x, y)`, with the commonest case, a tensor and a number of its own category, decided at once."""
     kind = type(y)
+    try:
+        if x._data.dtype is y._data.dtype:
+            return x, y
+    except AttributeError:
+        pass
     if (kind is float or kind is int) and isinstance(x, TensorBase):
         dtype = x.dtype
         if dtype.category == FLOAT or (kind is int and dtype.category == INT and not floating):

@@ -35,13 +35,13 @@ _CONSTANTS: dict[Any, Any] = {}
 
 def _eager_constant(value: Any, dtype: DType) -> Any:
     """A read-only 0-d tensor; the everyday ones (`x * 2`) are made once."""
-    key = (value, type(value), dtype) if value else None
+    key = (value or str(value), type(value), dtype)  # 0.0 is not -0.0
     found = _CONSTANTS.get(key)
     if found is None:
         array = np.asarray(value).astype(dtype.np)
         array.flags.writeable = False
         found = SLOTS.new_tensor(array)
-        if key is not None and value == value:
+        if value == value:
             if len(_CONSTANTS) > 1024:
                 _CONSTANTS.clear()
             _CONSTANTS[key] = found
@@ -96,6 +96,10 @@ def promote(*operands: Any, floating: bool = False, dtype: DType | None = None) 
     `floating`: integer and bool results become the default float dtype (true division, exp, ...). `dtype` overrides.
     A scalar or 0-d operand is cast before it is used, as PyTorch does.
     """
+    if dtype is None and len(operands) == 2:
+        x, y = operands
+        if isinstance(x, TensorBase) and isinstance(y, TensorBase) and x.dtype is y.dtype and (x.dtype.category == FLOAT or not floating):
+            return operands
     target = dtype or common_dtype(*operands)
     if floating and target.category != FLOAT:
         target = defaults.float_dtype

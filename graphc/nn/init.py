@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphc.core.context import eagerly
-from graphc.core.errors import ArgumentError
+from graphc.core.errors import ArgumentError, SymbolicError, user_line
+from graphc.core.tape import TensorBase
 from graphc.functions.creation import eye as eye_matrix
 from graphc.functions.creation import from_array
 from graphc.functions.random import randn, randperm
@@ -28,13 +29,28 @@ def _quietly(fn: F) -> F:
 
     @functools.wraps(fn)
     def init(*args: Any, **kwargs: Any) -> Any:
+        tensor = args[0] if args else kwargs.get("tensor")
+        if isinstance(tensor, TensorBase) and not isinstance(tensor._data, np.ndarray):
+            raise SymbolicError(
+                f"{fn.__name__} cannot fill a symbolic tensor {tensor.tensor_type} at {user_line()}\n  hint: make and fill it "
+                "inside `with gc.eagerly():`, or use the tensor's own method to fill it anew at each run"
+            )
         with no_grad(), eagerly():
             return fn(*args, **kwargs)
 
     return init  # type: ignore[return-value]
 
 
-_LINEAR = ("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "sigmoid")
+_LINEAR = (
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "sigmoid",
+)
 
 
 def calculate_gain(nonlinearity: str, param: Any = None) -> float:
@@ -190,7 +206,9 @@ def kaiming_normal_(
     """Normal with standard deviation gain / sqrt(fan)."""
     if _empty(tensor):
         return tensor
-    return normal_(tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode)), generator)
+    return normal_(
+        tensor, 0.0, calculate_gain(nonlinearity, a) / math.sqrt(_calculate_correct_fan(tensor, mode)), generator
+    )
 
 
 @_quietly

@@ -216,9 +216,7 @@ def _check_classes(x: Any, target: Any, ignored_ok: bool = True) -> None:
         raise DtypeError(f"expected scalar type Long but found {target.dtype.name}", "class indices as int64")
     batch = shape_of(x)[:1] + shape_of(x)[2:] if len(x.shape) > 1 else ()
     if len(x.shape) > 1 and len(target.shape) and differ(x.shape[0], target.shape[0]):
-        raise ArgumentError(
-            f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({target.shape[0]})."
-        )
+        raise ArgumentError(f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({target.shape[0]}).")
     if shapes_differ(batch, target.shape):
         raise ShapeError(
             f"class indices of shape {list(target.shape)} do not fit scores of shape {list(x.shape)}",

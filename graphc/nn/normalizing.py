@@ -59,9 +59,7 @@ def _normal_axes(x: Any, normalized_shape: Any, affine: Sequence[tuple[str, Any]
     return tuple(range(ndim - len(shape), ndim))
 
 
-def layer_norm(
-    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """(x - mean) / sqrt(var + eps) over the last dimensions, then * weight + bias; input: f32[*, *normalized_shape]."""
     x = need_float(input)
     axes = _normal_axes(x, normalized_shape, (("weight", weight), ("bias", bias)))
@@ -137,7 +135,12 @@ def batch_norm(
     ndim = len(x.shape)
     if ndim < 2:
         raise ShapeError(f"batch_norm: expected at least 2 dimensions [N, C, *], got {ndim}")
-    for name, tensor in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+    for name, tensor in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
         if tensor is not None and differ(tensor.shape[0], x.shape[1]):
             raise ShapeError(f"{name} should contain {x.shape[1]} elements not {tensor.shape[0]}")
     wide = computed_in(x)
@@ -149,7 +152,9 @@ def batch_norm(
         return cast_to(_affine(out, weight, bias), x.dtype)
     count = product((x.shape[0], *shape_of(x)[2:]))
     if isinstance(count, int) and count == 1:
-        raise ArgumentError(f"Expected more than 1 value per channel when training, got input size {_shown(shape_of(x))}")
+        raise ArgumentError(
+            f"Expected more than 1 value per channel when training, got input size {_shown(shape_of(x))}"
+        )
     out, center, spread = _standardized(wide, (0, *range(2, ndim)), eps)
     _update(running_mean, center, momentum)
     if running_var is not None:
@@ -176,9 +181,7 @@ def instance_norm(
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     count = product(shape_of(x)[2:])
     if isinstance(count, int) and count == 1:
-        raise ArgumentError(
-            f"Expected more than 1 spatial element when training, got input size {_shown(shape_of(x))}"
-        )
+        raise ArgumentError(f"Expected more than 1 spatial element when training, got input size {_shown(shape_of(x))}")
     out, center, spread = _standardized(computed_in(x), tuple(range(2, ndim)), eps)
     _update(running_mean, mean(center, 0), momentum)
     if running_var is not None:

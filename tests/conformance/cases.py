@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-import graphc.session  # the whole registry: primitives and control ops
+import graphc.control  # with it the registry is whole
 from graphc.core.op import REGISTRY, Joint, Op, Sample
 from graphc.core.tensor_types import FLOAT, TensorType, type_of_array
 

@@ -33,8 +33,11 @@ from graphc.core.tensor_types import FLOAT
 #: Ops whose gradient cannot be differentiated again, with what they say.
 ONCE_ONLY = {"while_loop": "cannot be differentiated again"}
 
-#: Ops whose gradient is not smooth at some smooth samples: nothing yet is.
-STEP = 1e-3  # samples keep their distance from kinks: 2 * STEP is less
+#: (op, operand) that is saved and not read, with the reason.
+SAVED_UNREAD = {("scan", 0): "the first carry, one step's worth: how many carries there are is an attribute"}
+
+#: Smooth samples keep their distance from kinks: 2 * STEP is less.
+STEP = 1e-3
 
 
 def in_doubles(op: Op, sample: Sample) -> bool:
@@ -54,7 +57,7 @@ def difference(f: Callable[[Sequence[Any]], float], arrays: Sequence[Any], i: in
     """The derivative of f along a direction of array i: central differences of fourth order."""
 
     def at(t: float) -> float:
-        return f([x + t * STEP * direction if k == i else x for k, x in enumerate(arrays)])
+        return f([np.asarray(x + t * STEP * direction) if k == i else x for k, x in enumerate(arrays)])
 
     return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * STEP)
 
@@ -199,7 +202,8 @@ def test_rules_save_no_more_than_they_read(op: Op) -> None:
                     pull_with(op, sample, rule, [q for q in saves if q != p])
                 except gc.errors.SymbolicError:
                     needed.add((rule, p))
-    assert needed == listed, f"{op.name} saves without reading (rule, operand): {listed - needed}"
+    unread = {(rule, p) for rule, p in listed - needed if (op.name, p) not in SAVED_UNREAD}
+    assert not unread, f"{op.name} saves without reading (rule, operand): {unread}"
 
 
 def test_ops_that_cannot_be_differentiated_say_so() -> None:

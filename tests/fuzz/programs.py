@@ -60,7 +60,7 @@ class Leaf:
         else:
             low = 0 if self.dtype == "uint8" else -4
             data = rng.integers(low, 6, count).astype(self.dtype)
-        if self.layout == "F":
+        if self.layout == "F" and shape:
             return np.asfortranarray(data.reshape(shape))
         if self.layout == "strided" and shape:
             wide = np.zeros((*shape[:-1], 2 * shape[-1]), data.dtype)

@@ -145,7 +145,7 @@ def test_eager_compiled_and_session_agree_on_any_batch(text):
         inputs = placeholders(arrays)
         out = module(*inputs)
         wanted = [x for x in inputs if x.is_floating_point()] + list(module.parameters())
-        grads = [g for g in gc.gradients(out.sum(), wanted, allow_unused=True) if g is not None] if out.requires_grad or wanted else []
+        grads = [g for g in gc.gradients(out.sum(), wanted, allow_unused=True) if g is not None] if wanted else []
     with gc.Session(graph) as session:
         found = session.run([out, *grads], feed_dict=dict(zip(inputs, arrays, strict=True)))
         for a, b in zip(found, expected, strict=True):
@@ -195,7 +195,9 @@ def test_cross_entropy_by_hand():
     weights = W4[CLASSES]
     loss = F.cross_entropy(gc.tensor(X), gc.tensor(CLASSES), gc.tensor(W4))
     assert_close(loss, np.array(-(picked * weights).sum() / weights.sum()), n=N)
-    assert_close(F.cross_entropy(gc.tensor(X), gc.tensor(PROBS)), np.array(-(PROBS * log_softmax(X)).sum() / N), n=4 * N)
+    assert_close(
+        F.cross_entropy(gc.tensor(X), gc.tensor(PROBS)), np.array(-(PROBS * log_softmax(X)).sum() / N), n=4 * N
+    )
 
 
 def test_losses_stay_finite_far_out():
@@ -225,7 +227,9 @@ def test_batch_norm_statistics_by_hand():
     assert layer.num_batches_tracked.item() == 3 and layer.num_batches_tracked.dtype is gc.int64
     x = normal(1, 4)
     assert_close(layer.eval()(gc.tensor(x)), (x - mean) / np.sqrt(var + 1e-5), n=8)
-    with pytest.raises(ValueError, match=r"Expected more than 1 value per channel when training, got input size .*\[1, 4\]"):
+    with pytest.raises(
+        ValueError, match=r"Expected more than 1 value per channel when training, got input size .*\[1, 4\]"
+    ):
         layer.train()(gc.tensor(x))
     layer.reset_running_stats()
     assert layer.running_mean.tolist() == [0.0] * 4 and layer.num_batches_tracked.item() == 0
@@ -260,7 +264,10 @@ def test_embedding():
         table(gc.tensor([-1]))
     with pytest.raises(RuntimeError, match="scalar types"):
         table(gc.ones(2))
-    for bad in (lambda: nn.Embedding(3, 2, padding_idx=3), lambda: F.embedding(gc.tensor([0]), gc.ones(3, 2), padding_idx=5)):
+    for bad in (
+        lambda: nn.Embedding(3, 2, padding_idx=3),
+        lambda: F.embedding(gc.tensor([0]), gc.ones(3, 2), padding_idx=5),
+    ):
         with pytest.raises(AssertionError, match="Padding_idx"):
             bad()
     with pytest.raises(AssertionError, match="Shape of weight"):
@@ -288,7 +295,11 @@ def test_class_losses_refuse_what_does_not_fit():
         ((x, gc.ones(2)), RuntimeError, "expected scalar type Long but found float32"),
         ((x, gc.ones(2, 3, dtype=gc.int64)), RuntimeError, "Expected floating point type for target"),
         ((x, gc.tensor([0, 1]), gc.ones(4)), RuntimeError, "weight tensor should be defined either for all 3 classes"),
-        ((x, gc.tensor([0, 1]), gc.ones(3, dtype=gc.float64)), RuntimeError, "expected scalar type float32 but found float64"),
+        (
+            (x, gc.tensor([0, 1]), gc.ones(3, dtype=gc.float64)),
+            RuntimeError,
+            "expected scalar type float32 but found float64",
+        ),
         ((gc.ones(2, 3, 4), gc.tensor([[0], [1]])), RuntimeError, "do not fit scores of shape"),
     ]
     for args, error, text in cases:
@@ -308,7 +319,10 @@ def test_class_losses_refuse_what_does_not_fit():
 
 def test_norms_refuse_what_does_not_fit():
     cases = [
-        (lambda: F.layer_norm(gc.ones(2, 3), (4,)), r"Given normalized_shape=\[4\], expected input with shape \[\*, 4\]"),
+        (
+            lambda: F.layer_norm(gc.ones(2, 3), (4,)),
+            r"Given normalized_shape=\[4\], expected input with shape \[\*, 4\]",
+        ),
         (lambda: F.layer_norm(gc.ones(2, 3), (3,), gc.ones(2)), "Expected weight to be of same shape"),
         (lambda: F.layer_norm(gc.ones(2, 3), ()), "at least 1-dimensional"),
         (lambda: F.group_norm(gc.ones(2, 3), 2), "divisible by num_groups"),
@@ -366,7 +380,9 @@ def test_losses_of_pairs_refuse_what_does_not_fit():
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["Dropout(0.3)", "Dropout2d(0.3)", "AlphaDropout(0.3)", "FeatureAlphaDropout(0.3)", "RReLU()"])
+@pytest.mark.parametrize(
+    "text", ["Dropout(0.3)", "Dropout2d(0.3)", "AlphaDropout(0.3)", "FeatureAlphaDropout(0.3)", "RReLU()"]
+)
 def test_random_layers_draw_the_same_numbers_everywhere(text):
     layer, x = eval("nn." + text), normal(5, 4, 3, 2).astype(np.float32)
     compiled = gc.compile(layer)
@@ -428,12 +444,21 @@ def test_initialisers_leave_no_trace_and_record_nothing():
     w = nn.Parameter(gc.empty(3, 3))
     graph = gc.Graph()
     with graph.as_default():
-        for fill in (init.xavier_uniform_, init.kaiming_normal_, init.orthogonal_, init.eye_, init.ones_, init.trunc_normal_):
+        for fill in (
+            init.xavier_uniform_,
+            init.kaiming_normal_,
+            init.orthogonal_,
+            init.eye_,
+            init.ones_,
+            init.trunc_normal_,
+        ):
             assert fill(w) is w
         init.constant_(w, 2.0)
         init.sparse_(w, 0.5)
-        init.dirac_(gc.empty(2, 2, 3))
-    assert not list(graph.nodes) and w.is_leaf and w.requires_grad and not w.is_symbolic
+        assert not list(graph.nodes)
+        with pytest.raises(RuntimeError, match="zeros_ cannot fill a symbolic tensor"):
+            init.zeros_(gc.empty(2))
+    assert w.is_leaf and w.requires_grad and not w.is_symbolic
 
 
 def test_initialiser_errors_and_old_names():
@@ -479,7 +504,7 @@ def test_clipping_in_eager_and_in_a_compiled_step():
     assert_close(gc.compile(step)(x), expected, n=32)
     for p, g in zip(layer.parameters(), grads, strict=True):
         assert_close(p.grad, g, n=32)
-        assert p.grad.abs().max().item() <= 0.2
+        assert p.grad.abs().max().item() <= 0.2 + 1e-6
     with pytest.warns(UserWarning, match="empty generator"):
         assert clip_grad_norm_([], 1.0).item() == 0.0
     layer.weight.grad = gc.full((3, 4), math.inf)
@@ -493,12 +518,23 @@ def test_parameters_to_vector_and_back():
     assert vector.shape == (6,)
     vector_to_parameters(gc.arange(6.0), layer.parameters())
     assert layer.weight.tolist() == [[0.0, 1.0], [2.0, 3.0]] and layer.bias.tolist() == [4.0, 5.0]
-    with pytest.raises(TypeError, match="expected torch.Tensor"):
+    with pytest.raises(TypeError, match=r"expected torch\.Tensor"):
         vector_to_parameters([1.0], layer.parameters())
 
 
 def test_module_paths_are_pytorchs():
-    for name in ("module", "container", "linear", "sparse", "normalization", "batchnorm", "dropout", "flatten", "activation", "loss"):
+    for name in (
+        "module",
+        "container",
+        "linear",
+        "sparse",
+        "normalization",
+        "batchnorm",
+        "dropout",
+        "flatten",
+        "activation",
+        "loss",
+    ):
         assert hasattr(nn.modules, name), name
     assert nn.modules.linear.Linear is nn.Linear and nn.modules.loss.MSELoss is nn.MSELoss
     assert nn.parameter.Parameter is nn.Parameter and nn.utils.clip_grad.clip_grad_norm_ is clip_grad_norm_

@@ -199,7 +199,10 @@ def test_forward_hooks(net):
         net(gc.ones(2, 3))
     net(gc.ones(2, 3))
     assert log == [1]
-    with net.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True), pytest.raises(RuntimeError, match="new_kwargs"):
+    with (
+        net.register_forward_pre_hook(lambda m, a, k: 3, with_kwargs=True),
+        pytest.raises(RuntimeError, match="new_kwargs"),
+    ):
         net(gc.ones(2, 3))
 
 
@@ -280,7 +283,7 @@ def test_a_state_that_does_not_fit_changes_nothing(net):
         "model is graphc.Size([4, 3])."
     )
     assert all((v == before[k]).all().item() for k, v in net.state_dict().items())
-    with pytest.raises(RuntimeError, match="expected torch.Tensor or Tensor-like object"):
+    with pytest.raises(RuntimeError, match=r"expected torch\.Tensor or Tensor-like object"):
         net.load_state_dict({"scale": 3}, strict=False)
     with pytest.raises(TypeError, match="dict-like"):
         net.load_state_dict([])
@@ -359,7 +362,11 @@ def test_sequential():
     model += nn.Sequential(nn.ReLU())
     model *= 2
     assert len(model) == 8
-    for bad, error in ((lambda: model + 3, ValueError), (lambda: model * 0, ValueError), (lambda: model * 1.5, TypeError)):
+    for bad, error in (
+        (lambda: model + 3, ValueError),
+        (lambda: model * 0, ValueError),
+        (lambda: model * 1.5, TypeError),
+    ):
         with pytest.raises(error):
             bad()
     with pytest.raises(IndexError, match="out of range"):
@@ -375,7 +382,7 @@ def test_module_list_and_dict():
     layers += [nn.Identity()]
     del layers[2:4]
     assert [type(m).__name__ for m in layers] == ["Tanh", "ReLU", "Identity"] and len(layers[1:]) == 2
-    assert len(layers + [nn.ReLU()]) == 4
+    assert len(layers + nn.ModuleList([nn.ReLU()])) == 4
     named = nn.ModuleDict([("a", nn.ReLU())])
     named["b"] = nn.Linear(1, 1)
     named.update({"c": nn.Tanh()})
@@ -497,6 +504,27 @@ def test_layers_can_be_built_inside_a_graph():
     assert any(p is model[0].weight for p in graph.parameters.values())
     with gc.Session(graph) as session:
         assert session.run("y", feed_dict={"x": [[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]}).shape == (2, 2)
+
+
+def test_own_modules_can_be_built_inside_a_graph():
+    class Scale(nn.Module):
+        def __init__(self, n, *, shift=0.0):
+            super().__init__()
+            self.factor = nn.Parameter(gc.randn(n) * 2)
+            self.register_buffer("shift", gc.full((n,), shift))
+
+        def forward(self, x):
+            return x * self.factor + self.shift
+
+    graph = gc.Graph()
+    with graph.as_default():
+        x = gc.placeholder((None, 2), name="x")
+        layer = Scale(2, shift=1.0)
+        y = layer(x)
+    assert not layer.factor.is_symbolic
+    with gc.Session(graph) as session:
+        got = session.run(y, {x: [[1.0, 1.0]]})
+    assert got.tolist() == layer(gc.ones(1, 2)).tolist()
 
 
 class Running(nn.Module):

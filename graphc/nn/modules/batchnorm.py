@@ -89,7 +89,9 @@ class _BatchNorm(_Normalization):
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
             # written before the count existed
             with eagerly():
-                state_dict[key] = tensor(0, dtype=int64) if self.num_batches_tracked is None else self.num_batches_tracked
+                state_dict[key] = (
+                    tensor(0, dtype=int64) if self.num_batches_tracked is None else self.num_batches_tracked
+                )
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

@@ -159,9 +159,7 @@ class ModuleList(_Numbered):
     def extend(self, modules: Iterable[Any]) -> Any:
         """Adds modules at the end; returns self. TypeError if `modules` cannot be iterated."""
         if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}"
-            )
+            raise TypeError(f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}")
         for module in list(modules):
             self.append(module)
         return self

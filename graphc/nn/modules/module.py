@@ -105,7 +105,9 @@ class Module(ModuleTree):
         changed = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
         return result if changed is None else changed
 
-    def register_forward_pre_hook(self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
+    def register_forward_pre_hook(
+        self, hook: Any, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(module, args)` (or `(module, args, kwargs)`) before each forward; what it returns replaces the args."""
         flags = [self._forward_pre_hooks_with_kwargs] if with_kwargs else None
         return add_hook(self._forward_pre_hooks, hook, prepend, flags)
@@ -203,7 +205,9 @@ class Module(ModuleTree):
             elif not isinstance(arg, bool):
                 device = arg
         if dtype is not None and as_dtype(dtype).category != FLOAT:
-            raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}")
+            raise TypeError(
+                f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
+            )
 
         def convert(t: Any) -> Any:
             return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
@@ -279,7 +283,9 @@ class Module(ModuleTree):
         if type(self).get_extra_state is not ModuleTree.get_extra_state:
             destination[prefix + "_extra_state"] = self.get_extra_state()
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copies the entries of `state_dict` into parameters and buffers (`assign`: takes their tensors instead).
 
         Raises RuntimeError listing missing and unexpected names (`strict`) and sizes that differ; nothing is changed then.
@@ -313,7 +319,8 @@ class Module(ModuleTree):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A copy with tensors of its own, made at once, also while a graph is recorded."""
-        make, args, state, *_ = self.__reduce_ex__(4)
+        reduced: Any = self.__reduce_ex__(4)
+        make, args, state = reduced[:3]
         with eagerly():
             made = memo[id(self)] = make(*copy.deepcopy(args, memo))
             state = copy.deepcopy(state, memo)

@@ -79,9 +79,7 @@ class GroupNorm(_Normalization):
 
     def extra_repr(self) -> str:
         """Sizes and options."""
-        return (
-            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
-        )
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, bias={self.bias is not None}"
 
 
 class RMSNorm(_Normalization):

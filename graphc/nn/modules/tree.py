@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.core.context import EPOCH, STATE
+from graphc.core.context import EPOCH, STATE, eagerly
 from graphc.core.errors import ShapeError, user_line
 from graphc.core.tape import LEAF, TensorBase
 from graphc.nn.parameter import Buffer, Parameter
@@ -53,6 +54,20 @@ def _unchanged(old: Any, new: Any) -> bool:
     return old is new or (type(old) is type(new) and type(old) in _PLAIN and old == new)
 
 
+def _made_at_once(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that leaves a recording context while it runs."""
+
+    @functools.wraps(init)
+    def made(self: Any, *args: Any, **kwargs: Any) -> None:
+        if STATE.recorder is None:
+            init(self, *args, **kwargs)
+            return
+        with eagerly():
+            init(self, *args, **kwargs)
+
+    return made
+
+
 class ModuleTree:
     """The part of Module that keeps parameters, buffers and children in order and finds them by name."""
 
@@ -66,6 +81,12 @@ class ModuleTree:
         "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks",
         "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
     )  # fmt: skip
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Lets constructors run at once, so that `Parameter(randn(3))` in one works while a graph is recorded too."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _made_at_once(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         fields = self.__dict__
@@ -166,9 +187,9 @@ class ModuleTree:
         if not isinstance(name, str):
             raise TypeError(f"{what} name should be a string. Got {type_name(name)}")
         if "." in name:
-            raise KeyError(f"{what} name can't contain \".\"" + (f", got: {name}" if what == "module" else ""))
+            raise KeyError(f'{what} name can\'t contain "."' + (f", got: {name}" if what == "module" else ""))
         if not name:
-            raise KeyError(f"{what} name can't be empty string \"\"")
+            raise KeyError(f'{what} name can\'t be empty string ""')
         if name not in members and hasattr(self, name):
             raise KeyError(f"attribute '{name}' already exists")
 
@@ -306,7 +327,11 @@ class ModuleTree:
             yield module
 
     def _named_members(
-        self, get_members_fn: Callable[[Any], Any], prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+        self,
+        get_members_fn: Callable[[Any], Any],
+        prefix: str = "",
+        recurse: bool = True,
+        remove_duplicate: bool = True,
     ) -> Iterator[tuple[str, Any]]:
         seen = set()
         holders = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else ((prefix, self),)

@@ -1,0 +1,172 @@
+"""The gradient of a compiled call: a program of its own, and the one tape entry that stands for the call.
+
+The gradient is first recorded as one *joint* program, from the call's inputs and cotangents to gradients. It is then cut
+where it reads forward values: those are the residuals, which the forward program gives as extra outputs or which are inputs
+themselves. A gradient that must be differentiated again is replayed from the joint program, op by op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.autodiff import zeros_of
+from graphc.core.context import SLOTS, STATE, apply
+from graphc.core.dims import Dim
+from graphc.core.op import Kind
+from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_meta
+from graphc.executable import Built
+from graphc.ir.program import INPUT, Node, Program, Value
+
+
+@dataclass
+class _Kept:
+    """What one call keeps for its backward: its inputs (`Saved`, or a bare array), their edges, the computed residuals."""
+
+    inputs: list[Any]
+    edges: list[Any]
+    residuals: list[Any]
+
+
+class Backward:
+    """Stands on the tape as the op of a compiled call.
+
+    joint: from the call's inputs and cotangents to gradients. parts: the gradient part and the forward values it reads.
+    wants: which inputs get a gradient. offset: where the computed residuals begin in the forward program's outputs.
+    """
+
+    name = "compiled"
+    kind = Kind("opaque")
+    n_outputs = -1
+
+    def __init__(
+        self, joint: Program, parts: tuple[Program, tuple[Value, ...]], wants: list[int], offset: int, built: Built
+    ):  # fmt: skip
+        self.joint, self.wants, self.offset, self.built = joint, wants, offset, built
+        places = {id(v): i for i, v in enumerate(joint.inputs)}
+        #: for each residual the number of the input it is, or None where the forward program computes it
+        self.residual_inputs = [places.get(id(v)) for v in parts[1]]
+
+    def entry(
+        self, tensors: Sequence[Any], arrays: Sequence[Any], written: Collection[int], results: list[Any], outputs: Sequence[Any]
+    ) -> Entry:
+        """The tape entry of one call, made before its updates are carried over.
+
+        tensors: the concrete tensor behind each input (None for a number); arrays: what the run has read; written: the inputs
+        that the call itself is about to change, which are copied.
+        """
+        kept: list[Any] = []
+        for i, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
+            kept.append(np.array(array) if i in written else array if tensor is None else Saved(tensor))
+        edges = [None if t is None else edge_of(t) for t in tensors]
+        metas = tuple((arrays[i].shape, arrays[i].dtype) for i in self.wants)
+        out_metas = tuple((array.shape, array.dtype) for array in outputs)
+        saved = {0: _Kept(kept, edges, results[self.offset :])}
+        return Entry(self, {}, tuple(edges[i] for i in self.wants), metas, out_metas, saved)
+
+    def pull_back(self, entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
+        """Runs the backward program, or, where the gradient itself is taped or recorded, replays the joint one."""
+        kept: _Kept = entry.saved[0]
+        cotangents = [
+            zeros_of(type_of_meta(meta)) if g is None else g for g, meta in zip(gs, entry.out_metas, strict=True)
+        ]
+        if STATE.grad or STATE.recorder is not None:
+            tensors = [_tensor(x, edge, entry) for x, edge in zip(kept.inputs, kept.edges, strict=True)]
+            results = replay(self.joint, [*tensors, *cotangents])
+        else:
+            computed = iter(kept.residuals)
+            arrays = [next(computed) if i is None else _array(kept.inputs[i], entry) for i in self.residual_inputs]
+            results = [SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)])]
+        return [g if need else None for g, need in zip(results, needs, strict=True)]
+
+
+def _array(kept: Any, entry: Entry) -> Any:
+    """The array of a kept input; GradientError if it was changed in place since."""
+    if isinstance(kept, Saved):
+        check_unchanged(kept, entry)
+        return kept.data
+    return kept
+
+
+def _tensor(kept: Any, edge: Any, entry: Entry) -> Any:
+    """A kept input as a tensor at its place on the tape."""
+    array = _array(kept, entry)
+    if isinstance(edge, TensorBase) and edge._data is array:
+        return edge
+    tensor = SLOTS.new_tensor(array)
+    tensor._edge = edge
+    return tensor
+
+
+def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
+    """Splits a joint program where its gradient part reads forward values.
+
+    `joint.inputs` are `n_inputs` forward inputs, then cotangents. Returns the gradient part as a program from residuals and
+    cotangents, and the forward values that are its residuals.
+    """
+    table, cotangents = joint.table, joint.inputs[n_inputs:]
+    depends: set[int] = {v.node.number for v in cotangents}
+    from_inputs: set[int] = {v.node.number for v in joint.inputs}
+    order = joint.nodes
+    for node in order:
+        if any(v.node.number in depends for v in node.inputs):
+            depends.add(node.number)
+        if any(v.node.number in from_inputs for v in node.inputs):
+            from_inputs.add(node.number)
+    residuals: dict[Value, Value] = {}
+    env: dict[Value, Value] = {v: v for v in cotangents}
+
+    def translate(value: Value) -> Value:
+        if value in env:
+            return env[value]
+        if value.node.number not in from_inputs:
+            return value
+        if value not in residuals:
+            residuals[value] = table.input(f"residual_{len(residuals)}", value.type)
+        return residuals[value]
+
+    for node in order:
+        if node.number not in depends or node.op is INPUT:
+            continue
+        operands = tuple(translate(v) for v in node.inputs)
+        types = [v.type for v in node.outputs]
+        copy: Node = table.node(node.op, operands, node.attrs, lambda types=types: types, node.origins)
+        env.update(zip(node.outputs, copy.outputs, strict=True))
+    outputs = tuple(translate(v) for v in joint.outputs)
+    return Program(table, (*residuals.values(), *cotangents), outputs), tuple(residuals)
+
+
+def replay(program: Program, tensors: Sequence[Any]) -> list[Any]:
+    """Applies a program's nodes one by one to tensors, through `apply`: so they are taped, or recorded elsewhere."""
+    env: dict[Value, Any] = dict(zip(program.inputs, tensors, strict=True))
+    sizes: dict[str, Any] = {}
+    for value, tensor in zip(program.inputs, tensors, strict=True):
+        for want, have in zip(value.type.shape, tensor.shape, strict=True):
+            if isinstance(want, Dim):
+                sizes.update(dict.fromkeys(want.names(), have))
+    for node in program.nodes:
+        if node.op is INPUT:
+            continue
+        if not node.inputs and "data" in node.attrs:
+            env[node.outputs[0]] = _constant(node.attrs["data"].array)
+            continue
+        attrs = {k: _known(v, sizes) for k, v in node.attrs.items()} if sizes else node.attrs
+        out = apply(node.op, tuple(env[v] for v in node.inputs), attrs)
+        for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
+            env[value] = tensor
+    return [env[v] for v in program.outputs]
+
+
+def _constant(array: Any) -> Any:
+    return SLOTS.new_tensor(array) if STATE.recorder is None else STATE.recorder.constant(array)
+
+
+def _known(x: Any, sizes: dict[str, Any]) -> Any:
+    if isinstance(x, Dim):
+        return x.substitute(sizes)
+    if type(x) is tuple:
+        return tuple(_known(v, sizes) for v in x)
+    return x

@@ -1,0 +1,130 @@
+"""Every op gives the same in every mode: eager, compiled with and without passes, compiled and differentiated from outside,
+in a session, in a session that runs node by node. One program per op holds all its samples, forward and gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from conformance.cases import (
+    OPS,
+    VALUE_DEPENDENT,
+    cotangents,
+    evaluated,
+    forward_and_gradients,
+    is_float,
+    parts,
+    tensors_of,
+    terms,
+    wanted_inputs,
+)  # fmt: skip
+from tolerances import assert_close
+
+import graphc as gc
+from graphc.core.op import Op, Sample, find_op
+from graphc.core.tensor_types import type_of_array
+
+STATIC = [pytest.param(op, id=op.name) for op in OPS if op.name not in VALUE_DEPENDENT]
+
+
+def operands_of(op: Op, samples: Sequence[Sample]) -> list[list[Any]]:
+    """Fresh tensors for the inputs of every sample."""
+    return [tensors_of(s.inputs, wanted_inputs(op, s)) for s in samples]
+
+
+def seeds_of(op: Op, samples: Sequence[Sample]) -> list[list[Any]]:
+    return [tensors_of(cotangents(op, s), ()) for s in samples]
+
+
+def check_equal(op: Op, samples: Sequence[Sample], found: Any, wanted: Any, mode: str) -> None:
+    for i, (sample, got, want) in enumerate(zip(samples, found, wanted, strict=True)):
+        assert len(got) == len(want), f"{op.name}-{i}, {mode}: {len(got)} results, expected {len(want)}"
+        for k, (a, b) in enumerate(zip(got, want, strict=True)):
+            assert_close(a, b, n=terms(sample.inputs), what=f"{op.name}-{i}, {mode}, result {k}")
+
+
+def eager(op: Op, samples: Sequence[Sample]) -> list[list[Any]]:
+    """Outputs and gradients of every sample as arrays, one sample at a time."""
+    columns = zip(samples, operands_of(op, samples), seeds_of(op, samples), strict=True)
+    found = [forward_and_gradients(op, s, xs, seeds, gc.autograd.grad) for s, xs, seeds in columns]
+    return [[y.detach().numpy() for y in row] for row in found]
+
+
+@pytest.mark.parametrize("op", STATIC)
+def test_eager_equals_eval(op: Op) -> None:
+    samples = list(op.samples())
+    for sample, got in zip(samples, eager(op, samples), strict=True):
+        want = evaluated(op, sample.inputs, sample.attrs)
+        for a, b in zip(got, want, strict=False):
+            assert_close(a, b, n=terms(sample.inputs))
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("op", STATIC)
+def test_compiled_equals_eager(op: Op, optimize: bool) -> None:
+    samples = list(op.samples())
+
+    def program(operands: Any, seeds: Any) -> Any:
+        columns = zip(samples, operands, seeds, strict=True)
+        return [forward_and_gradients(op, s, xs, g, gc.autograd.grad) for s, xs, g in columns]
+
+    compiled = gc.compile(program, optimize=optimize)
+    operands, seeds = operands_of(op, samples), seeds_of(op, samples)
+    wanted = eager(op, samples)
+    for run in ("first", "second"):
+        found = compiled(operands, seeds)
+        arrays = [[y.detach().numpy() for y in row] for row in found]
+        check_equal(op, samples, arrays, wanted, f"compiled, {run} call")
+        own = [x.detach().numpy() for xs in (*operands, *seeds) for x in xs]
+        flat = [y for row in arrays for y in row]
+        assert not any(np.may_share_memory(y, x) for y in flat for x in own), "a result shares memory with an input"
+    assert len(compiled.recompiles) == 1
+    for sample, xs in zip(samples, operands, strict=True):
+        for before, x in zip(sample.inputs, xs, strict=True):
+            assert x.detach().numpy().tobytes() == before.tobytes(), "an input was changed"
+
+
+@pytest.mark.parametrize("op", [p for p in STATIC if p.values[0].vjp])
+def test_compiled_function_is_differentiable_from_outside(op: Op) -> None:
+    samples = list(op.samples())
+    compiled = gc.compile(lambda operands: [parts(op, op(*xs, **s.attrs)) for s, xs in zip(samples, operands, strict=True)])
+    operands, seeds = operands_of(op, samples), seeds_of(op, samples)
+    outputs = [list(row) for row in compiled(operands)]
+    found = []
+    for sample, ys, xs, gs in zip(samples, outputs, operands, seeds, strict=True):
+        wanted = [xs[i] for i in wanted_inputs(op, sample)]
+        pulled = gc.autograd.grad([y for y in ys if is_float(y)], wanted, gs, retain_graph=True, allow_unused=True) if wanted else ()
+        found.append([y.detach().numpy() for y in (*ys, *(g for g in pulled if g is not None))])
+    check_equal(op, samples, found, eager(op, samples), "compiled, differentiated outside")
+
+
+@pytest.mark.parametrize("op", STATIC)
+def test_session_equals_eager(op: Op) -> None:
+    samples = list(op.samples())
+    graph, feeds, fetches = gc.Graph(), {}, []
+
+    def fed(array: Any) -> Any:
+        x = gc.placeholder(array.shape, dtype=type_of_array(array).dtype)
+        feeds[x] = array
+        return x
+
+    with graph.as_default():
+        for sample in samples:
+            xs, seeds = [fed(x) for x in sample.inputs], [fed(g) for g in cotangents(op, sample)]
+            fetches.append(forward_and_gradients(op, sample, xs, seeds, gc.gradients))
+    wanted = eager(op, samples)
+    for backend in (None, "eager"):
+        with gc.Session(graph, backend=backend) as session:
+            found = session.run(fetches, feed_dict=feeds)
+        check_equal(op, samples, found, wanted, f"session, backend {backend}")
+        results = [y for row in found for y in row]
+        assert not any(np.may_share_memory(y, x) for y in results for x in feeds.values())
+
+
+@pytest.mark.parametrize("op", sorted(VALUE_DEPENDENT))
+def test_value_dependent_ops_refuse_graphs(op: str) -> None:
+    for sample in find_op(op).samples():
+        with pytest.raises(gc.errors.SymbolicError, match=rf"{op} at .*test_modes\.py:\d+"):
+            gc.compile(lambda *xs: find_op(op)(*xs))(*tensors_of(sample.inputs, ()))
