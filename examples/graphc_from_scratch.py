@@ -322,8 +322,8 @@ def trace(fn: Callable[..., Any], shapes: list[tuple[int, ...]]) -> Program:
 
 
 # What this showed: the sweep, unchanged, has just written a backward program. Note the two tanh(x): one node, for they
-# are equal, but two entries of the tape, whose cotangents the last add sums up. The sweep must never walk nodes: of two
-# equal expressions one may want a gradient and the other not.
+# are equal, but two entries of the tape. Each sends x a cotangent, and the last add sums them. This is why the sweep walks
+# entries, never nodes: of two equal expressions one may want a gradient and the other not.
 
 
 def squares(x: Tensor) -> list[Tensor]:

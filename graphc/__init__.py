@@ -33,10 +33,11 @@ from graphc.core.tensor_types import (
     uint8,
 )
 from graphc.grad_mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
+from graphc.printing import set_printoptions
 from graphc.tensors import FUNCTION_FILES, LEGACY_CONSTRUCTORS, Tensor
 from graphc.tensors import TensorSize as Size
+from graphc.version import __version__
 
-__version__ = "2.13.0+graphc0.1.0"
 bool = bool_  # noqa: A001
 half, float, double = float16, float32, float64  # noqa: A001
 short, int, long = int16, int32, int64  # noqa: A001
@@ -78,7 +79,7 @@ def numel(input: Any) -> Any:
 
 _MODULES = {
     name: f"graphc.{name}"
-    for name in ("nn", "optim", "utils", "viz", "autograd", "data", "saving", "session", "build", "gradcheck", "distributed")
+    for name in ("nn", "optim", "utils", "viz", "autograd", "data", "saving", "session", "build", "gradcheck", "backends", "cuda", "version")
 }
 _LAZY = {
     "compile": "graphc.build", "no_recompile": "graphc.build", "Graph": "graphc.graphs", "placeholder": "graphc.graphs",
@@ -103,5 +104,5 @@ def __dir__() -> Any:
 
 __all__ = [
     "DType", "Dim", "Size", "Tensor", "config", "device", "dtype", "eagerly", "enable_grad", "errors", "inference_mode",
-    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled", "set_printoptions",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ from graphc.autodiff import order_entries, pull_to
 from graphc.compiled_backward import Backward, cut
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, recording, set_grad
-from graphc.core.dims import Dim, Size, is_static
+from graphc.core.dims import Dim, Size, is_static, substitute
 from graphc.core.errors import GradientError, RecompileError, ShapeError, SymbolicError, VerifyError, user_line
 from graphc.core.op import Kind
 from graphc.core.tape import LEAF, Entry, counter_of, edge_of
@@ -34,7 +34,7 @@ from graphc.executable import Built
 from graphc.ir.program import INPUT, Program, Table, Value, toposort
 from graphc.nests import Other, flatten, unflatten
 from graphc.surroundings import Surroundings
-from graphc.tracing import Capture, Guard, Trace, ask, paused_gc, symbolic
+from graphc.tracing import Capture, Guard, Trace, ask, paused_gc, plain_name, symbolic
 
 _ndarray = np.ndarray
 
@@ -251,7 +251,9 @@ class CompiledFunction:
         state = _host_random_state()
         try:
             trace, build = self._trace(call, pattern)
-        except SymbolicError:
+            if not self._sizes_agree(build, call):
+                raise ShapeError("the sizes of this call break what was assumed of unknown ones")
+        except (SymbolicError, ShapeError):
             if is_static_pattern(pattern):
                 raise
             _restore_host_random(state)
@@ -271,8 +273,8 @@ class CompiledFunction:
 
     def _pattern(self, group: list[Build], call: _Call, why: Any) -> tuple[tuple[int | None, ...], ...]:
         """The sizes the new build is made for: unknown where they differ from a build that failed for its sizes alone."""
-        if self.dynamic:
-            return tuple(tuple(None for _ in shape) for shape in call.shapes)
+        if self.dynamic:  # a size of 1 broadcasts, so it is another program: it stays a number
+            return tuple(tuple(1 if size == 1 else None for size in shape) for shape in call.shapes)
         related = [b for b in group if not b.static_only]
         if self.dynamic is False or not related or why[1] is None or any(b.static_only for b in group):
             return call.shapes
@@ -349,7 +351,8 @@ class CompiledFunction:
             tensors = [_tensor_of(source, call) for source in build.sources]
             written = {k for k, source in enumerate(build.sources) if any(source is s for s, _ in build.updates)}
             made = [results[build.outputs[i][1]] for i in build.taped]
-            taped = build.backward.entry(tensors, arrays, written, results, made)
+            sizes = build.built.sizes([a.shape for a in arrays])
+            taped = build.backward.entry(tensors, arrays, written, results, made, sizes)
         outputs = []
         for i, (kind, what) in enumerate(build.outputs):
             if kind == "value":

@@ -7,7 +7,7 @@ themselves. A gradient that must be differentiated again is replayed from the jo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +15,22 @@ import numpy as np
 
 from graphc.autodiff import zeros_of
 from graphc.core.context import SLOTS, STATE, apply
-from graphc.core.dims import Dim
+from graphc.core.dims import Dim, Size, substitute
 from graphc.core.op import Kind
 from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_meta
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Node, Program, Value
+from graphc.tracing import plain_name
 
 
 @dataclass
 class _Kept:
-    """What one call keeps for its backward: its inputs (`Saved`, or a bare array), their edges, the computed residuals."""
+    """What one call keeps for its backward: its inputs (`Saved`, or a bare array), their edges, the computed residuals, sizes."""
 
     inputs: list[Any]
     edges: list[Any]
     residuals: list[Any]
+    sizes: Mapping[str, int]
 
 
 class Backward:
@@ -51,12 +53,13 @@ class Backward:
         self.residual_inputs = [places.get(id(v)) for v in parts[1]]
 
     def entry(
-        self, tensors: Sequence[Any], arrays: Sequence[Any], written: Collection[int], results: list[Any], outputs: Sequence[Any]
-    ) -> Entry:
+        self, tensors: Sequence[Any], arrays: Sequence[Any], written: Collection[int], results: list[Any], outputs: Sequence[Any],
+        sizes: Mapping[str, int],
+    ) -> Entry:  # fmt: skip
         """The tape entry of one call, made before its updates are carried over.
 
         tensors: the concrete tensor behind each input (None for a number); arrays: what the run has read; written: the inputs
-        that the call itself is about to change, which are copied.
+        that the call itself is about to change, which are copied; sizes: the number of each unknown size.
         """
         kept: list[Any] = []
         for i, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
@@ -64,7 +67,7 @@ class Backward:
         edges = [None if t is None else edge_of(t) for t in tensors]
         metas = tuple((arrays[i].shape, arrays[i].dtype) for i in self.wants)
         out_metas = tuple((array.shape, array.dtype) for array in outputs)
-        saved = {0: _Kept(kept, edges, results[self.offset :])}
+        saved = {0: _Kept(kept, edges, results[self.offset :], sizes)}
         return Entry(self, {}, tuple(edges[i] for i in self.wants), metas, out_metas, saved)
 
     def pull_back(self, entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
@@ -79,7 +82,7 @@ class Backward:
         else:
             computed = iter(kept.residuals)
             arrays = [next(computed) if i is None else _array(kept.inputs[i], entry) for i in self.residual_inputs]
-            results = [SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)])]
+            results = [SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)]
         return [g if need else None for g, need in zip(results, needs, strict=True)]
 
 
@@ -139,14 +142,20 @@ def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
     return Program(table, (*residuals.values(), *cotangents), outputs), tuple(residuals)
 
 
-def replay(program: Program, tensors: Sequence[Any]) -> list[Any]:
-    """Applies a program's nodes one by one to tensors, through `apply`: so they are taped, or recorded elsewhere."""
+def replay(program: Program, tensors: Sequence[Any], aliases: Mapping[str, Size] | None = None) -> list[Any]:
+    """Applies a program's nodes one by one to tensors, through `apply`: so they are taped, or recorded elsewhere.
+
+    `aliases`: names of sizes that were found equal to others while the program was recorded.
+    """
     env: dict[Value, Any] = dict(zip(program.inputs, tensors, strict=True))
     sizes: dict[str, Any] = {}
     for value, tensor in zip(program.inputs, tensors, strict=True):
         for want, have in zip(value.type.shape, tensor.shape, strict=True):
-            if isinstance(want, Dim):
-                sizes.update(dict.fromkeys(want.names(), have))
+            name = plain_name(want)
+            if name is not None:
+                sizes.setdefault(name, have)
+    for name, size in (aliases or {}).items():
+        sizes.setdefault(name, substitute(size, sizes))
     for node in program.nodes:
         if node.op is INPUT:
             continue
@@ -167,6 +176,6 @@ def _constant(array: Any) -> Any:
 def _known(x: Any, sizes: dict[str, Any]) -> Any:
     if isinstance(x, Dim):
         return x.substitute(sizes)
-    if type(x) is tuple:
+    if isinstance(x, tuple):
         return tuple(_known(v, sizes) for v in x)
     return x

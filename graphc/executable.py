@@ -13,7 +13,7 @@ from graphc.core.errors import ShapeError
 from graphc.core.tensor_types import TensorType
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
-from graphc.ir.specialise import specialise
+from graphc.ir.specialise import specialise, unknowns
 from graphc.passes.pipelines import optimise
 from graphc.planning.memory import make_plan
 from graphc.tracing import paused_gc, plain_name
@@ -44,13 +44,16 @@ class Built:
             )
         self.verify = verify
         self.executables: dict[tuple[int, ...], Any] = {}
+        self.aliases = dict(aliases)
         self.places: dict[str, tuple[int, int]] = {}
-        for i, type_ in enumerate(self.feed_types):
-            for axis, size in enumerate(type_.shape):
-                unknown = plain_name(size)
-                if unknown is not None:
-                    self.places.setdefault(unknown, (i, axis))
-        self.unknown = tuple(self.places)
+        for known in ({}, self.aliases):  # an input's own name for a size comes first
+            for i, type_ in enumerate(self.feed_types):
+                for axis, size in enumerate(type_.shape):
+                    unknown = plain_name(substitute(size, known))
+                    if unknown is not None:
+                        self.places.setdefault(unknown, (i, axis))
+        #: every size a run must know; those that no input shows plainly are told by the caller
+        self.unknown = tuple(dict.fromkeys([*self.places, *unknowns(self.program)]))
         self.ms = (time.perf_counter() - start) * 1e3
 
     def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
@@ -60,27 +63,34 @@ class Built:
     def check(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str]) -> None:
         """Raises ShapeError, naming the line, where the inputs break what the recording assumed of sizes."""
         sizes = self.sizes(shapes)
-        for type_, shape, name in zip(self.feed_types, shapes, names, strict=True):
-            for axis, (want, have) in enumerate(zip(type_.shape, shape, strict=True)):
-                expected = substitute(want, sizes)
-                if expected != have:
-                    raise ShapeError(f"{name} has size {have} in dimension {axis} where {want} = {expected} is needed")
         for a, b, line in self.recorded.checks:
             left, right = substitute(a, sizes), substitute(b, sizes)
-            if left != right:
+            if isinstance(left, int) and isinstance(right, int) and left != right:
                 raise ShapeError(f"sizes disagree: {_shown(a, left)}, {_shown(b, right)}, made equal at {line}")
+        for type_, shape, name in zip(self.feed_types, shapes, names, strict=True):
+            for axis, (want, have) in enumerate(zip(type_.shape, shape, strict=True)):
+                for size in (want, substitute(want, self.aliases)):
+                    expected = substitute(size, sizes)
+                    if expected != have:
+                        raise ShapeError(f"{name} has size {have} in dimension {axis} where {size} = {expected} is needed")
 
-    def run(self, arrays: Sequence[Any]) -> list[Any]:
-        """The program's outputs on these inputs, fresh arrays that share memory with nothing."""
-        return self.executable([a.shape for a in arrays])(arrays)  # type: ignore[no-any-return]
+    def run(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
+        """The program's outputs on these inputs, fresh arrays that share memory with nothing.
 
-    def executable(self, shapes: Sequence[tuple[int, ...]]) -> Any:
+        `known`: sizes that the inputs' shapes do not tell.
+        """
+        return self.executable([a.shape for a in arrays], known)(arrays)  # type: ignore[no-any-return]
+
+    def executable(self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None) -> Any:
         """The planned and compiled program for inputs of these shapes."""
-        key = tuple([shapes[i][axis] for i, axis in self.places.values()])
+        sizes = {name: shapes[i][axis] for name, (i, axis) in self.places.items()}
+        if known and len(sizes) < len(self.unknown):
+            sizes = {name: known[name] for name in self.unknown if name in known} | sizes
+        key = tuple(sizes.values())
         found = self.executables.get(key)
         if found is None:
             with paused_gc():
-                static = specialise(self.program, dict(zip(self.unknown, key, strict=True))) if key else self.program
+                static = specialise(self.program, sizes) if key else self.program
                 found = self.backend.compile(make_plan(static))
             if len(self.executables) >= config.largest_cache:
                 self.executables.pop(next(iter(self.executables)))

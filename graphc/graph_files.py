@@ -42,7 +42,7 @@ def save_graph(graph: Graph, path: Any, inference: bool = False) -> None:
         _refuse_functions(graph, values)
     program = graph.program(values)
     by_value = {c.value: c for c in graph.captures.values()}
-    fed = {t._data: name for name, t in graph.inputs.items()}
+    fed = {value: name for name, value in graph.fed.items()}
     arrays: dict[str, Any] = {}
     inputs = []
     for value in program.inputs:

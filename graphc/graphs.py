@@ -7,7 +7,7 @@ read at the start of each run. `minimize` and in-place writes record updates; a 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from graphc.core.errors import ArgumentTypeError, FetchError, GradientError, Gra
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, as_dtype, defaults
 from graphc.ir.program import INPUT, Node, Program, Value, toposort
+from graphc.ir.specialise import dims_of
 from graphc.ir.text import program_text
 from graphc.tracing import Capture, Recorder, paused_gc, symbolic
 
@@ -70,6 +71,8 @@ class Graph(Recorder):
         super().__init__()
         self.name = name
         self.inputs: dict[str, Any] = {}
+        #: name -> what is fed for it; a write to a placeholder changes what the placeholder shows, not this
+        self.fed: dict[str, Value] = {}
         self.outputs: dict[str, Any] = {}
         #: "inference" where a file held no more than its outputs need; gradients are refused then
         self.pruned_for = ""
@@ -102,7 +105,7 @@ class Graph(Recorder):
         dims = tuple(Dim.named(f"{name}_{i}") if d is None or (isinstance(d, int) and d == -1) else d for i, d in enumerate(sizes))
         type_ = TensorType(dims, as_dtype(dtype) if dtype is not None else defaults.float_dtype)
         tensor = symbolic(self, name, type_, type_.dtype.category == FLOAT)
-        self.inputs[name] = tensor
+        self.inputs[name], self.fed[name] = tensor, tensor._data
         return tensor
 
     def fresh_free(self, stem: str) -> str:
@@ -203,7 +206,7 @@ class Graph(Recorder):
         does not need anyway."""
         if isinstance(train, AllUpdates):
             return []
-        fed = {t._data for t in self.inputs.values()}
+        fed = set(self.fed.values())
         mine = {n.outputs[0] for n in toposort([v for _, v in train.pairs]) if n.op is INPUT} & fed
         taken = {id(c) for c, _ in train.pairs}
         return [
@@ -220,9 +223,21 @@ class Graph(Recorder):
         return [(c, v) for c, v in self.writes() if c.value in needed and c.advances]
 
     def program(self, outputs: Sequence[Value]) -> Program:
-        """The part of the graph that these values need."""
-        inputs = tuple(n.outputs[0] for n in toposort(outputs) if n.op is INPUT)
-        return Program(self.table, inputs, tuple(outputs), tuple(self.checks))
+        """The part of the graph that these values need, with the placeholders that only give a size."""
+        inputs = [n.outputs[0] for n in toposort(outputs) if n.op is INPUT]
+        program = Program(self.table, tuple(inputs), tuple(outputs), tuple(self.checks))
+        known = self._names_in(v.type.shape for v in inputs)
+        missing = self._names_in(dims_of(node) for node in program.nodes) - known
+        for value in self.fed.values() if missing else ():
+            if value not in inputs and not missing.isdisjoint(found := self._names_in([value.type.shape])):
+                inputs.append(value)
+                missing -= found
+        return Program(self.table, tuple(inputs), tuple(outputs), tuple(self.checks))
+
+    def _names_in(self, shapes: Iterable[Iterable[Any]]) -> set[str]:
+        """The unknowns in some sizes, each under its one name."""
+        sizes = (self.resolve(d) for shape in shapes for d in shape if isinstance(d, Dim))
+        return {name for d in sizes if isinstance(d, Dim) for name in d.names()}
 
     def __str__(self) -> str:
         values = [v for node in self.nodes for v in node.outputs]

@@ -139,11 +139,11 @@ def _element(data: np.ndarray[Any, Any]) -> _Shown:
     if numbers.size:
         sizes = np.abs(numbers)
         least, greatest = float(sizes.min()), float(sizes.max())
-        scientific = greatest / least > 1000 or greatest > 1e8 or (not whole and least < 1e-4)
+        scientific = greatest / least > 1000 or greatest > 1e8 or least < 1e-4
+        if OPTIONS.sci_mode is not None:
+            scientific = OPTIONS.sci_mode
         text = _writer(scientific, whole, digits)
         width = max(len(text(x)) for x in numbers.tolist())
-    if OPTIONS.sci_mode is not None:
-        scientific = OPTIONS.sci_mode
     return _Shown(_writer(scientific, whole, digits), width)
 
 

@@ -20,7 +20,7 @@ from graphc.core.context import SLOTS, eagerly
 from graphc.core.dims import Dim
 from graphc.core.errors import BackendError, FeedError, FetchError, GraphError, ShapeError, VerifyError, user_line
 from graphc.core.tape import TensorBase
-from graphc.core.tensor_types import TensorType, dtype_of
+from graphc.core.tensor_types import FLOAT, TensorType, dtype_of
 from graphc.executable import Built
 from graphc.graphs import AllUpdates, Graph, UpdateGroup, gradients, placeholder, updates
 from graphc.ir.program import Value
@@ -114,12 +114,12 @@ class Session:
         feed_dict: placeholder or its name -> array, Tensor, number or nested list. Raises FetchError, FeedError.
         """
         if self._closed:
-            raise GraphError("this session is closed")
+            raise GraphError(f"this session is closed (at {user_line()})")
         with eagerly():
             leaves: list[Any] = []
             structure = flatten(self._as_leaves(fetches), leaves)
             structure, leaves = self._resolve(structure, leaves)
-            feeds = self._feeds(feed_dict or {})
+            feeds = self._feeds({} if feed_dict is None else feed_dict)
             prepared = self._prepare(leaves)
             with self._lock.held(write=bool(prepared.writes)):
                 results = self._execute(prepared, feeds, leaves)
@@ -168,19 +168,24 @@ class Session:
     # --- feeds ----------------------------------------------------------------------------------------------------
 
     def _feeds(self, feed_dict: Mapping[Any, Any]) -> dict[Value, Any]:
+        if not isinstance(feed_dict, Mapping):
+            kind = type(feed_dict).__name__
+            raise FeedError(f"feed_dict must be a dict from placeholders or their names to values, got {kind} (at {user_line()})")
         found: dict[Value, Any] = {}
         for key, value in feed_dict.items():
-            name, tensor = self._fed(key)
-            found[tensor._data] = _as_feed(name, tensor._data.type, value)
+            name, leaf = self._fed(key)
+            if leaf in found:
+                raise FeedError(f"{name} is fed twice (at {user_line()})")
+            found[leaf] = _as_feed(name, leaf.type, value)
         return found
 
-    def _fed(self, key: Any) -> tuple[str, Any]:
+    def _fed(self, key: Any) -> tuple[str, Value]:
         inputs = self.graph.inputs
         if isinstance(key, str) and key in inputs:
-            return key, inputs[key]
+            return key, self.graph.fed[key]
         for name, tensor in inputs.items():
             if key is tensor:
-                return name, tensor
+                return name, self.graph.fed[name]
         known = ", ".join(inputs) or "none"
         shown = repr(key) if isinstance(key, str) else f"{type(key).__name__} {getattr(key, 'tensor_type', '')}"
         raise FeedError(f"cannot feed {shown}: it is not a placeholder of this graph; the placeholders are {known} (at {user_line()})")
@@ -230,7 +235,7 @@ class Session:
         return values, [(c, v) for c, v, _ in writes.values()], picks
 
     def _sources(self, inputs: Sequence[Value]) -> list[tuple[str, Any]]:
-        fed = {t._data: name for name, t in self.graph.inputs.items()}
+        fed = {value: name for name, value in self.graph.fed.items()}
         captures = {c.value: c for c in self.graph.captures.values()}
         return [(fed[v], v) if v in fed else ("", captures[v]) for v in inputs]
 
@@ -264,7 +269,7 @@ class Session:
     def _compute(self, built: Built, arrays: list[Any]) -> list[Any]:
         if self.backend == "eager":
             tensors = [SLOTS.new_tensor(a) for a in arrays]
-            return [np.array(t._data) for t in replay(built.recorded, tensors)]
+            return [np.array(t._data) for t in replay(built.recorded, tensors, built.aliases)]
         results = built.run(arrays)
         if self.verify:
             for i, (a, b) in enumerate(zip(results, built.reference(arrays), strict=True)):
@@ -339,10 +344,12 @@ def _as_feed(name: str, want: TensorType, value: Any) -> Any:
         array = value if value.dtype.isnative else value.astype(want.dtype.np)
     else:
         try:
-            array = np.asarray(value)
-            if array.dtype == object:
+            given = np.asarray(value)
+            if given.dtype == object:
                 raise ValueError("a ragged or non-numeric feed")
-            array = array.astype(want.dtype.np)
+            array = given.astype(want.dtype.np)
+            if want.dtype.category != FLOAT and not np.array_equal(array, given):
+                raise ValueError(f"not every number is a {want.dtype.name}")
         except (ValueError, TypeError, OverflowError) as error:
             raise FeedError(f"{name} is {want}, and {value!r:.60} cannot be fed to it: {error} (at {line})") from None
     if array.ndim != len(want.shape) or any(not isinstance(d, Dim) and d != s for d, s in zip(want.shape, array.shape, strict=True)):

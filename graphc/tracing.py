@@ -191,7 +191,7 @@ class Recorder:
             return substitute(x, self.aliases)
         if isinstance(x, TensorType):
             return TensorType(self.resolve(x.shape), x.dtype)
-        if type(x) is tuple and any(isinstance(d, Dim | tuple) for d in x):
+        if isinstance(x, tuple) and any(isinstance(d, Dim | tuple) for d in x):
             return tuple(map(self.resolve, x))
         return x
 
@@ -426,6 +426,10 @@ class Trace(Recorder):
             grad = getattr(shadow, "_grad", None)
             if grad is not None:
                 expected.add(id(grad))
+        for tensor in returned:
+            while tensor._base is not None:  # what a returned view derives itself from
+                tensor = tensor._base.base
+                expected.add(id(tensor))
         alive = [t for t in (ref() for ref in self.made) if t is not None and id(t) not in expected]
         if not alive:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from graphc.backends.torch_switches import cuda, cudnn, mkl, mkldnn, mps, openmp
 from graphc.core.errors import BackendError
 from graphc.core.lazy import lazy_import
 
@@ -58,3 +59,7 @@ def find_backend(name: str) -> Backend:
 
 _numpy = lazy_import("graphc.backends.numpy_backend")
 register_backend("numpy", lambda: _numpy.NumpyBackend())
+
+__all__ = [
+    "Backend", "Executable", "backend_names", "cuda", "cudnn", "find_backend", "mkl", "mkldnn", "mps", "openmp", "register_backend",
+]  # fmt: skip

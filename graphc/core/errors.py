@@ -121,6 +121,10 @@ class BackendError(GraphcError, RuntimeError, ValueError):
     """A backend that does not exist or cannot do what a plan asks."""
 
 
+class DeviceError(BackendError, AssertionError):
+    """A device that is not there was asked to work (PyTorch asserts that it is)."""
+
+
 class FileFormatError(GraphcError, RuntimeError, ValueError):
     """A file that is not what it should be; nothing was changed."""
 

@@ -40,7 +40,7 @@ def pair(x: Any, y: Any, floating: bool = False) -> tuple[Any, ...]:
     """`promote(x, y)`, with the commonest case, a tensor and a number of its own category, decided at once."""
     kind = type(y)
     try:
-        if x._data.dtype is y._data.dtype:
+        if x._data.dtype is y._data.dtype and (not floating or x.dtype.category == FLOAT):
             return x, y
     except AttributeError:
         pass

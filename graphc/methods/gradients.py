@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import mark_detached, refresh, write
-from graphc.autodiff import pull_to_leaves, seeds_for
+from graphc.autodiff import pull_to_leaves, same_shape, seeds_for
 from graphc.core.context import EPOCH, SLOTS, STATE, set_grad
 from graphc.core.errors import ArgumentTypeError, DtypeError, GradientError, ShapeError
 from graphc.core.tape import LEAF, Entry, TensorBase, counter_of
@@ -142,7 +142,7 @@ class Gradients(TensorBase):
         if value is not None:
             if not isinstance(value, TensorBase):
                 raise ArgumentTypeError(f"assigned grad expected to be a Tensor or None but got {type(value).__name__}")
-            if tuple(value.shape) != tuple(self.shape):
+            if not same_shape(value.shape, self.shape):
                 raise ShapeError(
                     f"assigned grad has data of a different size: {tuple(value.shape)} for a tensor of {tuple(self.shape)}"
                 )

@@ -53,22 +53,18 @@ from graphc.functions.reductions import argmax
 from graphc.functions.shaping import squeeze, transpose, tril, unsqueeze
 from graphc.functions.softmaxes import log_softmax as _log_softmax
 from graphc.functions.softmaxes import softmax as _softmax
+from graphc.nn.class_losses import cross_entropy, kl_div, multi_margin_loss, multilabel_soft_margin_loss, nll_loss
 from graphc.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cosine_embedding_loss,
     cosine_similarity,
-    cross_entropy,
     gaussian_nll_loss,
     hinge_embedding_loss,
     huber_loss,
-    kl_div,
     l1_loss,
     margin_ranking_loss,
     mse_loss,
-    multi_margin_loss,
-    multilabel_soft_margin_loss,
-    nll_loss,
     number,
     pairwise_distance,
     poisson_nll_loss,

@@ -12,18 +12,15 @@ from typing import Any
 import numpy as np
 
 from graphc.core.context import STATE
-from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
-from graphc.core.tensor_types import FLOAT, INT, int64
+from graphc.core.tensor_types import FLOAT
 from graphc.functions.activations import logsigmoid, softplus
 from graphc.functions.arguments import need_tensor
-from graphc.functions.arithmetic import xlogy
 from graphc.functions.norms import masked_sqrt, vector_norm
-from graphc.functions.promotion import cast_to, promote, scalar_operand
+from graphc.functions.promotion import promote, scalar_operand
 from graphc.functions.reductions import computed_in, mean
 from graphc.functions.reductions import sum as sum_
-from graphc.functions.softmaxes import log_softmax
-from graphc.primitives.comparison import equal, greater_equal, less, less_equal, logical_not
+from graphc.primitives.comparison import equal, greater_equal, less, less_equal
 from graphc.primitives.elementwise import (
     absolute,
     exp,
@@ -36,8 +33,7 @@ from graphc.primitives.elementwise import (
 from graphc.primitives.elementwise import (
     where as choose,
 )
-from graphc.primitives.indexing import gather, index
-from graphc.primitives.views import expand, reshape
+from graphc.primitives.views import reshape
 
 
 def legacy_reduction(size_average: Any, reduce: Any, reduction: str) -> str:
@@ -93,17 +89,17 @@ def _warn_sizes(input: Any, target: Any) -> None:
         )
 
 
-def _pair(input: Any, target: Any) -> tuple[Any, Any]:
+def promoted(input: Any, target: Any) -> tuple[Any, Any]:
     x, y = promote(need_tensor(input), need_tensor(target, "target"))
     return x, y
 
 
-def _known(x: Any) -> bool:
+def known(x: Any) -> bool:
     """Whether the numbers of a tensor can be looked at here."""
     return STATE.recorder is None and isinstance(x._data, np.ndarray)
 
 
-def _above_zero(x: Any) -> Any:
+def above_zero(x: Any) -> Any:
     """x where it is positive, else 0, with gradient 1 at 0 as PyTorch's clamp_min has it."""
     zero = number(0, x)
     return choose(greater_equal(x, zero), x, zero)
@@ -117,7 +113,7 @@ def mse_loss(
 ) -> Any:
     """The squared difference, averaged (`reduction`); `weight` weighs the elements."""
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
-    x, y = _pair(input, target)
+    x, y = promoted(input, target)
     gap = x - y
     return _weighted(gap * gap, weight, x, legacy_reduction(size_average, reduce, reduction))
 
@@ -136,7 +132,7 @@ def l1_loss(
 ) -> Any:
     """The absolute difference, averaged (`reduction`)."""
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
-    x, y = _pair(input, target)
+    x, y = promoted(input, target)
     return _weighted(absolute(x - y), weight, x, legacy_reduction(size_average, reduce, reduction))
 
 
@@ -148,7 +144,7 @@ def smooth_l1_loss(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise ShapeError("smooth_l1_loss does not support negative values for beta.")
-    x, y = _pair(input, target)
+    x, y = promoted(input, target)
     gap = absolute(x - y)
     if beta == 0:
         return reduced(gap, reduction)
@@ -161,7 +157,7 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
     if delta <= 0:
         raise ShapeError("huber_loss does not support non-positive values for delta.")
-    x, y = _pair(input, target)
+    x, y = promoted(input, target)
     gap = absolute(x - y)
     loss = choose(less_equal(gap, number(delta, gap)), 0.5 * gap * gap, delta * (gap - 0.5 * delta))
     return _weighted(loss, weight, x, reduction)
@@ -172,7 +168,7 @@ def poisson_nll_loss(
     reduce: Any = None, reduction: str = "mean",
 ) -> Any:  # fmt: skip
     """exp(x) - t x for a log rate x (or x - t log(x + eps)); `full` adds Stirling's approximation of log t!."""
-    x, t = _pair(input, target)
+    x, t = promoted(input, target)
     loss = exp(x) - t * x if log_input else x - t * log(x + eps)
     if full:
         one = number(1, t)
@@ -186,7 +182,7 @@ def gaussian_nll_loss(
     input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Any:
     """0.5 (log var + (x - t)^2 / var), the variance kept above `eps`. ArgumentError if sizes or signs do not fit."""
-    x, t = _pair(input, target)
+    x, t = promoted(input, target)
     v = var if hasattr(var, "shape") else x * 0 + var
     if shapes_differ(v.shape, x.shape):
         if not shapes_differ(v.shape, x.shape[:-1]):
@@ -195,7 +191,7 @@ def gaussian_nll_loss(
             raise ArgumentError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ArgumentError(reduction + " is not valid")
-    if _known(v) and bool((v._data < 0).any()):
+    if known(v) and bool((v._data < 0).any()):
         raise ArgumentError("var has negative entry/entries")
     below = less(v, number(eps, v))
     v = v + choose(below, eps - v, number(0, v)).detach()
@@ -203,166 +199,6 @@ def gaussian_nll_loss(
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return reduced(loss, reduction)
-
-
-# --- classes ----------------------------------------------------------------------------------------------------------
-
-
-def _check_classes(x: Any, target: Any, ignored_ok: bool = True) -> None:
-    """Input [C] or [N, C, ...] against class indices [] or [N, ...]."""
-    if len(x.shape) < 1:
-        raise ArgumentError(f"Expected 1 or more dimensions (got {len(x.shape)})")
-    if target.dtype.category != INT:
-        raise DtypeError(f"expected scalar type Long but found {target.dtype.name}", "class indices as int64")
-    batch = shape_of(x)[:1] + shape_of(x)[2:] if len(x.shape) > 1 else ()
-    if len(x.shape) > 1 and len(target.shape) and differ(x.shape[0], target.shape[0]):
-        raise ArgumentError(f"Expected input batch_size ({x.shape[0]}) to match target batch_size ({target.shape[0]}).")
-    if shapes_differ(batch, target.shape):
-        raise ShapeError(
-            f"class indices of shape {list(target.shape)} do not fit scores of shape {list(x.shape)}",
-            f"indices of shape {list(batch)}",
-        )
-
-
-def _classes(x: Any, target: Any, ignore_index: int) -> tuple[Any, Any]:
-    """Class indices that can be looked up, and which of them are ignored; a negative one is made to be out of range."""
-    axis = min(len(x.shape) - 1, 1)
-    batch = tuple(s for i, s in enumerate(shape_of(x)) if i != axis)
-    if shape_of(target) != batch:
-        target = expand(target, shape=batch)
-    target = cast_to(target, int64)
-    ignored = equal(target, number(ignore_index, target))
-    zero = number(0, target)
-    known = choose(less(target, zero), number(x.shape[axis], target), target)
-    return choose(ignored, zero, known), ignored
-
-
-def nll_loss(
-    input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-    reduction: str = "mean",
-) -> Any:  # fmt: skip
-    """-weight[target] * input at the target class; input: f32[N, C, ...] log-probabilities, target: i64[N, ...].
-
-    The mean divides by the sum of the weights. Targets equal to `ignore_index` do not count.
-    """
-    x, target = need_tensor(input), need_tensor(target, "target")
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    _check_classes(x, target)
-    classes, ignored = _classes(x, target, ignore_index)
-    return _picked_loss(x, classes, ignored, weight, reduction)
-
-
-def _picked_loss(x: Any, classes: Any, ignored: Any, weight: Any, reduction: str) -> Any:
-    axis = min(len(x.shape) - 1, 1)
-    shape = shape_of(classes)
-    at = reshape(classes, shape=(*shape[:axis], 1, *shape[axis:]))
-    loss = -reshape(gather(x, at, axis=axis), shape=shape)
-    zero = number(0, x)
-    if weight is not None:
-        _check_weight(weight, x, axis)
-        weights = index(weight, classes, axes=(0,))
-        loss = loss * weights
-    loss = choose(ignored, zero, loss)
-    if reduction != "mean":
-        return reduced(loss, reduction)
-    counted = cast_to(logical_not(ignored), x.dtype) if weight is None else choose(ignored, zero, weights)
-    return cast_to(sum_(computed_in(loss)) / sum_(computed_in(counted)), x.dtype)
-
-
-def _check_weight(weight: Any, x: Any, axis: int) -> None:
-    if len(weight.shape) != 1 or differ(weight.shape[0], x.shape[axis]):
-        raise ShapeError(
-            "weight tensor should be defined either for all "
-            f"{x.shape[axis]} classes or no classes but got weight tensor of shape: {list(weight.shape)}"
-        )
-    if weight.dtype is not x.dtype:
-        raise DtypeError(f"expected scalar type {x.dtype.name} but found {weight.dtype.name}", "equal dtypes")
-
-
-def cross_entropy(
-    input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-    reduction: str = "mean", label_smoothing: float = 0.0,
-) -> Any:  # fmt: skip
-    """-log softmax(input) at the target; input: f32[N, C, ...], target: i64[N, ...] indices or f32[N, C, ...] probabilities.
-
-    `label_smoothing` mixes the target with the uniform distribution. Raises ArgumentError, ShapeError or DtypeError where
-    target or weight do not fit the input.
-    """
-    x, target = need_tensor(input), need_tensor(target, "target")
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if not 0.0 <= label_smoothing <= 1.0:
-        raise ShapeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    if len(x.shape) == len(target.shape) and not shapes_differ(x.shape, target.shape):
-        return _probability_loss(x, target, weight, ignore_index, reduction, label_smoothing)
-    _check_classes(x, target)
-    axis = min(len(x.shape) - 1, 1)
-    scores = log_softmax(x, axis)
-    classes, ignored = _classes(x, target, ignore_index)
-    loss = _picked_loss(scores, classes, ignored, weight, reduction)
-    if label_smoothing == 0.0:
-        return loss
-    smooth = _smooth_loss(scores, classes, ignored, weight, reduction, axis)
-    return (1 - label_smoothing) * loss + smooth * label_smoothing / x.shape[axis]
-
-
-def _smooth_loss(scores: Any, classes: Any, ignored: Any, weight: Any, reduction: str, axis: int) -> Any:
-    """The loss against all classes at once, reduced as the loss at the target is."""
-    zero = number(0, scores)
-    per_class = scores if weight is None else scores * _along(weight, scores, axis)
-    loss = choose(ignored, zero, -sum_(per_class, axis))
-    if reduction != "mean":
-        return reduced(loss, reduction)
-    one_each = cast_to(logical_not(ignored), scores.dtype)
-    counted = one_each if weight is None else choose(ignored, zero, index(weight, classes, axes=(0,)))
-    return sum_(loss) / sum_(counted)
-
-
-def _along(weight: Any, x: Any, axis: int) -> Any:
-    """One weight a class, shaped to broadcast along `axis`."""
-    return reshape(weight, shape=tuple(s if i == axis else 1 for i, s in enumerate(shape_of(x))))
-
-
-def _probability_loss(
-    x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
-) -> Any:
-    if target.dtype.category != FLOAT:
-        raise DtypeError(
-            f"Expected floating point type for target with class probabilities, got {target.dtype.name}",
-            "probabilities of the input's shape, or int64 class indices without the class dimension",
-        )
-    if ignore_index >= 0:
-        raise ShapeError("ignore_index is not supported for floating point target")
-    axis = min(len(x.shape) - 1, 1)
-    classes = x.shape[axis]
-    scores, target = promote(log_softmax(x, axis), target)
-    if label_smoothing > 0:
-        target = target * (1 - label_smoothing) + number(label_smoothing, target) / classes
-    loss = -(scores * target)
-    if weight is not None:
-        _check_weight(weight, x, axis)
-        loss = loss * _along(weight, x, axis)
-    if reduction == "mean":
-        return sum_(loss) / product(tuple(s for i, s in enumerate(shape_of(x)) if i != axis))
-    return reduced(sum_(loss, axis) if reduction == "none" else loss, reduction)
-
-
-def kl_div(
-    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
-    log_target: bool = False,
-) -> Any:  # fmt: skip
-    """t (log t - x) for log-probabilities x; "batchmean" divides the sum by the first size."""
-    if reduction == "mean":
-        warnings.warn(
-            "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by "
-            "the batch size, and aligns with the KL div math definition.'mean' will be changed to behave the same as "
-            "'batchmean' in the next major release.",
-            stacklevel=2,
-        )
-    x, t = _pair(input, target)
-    loss = exp(t) * (t - x) if log_target else xlogy(t, t) - t * x
-    if reduction == "batchmean":
-        return sum_(loss) / x.shape[0] if len(x.shape) else sum_(loss)
-    return reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
 # --- two classes ------------------------------------------------------------------------------------------------------
@@ -387,7 +223,7 @@ def binary_cross_entropy(
         )
     if x.dtype is not t.dtype:
         raise DtypeError(f"Found dtype {t.dtype.name} but expected {x.dtype.name}", "equal dtypes")
-    if _known(x) and bool(((x._data < 0) | (x._data > 1)).any()):
+    if known(x) and bool(((x._data < 0) | (x._data > 1)).any()):
         raise ShapeError("all elements of input should be between 0 and 1")
     loss = _bernoulli_loss(x, t)
     if weight is not None:
@@ -430,7 +266,7 @@ def soft_margin_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
     """log(1 + exp(-t x)) for targets of -1 and 1."""
-    x, t = _pair(input, target)
+    x, t = promoted(input, target)
     return reduced(softplus(-(t * x), threshold=1e30), legacy_reduction(size_average, reduce, reduction))
 
 
@@ -438,9 +274,9 @@ def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
     """x where the target is 1, max(0, margin - x) where it is -1."""
-    x, t = _pair(input, target)
+    x, t = promoted(input, target)
     zero = number(0, x)
-    apart = choose(equal(t, number(1, t)), zero, _above_zero(margin - x))
+    apart = choose(equal(t, number(1, t)), zero, above_zero(margin - x))
     close = choose(equal(t, number(-1, t)), zero, x)
     return reduced(apart + close, legacy_reduction(size_average, reduce, reduction))
 
@@ -458,7 +294,7 @@ def margin_ranking_loss(
             f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, "
             f"input2: {input2.shape}, target: {target.shape} "
         )
-    loss = _above_zero(-target * (input1 - input2) + margin)
+    loss = above_zero(-target * (input1 - input2) + margin)
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
@@ -477,7 +313,7 @@ def cosine_embedding_loss(
     cosine = sum_(x * y, axis) / sqrt((sum_(x * x, axis) + _EDGE) * (sum_(y * y, axis) + _EDGE))
     zero = number(0, cosine)
     together = choose(equal(target, number(1, target)), 1 - cosine, zero)
-    apart = choose(equal(target, number(-1, target)), _above_zero(cosine - margin), zero)
+    apart = choose(equal(target, number(-1, target)), above_zero(cosine - margin), zero)
     return reduced(together + apart, legacy_reduction(size_average, reduce, reduction))
 
 
@@ -532,57 +368,12 @@ def _triplet(a: Any, p: Any, n: Any, distance: Any, margin: float, swap: bool, r
     near, far = distance(a, p), distance(a, n)
     if swap:
         far = minimum(far, distance(p, n))
-    return reduced(_above_zero(margin + near - far), reduction)
-
-
-# --- several labels ---------------------------------------------------------------------------------------------------
-
-
-def multi_margin_loss(
-    input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, size_average: Any = None,
-    reduce: Any = None, reduction: str = "mean",
-) -> Any:  # fmt: skip
-    """The sum over the wrong classes j of max(0, margin - x[target] + x[j])^p, divided by the number of classes."""
-    x, t = need_tensor(input), need_tensor(target, "target")
-    reduction = legacy_reduction(size_average, reduce, reduction)
-    if p not in (1, 2):
-        raise ArgumentError("only p == 1 and p == 2 supported")
-    if weight is not None and len(weight.shape) != 1:
-        raise ArgumentError("weight must be one-dimensional")
-    single = len(x.shape) < 2
-    scores = reshape(x, shape=(1, product(shape_of(x)))) if single else x
-    t = reshape(t, shape=(1,)) if single else t
-    if len(scores.shape) != 2 or len(t.shape) != 1 or differ(scores.shape[0], t.shape[0]):
-        raise ShapeError(f"inconsistent target size: {list(t.shape)} for input size {list(x.shape)}")
-    classes, _ = _classes(scores, t, -(2**62))
-    at = reshape(classes, shape=(*shape_of(classes), 1))
-    gap = _above_zero(margin - gather(scores, at, axis=1) + scores)
-    gap = gap * gap if p == 2 else gap
-    if weight is not None:
-        gap = gap * index(weight, at, axes=(0,))
-    count = scores.shape[1]
-    # the right class stands in the sum with margin^p (times its weight)
-    own = gather(gap, at, axis=1)
-    loss = (sum_(gap, 1) - reshape(own, shape=shape_of(classes))) / count
-    return reduced(reshape(loss, shape=()) if single else loss, reduction)
-
-
-def multilabel_soft_margin_loss(
-    input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
-) -> Any:
-    """The mean over the classes of the binary cross entropies with logits."""
-    x, t = _pair(input, target)
-    loss = -(t * logsigmoid(x) + (1 - t) * logsigmoid(-x))
-    if weight is not None:
-        loss = loss * weight
-    loss = sum_(loss, -1) / x.shape[-1]
-    return reduced(loss, legacy_reduction(size_average, reduce, reduction))
+    return reduced(above_zero(margin + near - far), reduction)
 
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity",
-    "cross_entropy", "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "kl_div", "l1_loss",
-    "margin_ranking_loss", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
+    "gaussian_nll_loss", "hinge_embedding_loss", "huber_loss", "l1_loss", "margin_ranking_loss", "mse_loss",
     "pairwise_distance", "poisson_nll_loss", "smooth_l1_loss", "soft_margin_loss", "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]  # fmt: skip

@@ -20,6 +20,9 @@ from tests.fuzz.programs import FLOATS, SIZES, Leaf, Program, Step
 Pair = tuple[int, int]
 Dims = tuple[Pair, ...]
 
+#: Whether these give a view or a copy depends on strides; PyTorch advises not to rely on either.
+AMBIGUOUS = (".reshape(", ".flatten(", ".contiguous(", "einsum", "linear", "repeat", "normalize", "ravel")
+
 #: Elements of the largest tensor, magnitude of the largest number.
 LARGEST, BOUND = 160, 40.0
 
@@ -70,6 +73,8 @@ class Draft:
         self.names: list[str] = []
         self.used: dict[str, int] = {}
         self.count = 0
+        #: arrays that a reshape may or may not share, depending on strides that only eager code has
+        self.frozen: list[np.ndarray] = []
         kind = self.rng.random()
         self.dtypes: tuple[str, ...] = ("float64",) if kind < 0.55 else ("float64", "float32") if kind < 0.9 else FLOATS
         self.coarse = kind >= 0.9
@@ -249,6 +254,9 @@ class Draft:
         self.tame(targets)
         self.steps.append(Step(statement, targets, torch))
         self.names.extend(targets)
+        if any(word in text for word in AMBIGUOUS):
+            for env in self.envs:
+                self.frozen += [env[name].detach().numpy() for name in (*self.steps[-1].reads, *targets)]
 
     def tame(self, targets: Sequence[str]) -> None:
         """Rejects results that are too large, or not finite."""
@@ -275,6 +283,10 @@ class Draft:
         made = [n for step in self.steps for n in step.targets]
         read = {n for step in self.steps if step.targets for n in step.reads}
         last = [n for n in made if n not in read]
+        leaves = [id(self.value(leaf.name)) for leaf in self.leaves]
+        made = [n for n in made if id(self.value(n)) not in leaves]  # a fetched leaf shows its first value, by design
+        if not made:
+            raise Spoiled
         outputs = [n for n in made if (n in last and self.chance(0.8)) or self.chance(0.15)] or made[-1:]
         return Program(self.seed, tuple(self.leaves), tuple(self.steps), tuple(outputs)).tidy()
 

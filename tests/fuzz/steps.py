@@ -583,7 +583,11 @@ def writable(g: Draft, name: str) -> tuple[bool, bool]:
     root = root_of(value)
     leaf = any(root is g.value(leaf.name) for leaf in g.leaves)
     spread = any(s == 0 and n > 1 for s, n in zip(value.stride(), value.shape, strict=True))
-    return not spread and value.detach().numpy().flags.writeable, leaf
+    for env in g.envs:
+        array = env[name].detach().numpy()
+        if not array.flags.writeable or any(array is f or np.may_share_memory(array, f) for f in g.frozen):
+            return False, leaf
+    return not spread and all(root is not root_of(env[n]) for env in g.envs[:1] for n in g.names if env[n].numel() == 0), leaf
 
 
 def target_of(g: Draft, x: str) -> tuple[str, tuple[tuple[int, int], ...]]:

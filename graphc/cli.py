@@ -1,0 +1,112 @@
+"""The `graphc` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from graphc import version
+from graphc.core.errors import GraphcError, is_internal
+from graphc.core.lazy import lazy_import
+
+as_torch = lazy_import("graphc.as_torch")
+demo = lazy_import("graphc.demo")
+
+DEMO = """\
+Trains one small net on 1,437 real handwritten digits three times: eagerly, compiled, and as a graph in a session, from the
+same weights and with the same batches. Compares accuracy, times, memory and the final weights, and draws the graphs.
+Exit code 1 if a door is less than 95 % accurate (not asked with --quick) or the doors disagree."""
+
+RUN = """\
+Runs a PyTorch script, unchanged, on graphc: every `import torch...` in it is answered by graphc's module of that name.
+What follows FILE.py is the script's own, as is the exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `graphc` with these arguments (default: the process's) and returns the exit code. Errors in usage raise SystemExit(2)."""
+    parser = _parser()
+    options = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    if options.command == "demo":
+        return _demo(options)
+    if options.command == "run":
+        return run_script(options.file, options.args)
+    parser.print_help()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("graphc", description="One model, two ways to run it: define-by-run and define-and-run.")
+    text = f"graphc {version.release} (API of PyTorch {version.follows})"
+    parser.add_argument("--version", action="version", version=text)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    show = commands.add_parser("demo", help="learn handwritten digits in three ways and compare", description=DEMO, formatter_class=layout)
+    show.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of weights and images (float32)")
+    show.add_argument("--quick", action="store_true", help="few epochs: only whether the doors agree is checked")
+    show.add_argument("--backend", help="of the compiled and the session door (numpy)")
+    show.add_argument("--epochs", type=_positive, help="how often to go through the data (25, with --quick 2)")
+    show.add_argument("--seed", type=int, default=0, help="of weights, split and batches (0)")
+    show.add_argument("--out", type=Path, default=Path("graphc-demo"), metavar="DIR", help="for the pictures (./graphc-demo)")
+    run = commands.add_parser("run", help="run a PyTorch script on graphc", description=RUN, formatter_class=layout)
+    run.add_argument("file", metavar="FILE.py", help="the script")
+    run.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
+    return int(text)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    settings: dict[str, Any] = {k: v for k, v in vars(options).items() if k != "command"}
+    return int(demo.run(demo.Settings(**settings)))
+
+
+def run_script(file: str, args: Sequence[str]) -> int:
+    """Runs a Python file as `__main__` with torch answered by graphc; returns the exit code.
+
+    As Python does: `sys.argv` is the file and its arguments, the file's folder comes first on `sys.path`, an error's
+    traceback goes to stderr, beginning at the script. SystemExit passes through.
+    """
+    try:
+        source = Path(file).read_bytes()
+    except OSError as error:
+        print(f"graphc run: cannot open {file!r}: {error.strerror}", file=sys.stderr)
+        return 2
+    module = ModuleType("__main__")
+    module.__dict__.update(__file__=os.path.abspath(file), __builtins__=__builtins__)
+    before = sys.argv, sys.path[:], sys.modules["__main__"]
+    try:
+        as_torch.install()
+        sys.argv, sys.path[:1] = [file, *args], [os.path.dirname(os.path.abspath(file))]
+        sys.modules["__main__"] = module
+        exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
+    except (Exception, KeyboardInterrupt) as error:
+        _show(error, file)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    finally:
+        sys.argv, sys.path[:], sys.modules["__main__"] = before
+    return 0
+
+
+def _show(error: BaseException, file: str) -> None:
+    """Prints the traceback from the script's first frame on; for errors graphc raises on purpose, without its own frames."""
+    first: TracebackType | None = error.__traceback__
+    while first is not None and first.tb_frame.f_code.co_filename != file:
+        first = first.tb_next
+    report = traceback.TracebackException(type(error), error, first, compact=True)
+    if isinstance(error, GraphcError):
+        report.stack[:] = [frame for frame in report.stack if not is_internal(frame.filename)]
+    sys.stdout.flush()
+    print("".join(report.format()), end="", file=sys.stderr)
+
+
+__all__ = ["main", "run_script"]

@@ -1,0 +1,211 @@
+"""Which public names the parity tests compare: a recorder around both libraries while these tests run.
+
+A name counts when one test that passes has called it in graphc and in PyTorch, both straight from test code: calls that the
+libraries make among themselves do not count. Nothing is declared by hand, so nothing can be declared wrongly.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+import graphc as gc
+
+NAMESPACES = (
+    "", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "utils.data", "autograd", "linalg",
+)  # fmt: skip
+#: classes whose methods count one by one
+CLASSES = (
+    "nn.Module", "nn.Sequential", "nn.ModuleList", "nn.ModuleDict", "nn.ParameterList", "nn.ParameterDict",
+    "optim.Optimizer", "optim.lr_scheduler.LRScheduler",
+)  # fmt: skip
+#: the same word for something else, or compared in another way than by calls
+ELSEWHERE = {
+    "Graph": "PyTorch's is TorchScript's", "compile": "graphc's own door, tested in tests/programs",
+    "cond": "control flow with graphc's signature", "while_loop": "control flow with graphc's signature",
+    "Tensor.__dict__": "an attribute of every Python object", "Tensor.__module__": "an attribute of every Python object",
+    "Tensor.__weakref__": "an attribute of every Python object",
+    "Tensor.__annotations__": "an attribute of every Python object",
+    "Tensor.__array_priority__": "a constant that NumPy reads", "Tensor.__slots__": "no behaviour",
+    "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
+}  # fmt: skip
+_OBJECT = set(dir(object)) - {"__repr__", "__format__", "__hash__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+_LIBRARIES = tuple(str(Path(m.__file__).parent) for m in (gc, torch))  # type: ignore[arg-type]
+
+
+def namespace(root: Any, path: str) -> Any:
+    """The module `graphc.path` or `torch.path`; None where there is none."""
+    if not path:
+        return root
+    try:
+        return importlib.import_module(f"{root.__name__}.{path}")
+    except ModuleNotFoundError:
+        return None
+
+
+def resolve(root: Any, name: str) -> Any:
+    """What `name` ("nn.Linear", "Tensor.add", "add") is in one of the libraries."""
+    *path, last = name.split(".")
+    owner = root
+    for part in path:
+        owner = getattr(owner, part) if hasattr(owner, part) else importlib.import_module(f"{owner.__name__}.{part}")
+    return inspect.getattr_static(owner, last) if inspect.isclass(owner) else getattr(owner, last)
+
+
+def surface() -> list[str]:
+    """Every public function, class, method, operator and property that both libraries have, by its path."""
+    found = []
+    for path in NAMESPACES:
+        ours, theirs = namespace(gc, path), namespace(torch, path)
+        for name in sorted(set(dir(ours)) & set(dir(theirs))) if ours else ():
+            value = getattr(ours, name)
+            if not name.startswith("_") and callable(value) and callable(getattr(theirs, name)):
+                found.append(f"{path}.{name}".lstrip("."))
+    for owner in ("Tensor", *CLASSES):
+        ours, theirs = resolve(gc, owner), resolve(torch, owner)
+        base = set() if owner in ("Tensor", "nn.Module") else set(dir(ours.__mro__[1]))
+        for name in sorted(set(dir(ours)) & set(dir(theirs)) - _OBJECT - base):
+            special = name.startswith("__") and name.endswith("__") and (owner == "Tensor" or name == "__len__")
+            if special or not name.startswith("_"):
+                found.append(f"{owner}.{name}")
+    return [name for name in dict.fromkeys(found) if name not in ELSEWHERE]
+
+
+def called_by_a_test(depth: int = 2) -> bool:
+    """Whether the frame `depth` above is outside both libraries and outside this file."""
+    file = sys._getframe(depth).f_code.co_filename
+    return not file.startswith(_LIBRARIES) and file != __file__
+
+
+class Recorder:
+    """Notes calls of surface names in both libraries; `keep` counts those that one passed test made in both."""
+
+    def __init__(self) -> None:
+        self.names = surface()
+        self.now: tuple[set[str], set[str]] = (set(), set())
+        self.kept: set[str] = set()
+        self.by_callable: dict[int, list[str]] = {}
+        for name in self.names:
+            self.by_callable.setdefault(id(resolve(torch, name)), []).append(name)
+
+    def start(self) -> None:
+        """A test begins."""
+        self.now = (set(), set())
+
+    def keep(self) -> set[str]:
+        """The test has passed: the names that are new with it."""
+        new = (self.now[0] & self.now[1]) - self.kept
+        self.kept |= new
+        return new
+
+    # --- the shims --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within, calls are noted."""
+        undo: list[Callable[[], None]] = []
+        try:
+            for side, root in enumerate((gc, torch)):
+                for name in self.names:
+                    undo += self._wrap(side, root, name)
+            undo += self._wrap_function_files()
+            with _TorchCalls(self):
+                yield
+        finally:
+            for back in reversed(undo):
+                back()
+
+    def _wrap(self, side: int, root: Any, name: str) -> list[Callable[[], None]]:
+        path, _, last = name.rpartition(".")
+        if path == "Tensor" and side:
+            return []  # seen by _TorchCalls
+        owner = namespace(root, path) if path in NAMESPACES else resolve(root, path)
+        value = inspect.getattr_static(owner, last)
+        if inspect.isclass(value):
+            return self._replace(value, "__init__", self._init(side, name, value)) if self._is_python(value) else []
+        if isinstance(value, property):
+            return self._replace(owner, last, self._property(side, name, value))
+        if isinstance(value, classmethod | staticmethod):
+            return self._replace(owner, last, type(value)(self._function(side, name, value.__func__)))
+        return self._replace(owner, last, self._function(side, name, value)) if callable(value) else []
+
+    def _wrap_function_files(self) -> list[Callable[[], None]]:
+        """Tests of pointwise functions take them from the files that define them."""
+        undo = []
+        for file in ("pointwise", "activations"):
+            module = importlib.import_module(f"graphc.functions.{file}")
+            for name in self.names:
+                if name in module.__dict__:
+                    value = module.__dict__[name]
+                    undo += self._replace(module, name, self._function(0, name, value))
+        return undo
+
+    @staticmethod
+    def _is_python(cls: Any) -> bool:
+        return bool(cls.__flags__ & (1 << 9)) and cls.__init__ is not object.__init__  # 1 << 9: Py_TPFLAGS_HEAPTYPE
+
+    @staticmethod
+    def _replace(owner: Any, name: str, new: Any) -> list[Callable[[], None]]:
+        had, old = name in vars(owner), vars(owner).get(name)
+        try:
+            setattr(owner, name, new)
+        except TypeError:  # a class written in C
+            return []
+        return [functools.partial(setattr, owner, name, old) if had else functools.partial(delattr, owner, name)]
+
+    def _function(self, side: int, name: str, fn: Any) -> Any:
+        noted = self.now[side]
+
+        @functools.wraps(fn, updated=())
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if called_by_a_test():
+                self.now[side].add(name)
+            return fn(*args, **kwargs)
+
+        del noted
+        return call
+
+    def _init(self, side: int, name: str, cls: Any) -> Any:
+        before = cls.__init__
+
+        @functools.wraps(before)
+        def init(this: Any, *args: Any, **kwargs: Any) -> None:
+            if type(this) is cls or (type(this).__module__.startswith("test") and cls in type(this).__mro__):
+                self.now[side].add(name)
+            before(this, *args, **kwargs)
+
+        return init
+
+    def _property(self, side: int, name: str, value: property) -> property:
+        def get(this: Any) -> Any:
+            if called_by_a_test():
+                self.now[side].add(name)
+            return value.fget(this)  # type: ignore[misc]
+
+        return property(get, value.fset, value.fdel, value.__doc__)
+
+
+class _TorchCalls(TorchFunctionMode):
+    """Sees every call of a PyTorch function, method, operator or property on tensors, those from Python only."""
+
+    def __init__(self, recorder: Recorder):
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if called_by_a_test():
+            descriptor = getattr(func, "__self__", None) if isinstance(func, _METHOD_WRAPPER) else func
+            self.recorder.now[1].update(self.recorder.by_callable.get(id(descriptor), ()))
+        return func(*args, **(kwargs or {}))
+
+
+_METHOD_WRAPPER = type(torch.Tensor.shape.__get__)
