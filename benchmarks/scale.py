@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py [--quick]
 
-Prints seconds for a chain, stacked diamonds and a random program, each without and with its gradient, and the ratio to a
-program of half the size (2 is linear).
+Prints seconds for a chain, stacked diamonds and a random program, each without and with its gradient, the processor time of
+all stages together, and its ratio to a program of half the size (2 is linear).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,20 +38,48 @@ def diamonds(x: Any, n: int) -> Any:
 
 
 def scattered(x: Any, n: int) -> Any:
-    """n ops on operands chosen at random among the last 200 results."""
+    """About n ops on operands chosen at random among the last 200 results; those that nothing reads are added up."""
     rng = random.Random(0)
     values = [x, x * 0.5]
-    for _ in range(n):
-        a, b = rng.choice(values[-200:]), rng.choice(values[-200:])
-        kind = rng.randrange(4)
+    unread = {0, 1}
+    while len(values) + len(unread) < n:
+        i, j = (rng.randrange(max(0, len(values) - 200), len(values)) for _ in "ij")
+        a, b, kind = values[i], values[j], rng.randrange(4)
         values.append(a + b if kind == 0 else a * b if kind == 1 else gc.tanh(a) if kind == 2 else a - 0.5)
-    return (values[-1] + values[-2]).sum()
+        unread -= {i, j} if kind < 2 else {i}
+        unread.add(len(values) - 1)
+    total = x
+    for i in sorted(unread):
+        total = total + values[i]
+    return total.sum()
 
 
-def measure(build: Callable[[Any, int], Any], n: int, gradient: bool) -> tuple[dict[str, float], int]:
-    """Seconds for each stage, and the number of nodes recorded."""
+PROGRAMS: dict[str, tuple[Callable[[Any, int], Any], int]] = {
+    "chain": (chain, 10_000),
+    "diamonds": (diamonds, 100),
+    "random": (scattered, 100_000),
+}
+
+
+class Measured(NamedTuple):
+    """Seconds of each stage, processor seconds of all stages, nodes recorded, and nodes left after the passes."""
+
+    stages: dict[str, float]
+    processor: float
+    nodes: int
+    left: int
+
+    @property
+    def seconds(self) -> float:
+        """All stages together."""
+        return sum(self.stages.values())
+
+
+def measure(build: Callable[[Any, int], Any], n: int, gradient: bool) -> Measured:
+    """Gets one program ready, stage by stage, and runs it once."""
     seconds: dict[str, float] = {}
     graph = gc.Graph()
+    begin = time.process_time()
     start = time.perf_counter()
     with graph.as_default(), paused_gc():
         x = gc.placeholder((16,), name="x")
@@ -69,12 +97,13 @@ def measure(build: Callable[[Any, int], Any], n: int, gradient: bool) -> tuple[d
     start = time.perf_counter()
     with paused_gc():
         plan = make_plan(built.program)
-    seconds["plan"] = time.perf_counter() - start
-    start = time.perf_counter()
-    executable = built.backend.compile(plan)
+        seconds["plan"] = time.perf_counter() - start
+        start = time.perf_counter()
+        executable = built.backend.compile(plan)
     seconds["compile"] = time.perf_counter() - start
+    processor = time.process_time() - begin
     executable([np.zeros(16, np.float32)])
-    return seconds, len(program.nodes)
+    return Measured(seconds, processor, len(program.nodes), len(built.program.nodes))
 
 
 def main() -> None:
@@ -82,21 +111,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
     args = parser.parse_args()
-    scale = 10 if args.quick else 1
-    cases = [("chain", chain, 10_000), ("diamonds", diamonds, 100), ("random", scattered, 100_000)]
-    print(
-        f"{'program':10}{'gradient':>9}{'nodes':>9}{'trace':>8}{'grad':>8}{'passes':>8}{'plan':>8}{'compile':>8}{'total':>8}{'x half':>8}"
-    )
-    for name, build, n in cases:
+    stages = ("trace", "gradient", "passes", "plan", "compile")
+    print(f"{'program':10}{'gradient':>9}{'nodes':>9}", *(f"{name:>9}" for name in (*stages, "total", "cpu", "x half")), sep="")
+    for name, (build, full) in PROGRAMS.items():
+        n = full // 10 if args.quick and name != "diamonds" else full
         for gradient in (False, True):
-            size = n if name == "diamonds" else n // scale
-            half = sum(measure(build, size // 2, gradient)[0].values())
-            seconds, nodes = measure(build, size, gradient)
-            total = sum(seconds.values())
-            cells = "".join(f"{seconds.get(k, 0.0):8.2f}" for k in ("trace", "gradient", "passes", "plan", "compile"))
-            print(
-                f"{name:10}{'yes' if gradient else 'no':>9}{nodes:9}{cells}{total:8.2f}{total / half:8.2f}", flush=True
-            )
+            half, whole = measure(build, n // 2, gradient), measure(build, n, gradient)
+            times = [*(whole.stages.get(stage, 0.0) for stage in stages), whole.seconds, whole.processor]
+            cells = "".join(f"{seconds:9.2f}" for seconds in (*times, whole.processor / half.processor))
+            print(f"{name:10}{'yes' if gradient else 'no':>9}{whole.nodes:9}{cells}", flush=True)
 
 
 if __name__ == "__main__":

@@ -122,13 +122,13 @@ def _type_of(tensor: TensorBase) -> Any:
 
 
 def check_writable(target: TensorBase) -> None:
-    """Raises GradientError for writes that would lose a gradient."""
+    """Raises GradientError for writes that would lose a gradient; what is fed to a graph is fresh in each run."""
     if not STATE.grad:
         return
-    if target._edge is LEAF:
+    if target._edge is LEAF and not getattr(target, "is_fed", False):
         raise GradientError("a leaf Variable that requires grad is being used in an in-place operation.")
     view = target._base
-    if view is not None and view.tracked and view.base._edge is LEAF:
+    if view is not None and view.tracked and view.base._edge is LEAF and not getattr(view.base, "is_fed", False):
         raise GradientError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 

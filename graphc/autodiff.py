@@ -225,6 +225,13 @@ def same_shape(a: Any, b: Any) -> bool:
     return bool(resolve(tuple(a)) == resolve(tuple(b)))
 
 
+def may_be_same_shape(a: Any, b: Any) -> bool:
+    """Whether two shapes may turn out to be equal: no two numbers differ, nor does a 1 meet an unknown size."""
+    return len(a) == len(b) and all(
+        x == y or not (isinstance(x, int) and (x == 1 or isinstance(y, int))) for x, y in zip(a, b, strict=True)
+    )
+
+
 def _operands(entry: Entry) -> tuple[list[Any], list[Any]]:
     """The entry's inputs and outputs as tensors: with data where saved, else with their type only."""
     new = SLOTS.new_tensor
@@ -277,12 +284,14 @@ def seeds_for(
             if not implicit_ones and any(d != 1 for d in shape):
                 raise GradientError("grad can be implicitly created only for scalar outputs")
             g = ones_of(y.tensor_type)
-        elif not same_shape(g.shape, shape):
+        elif not may_be_same_shape(g.shape, shape):
             raise ShapeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(g.shape)} and output[{i}] has a shape of {shape}."
             )
         elif g.dtype is not y.dtype:
             raise GradientError(f"gradient {i} has dtype {g.dtype}, its output {y.dtype}")
+        elif not same_shape(g.shape, shape):
+            g = expand(g, shape=shape)  # unknown sizes that meet here are assumed equal, as in any op
         roots.append((edge_of(y), g))
     return roots
 

@@ -12,7 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from graphc import version
-from graphc.core.errors import GraphcError, is_internal
+from graphc.core.errors import BackendError, GraphcError, is_internal
 from graphc.core.lazy import lazy_import
 
 as_torch = lazy_import("graphc.as_torch")
@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of weights and images (float32)")
     show.add_argument("--quick", action="store_true", help="few epochs: only whether the doors agree is checked")
     show.add_argument("--backend", help="of the compiled and the session door (numpy)")
-    show.add_argument("--epochs", type=_positive, help="how often to go through the data (25, with --quick 2)")
-    show.add_argument("--seed", type=int, default=0, help="of weights, split and batches (0)")
+    show.add_argument("--epochs", type=_positive, help="how often to go through the data (40, with --quick 2)")
+    show.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
     show.add_argument("--out", type=Path, default=Path("graphc-demo"), metavar="DIR", help="for the pictures (./graphc-demo)")
     run = commands.add_parser("run", help="run a PyTorch script on graphc", description=RUN, formatter_class=layout)
     run.add_argument("file", metavar="FILE.py", help="the script")
@@ -67,7 +67,11 @@ def _positive(text: str) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     settings: dict[str, Any] = {k: v for k, v in vars(options).items() if k != "command"}
-    return int(demo.run(demo.Settings(**settings)))
+    try:
+        return int(demo.run(demo.Settings(**settings)))
+    except (BackendError, OSError) as error:
+        print(f"graphc demo: {error}", file=sys.stderr)
+        return 2
 
 
 def run_script(file: str, args: Sequence[str]) -> int:

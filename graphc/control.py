@@ -212,7 +212,7 @@ while_op = declare(
     samples=while_samples, errors=while_errors,
 )  # fmt: skip
 while_grad = declare(
-    "while_loop_grad", infer=_while_grad_infer, eval=_while_grad_eval, kind=_CONTROL, vjp=Joint(_no_second_order), saves=(), n_outputs=-1,
+    "while_loop_grad", infer=_while_grad_infer, eval=_while_grad_eval, kind=_CONTROL, vjp=Joint(_no_second_order), n_outputs=-1,
     samples=while_grad_samples,
 )  # fmt: skip
 

@@ -25,7 +25,7 @@ def closed(fn: Callable[..., Any], *operands: Array) -> Program:
     """The program of `fn` over operands of these types."""
     trace = BodyTrace(Table(), None)
     symbols = [trace.add_input(type_of_array(x), False) for x in operands]
-    with recording(trace), set_grad(False):  # type: ignore[arg-type]
+    with recording(trace), set_grad(False):
         found = fn(*symbols)
     return Program(trace.table, tuple(trace.inputs), tuple(t._data for t in found))
 
@@ -60,7 +60,9 @@ def cond_samples() -> Iterator[Sample]:
     counting = {"true": closed(lambda a: (add(a, a),), n), "false": closed(lambda a: (negate(a),), n)}
     yield Sample((np.array(False), n), counting)
     float64 = type_of_array(reals(())).dtype
-    constant = {str(v).lower(): closed(lambda v=v: (full(shape=(2,), value=float(v), dtype=float64),)) for v in (True, False)}
+    constant = {
+        str(v).lower(): closed(lambda v=v: (full(shape=(2,), value=float(v), dtype=float64),)) for v in (True, False)
+    }
     yield Sample((np.array(True),), constant)
 
 
@@ -115,7 +117,11 @@ def while_samples() -> Iterator[Sample]:
 def while_errors() -> Iterator[ErrorSample]:
     """A test that is not one bool."""
     x = reals((2,))
-    attrs = {"cond": closed(lambda a: (greater(a, _one(a)),), x), "body": closed(lambda a: (negate(a),), x), "n_carry": 1}
+    attrs = {
+        "cond": closed(lambda a: (greater(a, _one(a)),), x),
+        "body": closed(lambda a: (negate(a),), x),
+        "n_carry": 1,
+    }
     yield ErrorSample((x,), attrs, ShapeError, "must be one bool")
 
 
@@ -167,4 +173,3 @@ def scan_errors() -> Iterator[ErrorSample]:
     h, w, xs = reals((2,)), reals((2,), seed=3), reals((3, 2), seed=4)
     attrs = _scanned(h, w, xs, reverse=False, history=True)
     yield ErrorSample((h, w, xs[:2]), attrs, ShapeError, "sequences of different lengths")
-

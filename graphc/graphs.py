@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff import pull_to, seeds_for
-from graphc.core.context import STATE, recording
+from graphc.core.context import SLOTS, STATE, recording
 from graphc.core.dims import Dim, is_size
-from graphc.core.errors import ArgumentTypeError, FetchError, GradientError, GraphError, GraphGrowthWarning, user_line
+from graphc.core.errors import ArgumentTypeError, FetchError, GradientError, GraphError, GraphGrowthWarning, user_frame, user_line
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, as_dtype, defaults
 from graphc.ir.program import INPUT, Node, Program, Value, toposort
@@ -105,6 +105,7 @@ class Graph(Recorder):
         dims = tuple(Dim.named(f"{name}_{i}") if d is None or (isinstance(d, int) and d == -1) else d for i, d in enumerate(sizes))
         type_ = TensorType(dims, as_dtype(dtype) if dtype is not None else defaults.float_dtype)
         tensor = symbolic(self, name, type_, type_.dtype.category == FLOAT)
+        tensor.is_fed = True
         self.inputs[name], self.fed[name] = tensor, tensor._data
         return tensor
 
@@ -151,7 +152,9 @@ class Graph(Recorder):
             if self._strict:
                 raise GraphError(text)
             self._warned.add(line)
-            warnings.warn(text, GraphGrowthWarning, stacklevel=2)
+            frame = user_frame()
+            place = (frame.f_code.co_filename, frame.f_lineno) if frame else ("<graphc>", 0)
+            warnings.warn_explicit(text, GraphGrowthWarning, *place)
 
     def note_run(self) -> None:
         """A session has run this graph."""
@@ -161,6 +164,12 @@ class Graph(Recorder):
 
     def note_capture(self, tensor: Any) -> None:
         """Graphs read captured tensors anew at each run and guard nothing."""
+
+    def at_start(self, tensor: Any) -> Any:
+        """A variable's value when a run starts, whatever writes are recorded so far."""
+        shadow = self.shadow(tensor)
+        found = next((c.value for c in self.captures.values() if c.shadow is shadow and c.value is not shadow._data), None)
+        return tensor if found is None else SLOTS.new_tensor(found)
 
     def first_grad(self, tensor: Any) -> Any:
         """`.grad` in a graph is a variable that counts as zeros where it is None."""

@@ -120,7 +120,7 @@ class Session:
             structure = flatten(self._as_leaves(fetches), leaves)
             structure, leaves = self._resolve(structure, leaves)
             feeds = self._feeds({} if feed_dict is None else feed_dict)
-            prepared = self._prepare(leaves)
+            prepared = self._prepare(leaves, feeds)
             with self._lock.held(write=bool(prepared.writes)):
                 results = self._execute(prepared, feeds, leaves)
         self.graph.note_run()
@@ -192,7 +192,7 @@ class Session:
 
     # --- building -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, leaves: list[Any]) -> _Prepared:
+    def _prepare(self, leaves: list[Any], feeds: dict[Value, Any]) -> _Prepared:
         values, writes, picks = self._outputs(leaves)
         key = (tuple(values), tuple((id(c), v) for c, v in writes))
         with self._building:
@@ -203,10 +203,12 @@ class Session:
             check_may_build("Session.run", "these fetches for the first time")
             start = time.perf_counter()
             program = self.graph.program([*values, *(v for _, v in writes)])
+            sources = self._sources(program.inputs)
+            self._check_fed(sources, feeds, leaves)
             backend = None if self.backend == "eager" else self.backend
             built = Built(program, self.graph.aliases, backend, self.optimize, self.verify, self.graph.name)
             numbered = [(capture, len(values) + i) for i, (capture, _) in enumerate(writes)]
-            found = self._prepared[key] = _Prepared(built, self._sources(program.inputs), numbered, picks)
+            found = self._prepared[key] = _Prepared(built, sources, numbered, picks)
             if len(self._prepared) > config.largest_cache:
                 self._prepared.popitem(last=False)
             ms = (time.perf_counter() - start) * 1e3
@@ -242,6 +244,7 @@ class Session:
     # --- running --------------------------------------------------------------------------------------------------
 
     def _execute(self, prepared: _Prepared, feeds: dict[Value, Any], leaves: list[Any]) -> list[Any]:
+        self._check_fed(prepared.sources, feeds, leaves)
         arrays, names = [], []
         for name, source in prepared.sources:
             names.append(name or source.name)
@@ -249,11 +252,9 @@ class Session:
                 array = source.read()
                 want: TensorType = source.value.type
                 if array.shape != want.shape or array.dtype != want.dtype.np:
-                    raise GraphError(f"variable {source.name} is now {array.dtype}{list(array.shape)}, the graph was built for {want}")
+                    raise GraphError(f"variable {source.name} is now {array.dtype}{list(array.shape)}, the graph was built for {want} (at {user_line()})")
                 arrays.append(array)
                 continue
-            if source not in feeds:
-                raise FeedError(self._missing(name, source, leaves))
             arrays.append(feeds[source])
         built = prepared.built
         if built.places:
@@ -278,6 +279,11 @@ class Session:
                     node = built.recorded.outputs[i].node
                     raise VerifyError(f"fetch {i} differs from the recorded program: {node} {[str(o) for o in node.origins[:1]]}")
         return results
+
+    def _check_fed(self, sources: list[tuple[str, Any]], feeds: dict[Value, Any], leaves: list[Any]) -> None:
+        for name, source in sources:
+            if name and source not in feeds:
+                raise FeedError(self._missing(name, source, leaves))
 
     def _missing(self, name: str, placeholder: Value, leaves: list[Any]) -> str:
         """The message for a placeholder without a feed: the path from a fetch to it."""

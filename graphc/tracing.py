@@ -337,6 +337,10 @@ class Recorder:
 
     # --- notes ----------------------------------------------------------------------------------------------------
 
+    def at_start(self, tensor: Any) -> Any:
+        """The tensor a layer reads its kept statistics from: itself, since a traced call follows the order of its lines."""
+        return tensor
+
     def guard(self, owner: Any, name: str, value: Any) -> None:
         """Notes a fact the recorded code depends on; the first answer of each owner counts."""
         self.guards.setdefault((id(owner), name), Guard(owner, name, value))

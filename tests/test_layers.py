@@ -37,8 +37,11 @@ FLOORS: dict[int, list[list[str]]] = {
     7: [["planning/"]],
     8: [["backends/"]],
     9: [["surroundings.py", "executable.py", "compiled_backward.py", "build.py", "graphs.py", "session.py"]],
-    10: [["autograd.py"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]],
-    11: [["demo.py", "cli.py", "as_torch.py", "__init__.py", "__main__.py"]],
+    10: [
+        *(["autograd.py"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]),
+        *(["cuda.py"], ["version.py"]),
+    ],
+    11: [["__init__.py", "as_torch.py", "demo.py", "cli.py", "__main__.py"]],
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.

@@ -32,6 +32,9 @@ class Recorder(Protocol):
     def live(self, owner: Any, key: Any) -> TensorBase:
         """The number `owner[key]`, read anew at each run, as a 0-d float64 tensor."""
 
+    def at_start(self, tensor: TensorBase) -> TensorBase:
+        """What a layer that evaluates reads of statistics that the same layer writes in training."""
+
     def guard(self, owner: Any, name: str, value: Any) -> None:
         """Notes that what is recorded depends on `owner` having `value` under `name`."""
 
@@ -127,6 +130,11 @@ def guard(owner: Any, name: str, value: Any) -> Any:
     if STATE.recorder is not None:
         STATE.recorder.guard(owner, name, value)
     return value
+
+
+def at_start(tensor: Any) -> Any:
+    """Kept statistics as evaluation reads them: in a graph those of the start of a run, not what its train op will write."""
+    return tensor if STATE.recorder is None else STATE.recorder.at_start(tensor)
 
 
 @contextmanager

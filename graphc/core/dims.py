@@ -43,7 +43,15 @@ class Dim:
             return kept[()]
         return Dim(kept)
 
+    def _unfit(self, other: object) -> Any:
+        """What arithmetic with something that is no size gives: an error for a float, the other side's turn for a tensor."""
+        if isinstance(other, float):
+            raise self._unknown(f"arithmetic with {other}")
+        return NotImplemented
+
     def __add__(self, other: Size) -> Size:
+        if not is_size(other):
+            return self._unfit(other)
         mine = dict(self.terms)
         for monomial, c in _terms(other):
             mine[monomial] = mine.get(monomial, 0) + c
@@ -55,14 +63,14 @@ class Dim:
         return self * -1
 
     def __sub__(self, other: Size) -> Size:
-        return self + (-other if is_size(other) else other)
+        return self + -other if is_size(other) else self._unfit(other)
 
     def __rsub__(self, other: Size) -> Size:
-        return (-self) + other
+        return (-self) + other if is_size(other) else self._unfit(other)
 
     def __mul__(self, other: Size) -> Size:
         if not is_size(other):
-            return NotImplemented
+            return self._unfit(other)
         out: dict[Monomial, int] = {}
         for a, ca in self.terms:
             for b, cb in _terms(other):
@@ -71,6 +79,14 @@ class Dim:
         return Dim._of(out)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, other: object) -> Any:
+        if is_size(other):
+            raise self._unknown("true division")
+        return self._unfit(other)
+
+    def __rtruediv__(self, other: object) -> Any:
+        return self.__truediv__(other)
 
     def __floordiv__(self, other: Size) -> Size:
         return floordiv(self, other) if is_size(other) else NotImplemented

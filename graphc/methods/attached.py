@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.aliasing import write
+from graphc.aliasing import check_writable, write
 from graphc.core.context import STATE
 from graphc.core.dims import Dim
-from graphc.core.errors import DtypeError, GradientError, ShapeError
-from graphc.core.tape import LEAF, TensorBase
+from graphc.core.errors import DtypeError, ShapeError
+from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
     BOOL,
     FLOAT,
@@ -67,8 +67,7 @@ def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
         first = self
         if STATE.grad and self.dtype.category == FLOAT:
             here = self._here()
-            if here._edge is LEAF:
-                raise GradientError("a leaf Variable that requires grad is being used in an in-place operation.")
+            check_writable(here)
             if here._edge is not None or any(isinstance(a, TensorBase) and a._edge is not None for a in args):
                 first = copy_op(self)
         out = fn(first, *args, **kwargs)
@@ -78,7 +77,7 @@ def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
                     f"result type {_pretty(out.dtype)} can't be cast to the desired output type {_pretty(self.dtype)}"
                 )
             out = cast_to(out, self.dtype)
-        if tuple(out.shape) != tuple(self.shape):
+        if tuple(out.shape) != tuple(self.shape) and not _unified(out.shape, self.shape):
             raise ShapeError(
                 f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(out.shape)}"
             )
@@ -87,6 +86,12 @@ def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
     method.__name__ = name + "_"
     method.__doc__ = f"In-place `{name}`: writes the result into this tensor and returns it."
     return method
+
+
+def _unified(a: Any, b: Any) -> bool:
+    """Whether two shapes are equal under the names that unknown sizes have by now."""
+    recorder: Any = STATE.recorder
+    return recorder is not None and hasattr(recorder, "resolve") and bool(recorder.resolve(tuple(a)) == recorder.resolve(tuple(b)))
 
 
 def _pretty(dtype: DType) -> str:

@@ -85,7 +85,7 @@ class Memory(Numbers):
             return self._view_dtype(shape[0])
         out = shaping.view(self, *shape)
         data = self._data
-        if type(data) is _ndarray and out is not self and data.size and not np.may_share_memory(out._data, data):
+        if type(data) is _ndarray is type(out._data) and out is not self and data.size and not np.may_share_memory(out._data, data):
             raise ShapeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
                 "contiguous subspaces). Use .reshape(...) instead."

@@ -37,7 +37,7 @@ class Numbers(Gradients):
 
     def numpy(self, *, force: bool = False) -> Any:
         """The elements as a NumPy array that shares memory."""
-        if not force and self._edge is not None and STATE.recorder is None:
+        if not force and self._edge is not None and STATE.recorder is None and type(self._data) is _ndarray:
             raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._array("numpy()")
 

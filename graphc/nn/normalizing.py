@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.core.context import at_start
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.functions.arguments import need_float, need_tensor
@@ -147,8 +148,8 @@ def batch_norm(
     if not training:
         if running_mean is None or running_var is None:
             raise ShapeError("Expected running_mean and running_var to be defined in eval mode")
-        scale = _per_channel(sqrt(computed_in(running_var) + eps), ndim)
-        out = (wide - _per_channel(running_mean, ndim)) / scale
+        scale = _per_channel(sqrt(computed_in(at_start(running_var)) + eps), ndim)
+        out = (wide - _per_channel(at_start(running_mean), ndim)) / scale
         return cast_to(_affine(out, weight, bias), x.dtype)
     count = product((x.shape[0], *shape_of(x)[2:]))
     if isinstance(count, int) and count == 1:

@@ -25,7 +25,7 @@ def _full_infer(*, shape: Shape, value: Any, dtype: DType) -> TensorType:
 def _full_eval(*, shape: Any, value: Any, dtype: DType) -> Any:
     if value == 0 and math.copysign(1.0, value) > 0:
         return np.zeros(shape, dtype.np)  # pages arrive when they are first touched
-    return np.full(shape, value, dtype.np)
+    return np.full(shape, np.asarray(value).astype(dtype.np))  # an integer out of range wraps around, as in eager code
 
 
 def _full_samples() -> Iterator[Sample]:

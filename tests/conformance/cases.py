@@ -19,7 +19,9 @@ OPS = tuple(REGISTRY.values())
 VALUE_DEPENDENT = {"nonzero"}
 
 
-def sampled(ops: Sequence[Op] = OPS, which: str = "samples", keep: Callable[[Op, Any], bool] = lambda op, s: True) -> Any:
+def sampled(
+    ops: Sequence[Op] = OPS, which: str = "samples", keep: Callable[[Op, Any], bool] = lambda op, s: True
+) -> Any:
     """One case per op and sample (or error sample)."""
     found = [(op, i, s) for op in ops for i, s in enumerate(getattr(op, which)())]
     return [pytest.param(op, s, id=f"{op.name}-{i}") for op, i, s in found if keep(op, s)]
@@ -31,7 +33,9 @@ def types_of(arrays: Sequence[Any]) -> list[TensorType]:
 
 def is_float(x: Any) -> bool:
     """Whether an array or tensor is of a float dtype."""
-    return x.dtype.category == FLOAT if isinstance(x, gc.Tensor) else type_of_array(np.asarray(x)).dtype.category == FLOAT
+    return (
+        x.dtype.category == FLOAT if isinstance(x, gc.Tensor) else type_of_array(np.asarray(x)).dtype.category == FLOAT
+    )
 
 
 def parts(op: Op, result: Any) -> tuple[Any, ...]:

@@ -81,7 +81,9 @@ def test_rules_equal_finite_differences(op: Op, sample: Sample) -> None:
         assert_slope(inner([g], [along[i]]), slope, float(np.sum(np.abs(g))), 1, f"input {i}")
 
 
-def pulled_twice(op: Op, sample: Sample, arrays: Sequence[Any], seeds: Sequence[Any], probes: Sequence[Any]) -> list[Any]:
+def pulled_twice(
+    op: Op, sample: Sample, arrays: Sequence[Any], seeds: Sequence[Any], probes: Sequence[Any]
+) -> list[Any]:
     """The gradient of <probes, gradient> with respect to the wanted inputs and the cotangents."""
     wanted = wanted_inputs(op, sample)
     tensors, cots = tensors_of(arrays, wanted), tensors_of(seeds, range(len(seeds)))
@@ -130,7 +132,9 @@ def test_gradients_of_narrow_floats_are_those_of_float64(op: Op, sample: Sample)
     found = gradients(op, sample, sample.inputs, seeds)
     wider = [x.astype(np.float64) if is_float(x) else x for x in sample.inputs]
     types = op.output_types(*types_of(wider), **sample.attrs)
-    wide_seeds = [s.astype(t.dtype.np) for s, t in zip(seeds, (t for t in types if t.dtype.category == FLOAT), strict=True)]
+    wide_seeds = [
+        s.astype(t.dtype.np) for s, t in zip(seeds, (t for t in types if t.dtype.category == FLOAT), strict=True)
+    ]
     for i, got, want in zip(wanted_inputs(op, sample), found, gradients(op, sample, wider, wide_seeds), strict=True):
         assert got.dtype == sample.inputs[i].dtype
         assert_close(got, want, dtype=got.dtype, n=terms(sample.inputs), check_dtype=False, what=f"input {i}")
@@ -180,9 +184,7 @@ def pull_with(op: Op, sample: Sample, rule: int | None, readable: Sequence[Any])
 def test_rules_read_no_more_than_they_save(op: Op, sample: Sample) -> None:
     everything = [*range(len(sample.inputs)), OUT]
     for rule, saves in rules_of(op, sample):
-        for got, want in zip(
-            pull_with(op, sample, rule, saves), pull_with(op, sample, rule, everything), strict=True
-        ):
+        for got, want in zip(pull_with(op, sample, rule, saves), pull_with(op, sample, rule, everything), strict=True):
             assert_close(got, want)
 
 

@@ -89,24 +89,33 @@ def test_compiled_equals_eager(op: Op, optimize: bool) -> None:
 @pytest.mark.parametrize("op", [p for p in STATIC if p.values[0].vjp])
 def test_compiled_function_is_differentiable_from_outside(op: Op) -> None:
     samples = list(op.samples())
-    compiled = gc.compile(lambda operands: [parts(op, op(*xs, **s.attrs)) for s, xs in zip(samples, operands, strict=True)])
+    compiled = gc.compile(
+        lambda operands: [parts(op, op(*xs, **s.attrs)) for s, xs in zip(samples, operands, strict=True)]
+    )
     operands, seeds = operands_of(op, samples), seeds_of(op, samples)
     outputs = [list(row) for row in compiled(operands)]
     found = []
     for sample, ys, xs, gs in zip(samples, outputs, operands, seeds, strict=True):
         wanted = [xs[i] for i in wanted_inputs(op, sample)]
-        pulled = gc.autograd.grad([y for y in ys if is_float(y)], wanted, gs, retain_graph=True, allow_unused=True) if wanted else ()
+        pulled = (
+            gc.autograd.grad([y for y in ys if is_float(y)], wanted, gs, retain_graph=True, allow_unused=True)
+            if wanted
+            else ()
+        )
         found.append([y.detach().numpy() for y in (*ys, *(g for g in pulled if g is not None))])
     check_equal(op, samples, found, eager(op, samples), "compiled, differentiated outside")
 
 
+@pytest.mark.parametrize("unknown", [False, True], ids=["known sizes", "unknown sizes"])
 @pytest.mark.parametrize("op", STATIC)
-def test_session_equals_eager(op: Op) -> None:
+def test_session_equals_eager(op: Op, unknown: bool) -> None:
     samples = list(op.samples())
     graph, feeds, fetches = gc.Graph(), {}, []
 
     def fed(array: Any) -> Any:
-        x = gc.placeholder(array.shape, dtype=type_of_array(array).dtype)
+        # a size of 1 broadcasts: unknown, it would be another program
+        shape = tuple(None if unknown and n != 1 else n for n in array.shape)
+        x = gc.placeholder(shape, dtype=type_of_array(array).dtype)
         feeds[x] = array
         return x
 
@@ -116,7 +125,7 @@ def test_session_equals_eager(op: Op) -> None:
             fetches.append(forward_and_gradients(op, sample, xs, seeds, gc.gradients))
     wanted = eager(op, samples)
     for backend in (None, "eager"):
-        with gc.Session(graph, backend=backend) as session:
+        with gc.Session(graph, backend=backend, verify=backend is None) as session:
             found = session.run(fetches, feed_dict=feeds)
         check_equal(op, samples, found, wanted, f"session, backend {backend}")
         results = [y for row in found for y in row]

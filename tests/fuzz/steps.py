@@ -352,7 +352,7 @@ def slicing(g: Draft) -> None:
     if g.chance(0.15) and g.rank(x):
         a = g.axis(x)
         low = min(g.dims(x)[a])
-        g.need(low >= 2)
+        g.need(low >= 2 and not is_unknown(g.dims(x)[a]))
         start = g.rng.randrange(low - 1)
         g.define(g.rng.choice((f"{x}.narrow({a}, {start}, {g.rng.randint(1, low - start)})", f"{x}.select({a}, {start})")))
         return

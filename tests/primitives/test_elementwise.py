@@ -1,4 +1,4 @@
-"""Every elementwise op: its formula on one element says the same as its NumPy meaning, and `infer` tells the truth."""
+"""Elementwise ops beyond what the conformance suite asks of every op: halves, erf, scalar trees and their decompositions."""
 
 from __future__ import annotations
 
@@ -12,50 +12,16 @@ import graphc.primitives.elementwise as family
 from graphc.core import erf as error_function
 from graphc.core import scalar as s
 from graphc.core.dims import Dim
-from graphc.core.errors import DivisionError, DtypeError, OperandError
+from graphc.core.errors import DivisionError, DtypeError
 from graphc.core.op import Elementwise, find_op
 from graphc.core.tensor_types import BY_NAME, FLOAT, TensorType, bool_, float32, float64, int32, int64, type_of_array
 
 OPS = [find_op(name) for name in family.__all__]
-CASES = [pytest.param(op, sample, id=f"{op.name}-{i}") for op in OPS for i, sample in enumerate(op.samples())]
 
 
 def tree_of(op, inputs, attrs):
     assert isinstance(op.kind, Elementwise)
     return op.kind.scalar(*(s.leaf(i, type_of_array(x).dtype) for i, x in enumerate(inputs)), **attrs)
-
-
-def bits(array):
-    """NaN counts as equal to NaN; zeros keep their sign."""
-    array = np.asarray(array)
-    if array.dtype.kind in "biu":
-        return array
-    wide = array.astype(np.float64)
-    return np.where(np.isnan(wide), np.nan, wide), np.signbit(np.where(np.isnan(wide), 0.0, wide))
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("op", "sample"), CASES)
-def test_formula_equals_numpy(op, sample):
-    expected = op.infer(*map(type_of_array, sample.inputs), **sample.attrs)
-    with np.errstate(all="ignore"):
-        out = np.asarray(op.eval(*sample.inputs, **sample.attrs))
-        tree = tree_of(op, sample.inputs, sample.attrs)
-        again = np.asarray(s.evaluate(tree, sample.inputs))
-    assert type_of_array(out) == expected
-    assert tree.dtype is expected.dtype
-    assert again.dtype == out.dtype
-    np.testing.assert_equal(bits(np.broadcast_to(again, out.shape)), bits(out))
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("op", "sample"), [c for c in CASES if c.values[0].inplace is not None])
-def test_written_in_place(op, sample):
-    with np.errstate(all="ignore"):
-        expected = np.asarray(op.eval(*sample.inputs, **sample.attrs))
-        out = np.empty_like(expected)
-        op.inplace(out, *sample.inputs, **sample.attrs)
-    np.testing.assert_equal(bits(out), bits(expected))
 
 
 @pytest.mark.parametrize("op", OPS, ids=str)
@@ -66,15 +32,6 @@ def test_halves_are_computed_in_float32(op):
             for node in s.postorder(tree_of(op, sample.inputs, sample.attrs)):
                 if node.op not in ("leaf", "cast", "select", "lt", "le", "eq", "ne", "const"):
                     assert all(not s.is_half(a.dtype) for a in node.args)
-
-
-@pytest.mark.parametrize("op", OPS, ids=str)
-def test_refuses(op):
-    for error in op.errors():
-        with pytest.raises(error.error) as raised:
-            op.infer(*map(type_of_array, error.inputs), **error.attrs)
-        raised.match(error.match)
-        assert isinstance(raised.value, OperandError)
 
 
 def test_infer_with_unknown_sizes():

@@ -1,4 +1,4 @@
-"""The indexing primitives: shape rules against evaluation, refusals, values against plain loops."""
+"""Indexing primitives beyond what the conformance suite asks of every op: values against plain loops, bad indices."""
 
 from __future__ import annotations
 
@@ -12,29 +12,11 @@ from graphc.core.context import recording
 from graphc.core.dims import Dim, assumptions
 from graphc.core.errors import DimensionError, SymbolicError
 from graphc.core.op import Op
-from graphc.core.tensor_types import TensorType, float32, int64, type_of_array
+from graphc.core.tensor_types import TensorType, float32, int64
 from graphc.primitives import indexing
 from graphc.primitives.indexing import gather, index, index_put, nonzero, scatter, scatter_add
 
 OPS = [gather, scatter, scatter_add, index, index_put]
-
-
-@pytest.mark.parametrize("op", OPS, ids=str)
-def test_the_shape_rule_tells_what_evaluation_gives(op: Op) -> None:
-    for sample in op.samples():
-        kept = [np.array(x) for x in sample.inputs]
-        out = np.asarray(op.eval(*sample.inputs, **sample.attrs))
-        assert type_of_array(out) == op.infer(*map(type_of_array, sample.inputs), **sample.attrs)
-        assert not any(np.shares_memory(out, x) for x in sample.inputs)
-        for before, x in zip(kept, sample.inputs, strict=True):
-            np.testing.assert_array_equal(before, x)
-
-
-@pytest.mark.parametrize("op", OPS, ids=str)
-def test_faults_are_refused(op: Op) -> None:
-    for sample in op.errors():
-        with pytest.raises(sample.error, match=sample.match):
-            op.infer(*map(type_of_array, sample.inputs), **sample.attrs)
 
 
 @pytest.mark.parametrize("op", OPS, ids=str)

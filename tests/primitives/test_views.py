@@ -1,93 +1,19 @@
-"""Views: infer agrees with eval, index maps tell where elements come from, memory is shared, Dims pass through."""
+"""Views beyond what the conformance suite asks of every op: shared memory, and Dims that pass through."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pytest
 
-import graphc as gc
 from graphc.core.dims import Dim, assumptions
 from graphc.core.errors import ShapeError
-from graphc.core.op import REGISTRY, Op, View
-from graphc.core.tensor_types import TensorType, float32, type_of_array
-from graphc.primitives import contraction, creation, joining, views
+from graphc.core.op import REGISTRY, Op
+from graphc.core.tensor_types import TensorType, float32
+from graphc.primitives import contraction, joining, views
 
-OPS = [
-    views.reshape, views.permute, views.expand, views.slice_, views.flip, views.diagonal, views.slice_put,
-    views.diagonal_put, creation.full, creation.iota, creation.size, joining.pad, joining.concat, contraction.matmul,
-]  # fmt: skip
-VIEWS = [op for op in OPS if isinstance(op.kind, View)]
 n, m = Dim.named("n"), Dim.named("m")
-
-
-def sampled(ops: list[Op], which: str = "samples") -> Any:
-    return [pytest.param(op, s, id=f"{op.name}-{i}") for op in ops for i, s in enumerate(getattr(op, which)())]
-
-
-@pytest.mark.parametrize(("op", "sample"), sampled(OPS))
-def test_infer_equals_eval(op: Op, sample: Any) -> None:
-    with np.errstate(all="ignore"):
-        out = np.asarray(op.eval(*sample.inputs, **sample.attrs))
-    assert type_of_array(out) == op.infer(*map(type_of_array, sample.inputs), **sample.attrs)
-    hash(tuple(sample.attrs.items()))
-
-
-@pytest.mark.parametrize(("op", "sample"), sampled(OPS, "errors"))
-def test_refuses(op: Op, sample: Any) -> None:
-    with pytest.raises(sample.error, match=sample.match):
-        op.infer(*map(type_of_array, sample.inputs), **sample.attrs)
-
-
-SMOOTH = [
-    pytest.param(op, s, id=f"{op.name}-{i}")
-    for op in OPS
-    for i, s in enumerate(op.samples())
-    if s.inputs and s.smooth and all(x.dtype == np.float64 and x.size for x in s.inputs)
-]
-
-
-def weighted(op: Op, tensors: Any, attrs: Any) -> Any:
-    out = op(*tensors, **attrs)
-    weight = gc.tensor(np.cos(np.arange(out.numel())).reshape(tuple(out.shape)))
-    return (out * out * weight).sum()
-
-
-@pytest.mark.parametrize(("op", "sample"), SMOOTH)
-def test_gradients_are_finite_differences(op: Op, sample: Any) -> None:
-    tensors = [gc.tensor(x, requires_grad=True) for x in sample.inputs]
-    weighted(op, tensors, sample.attrs).backward()
-    for k, x in enumerate(sample.inputs):
-        for at in np.ndindex(x.shape):
-            ends = []
-            for step in (1e-6, -1e-6):
-                moved = [np.array(a) for a in sample.inputs]
-                moved[k][at] += step
-                ends.append(float(weighted(op, [gc.tensor(a) for a in moved], sample.attrs)))
-            slope = (ends[0] - ends[1]) / 2e-6
-            assert abs(float(tensors[k].grad[at]) - slope) <= 1e-5 * max(abs(slope), 1.0)
-
-
-@pytest.mark.parametrize(("op", "sample"), SMOOTH)
-def test_rules_are_differentiable_again(op: Op, sample: Any) -> None:
-    tensors = [gc.tensor(x, requires_grad=True) for x in sample.inputs]
-    weighted(op, tensors, sample.attrs).backward(create_graph=True)
-    total = sum((x.grad * x.grad).sum() for x in tensors)
-    assert total.requires_grad
-    total.backward()
-    assert all(x.grad.shape == x.shape for x in tensors)
-
-
-@pytest.mark.parametrize(("op", "sample"), sampled(VIEWS))
-def test_index_tells_where_elements_come_from(op: Op, sample: Any) -> None:
-    (x,) = sample.inputs
-    out = op.eval(x, **sample.attrs)
-    for at in itertools.product(*map(range, out.shape)):
-        source = op.kind.index(at, type_of_array(x), **sample.attrs)
-        assert len(source) == x.ndim
-        np.testing.assert_array_equal(out[at], x[source])
 
 
 def test_views_share_memory() -> None:
