@@ -103,6 +103,7 @@ def __dir__() -> Any:
 
 
 __all__ = [
-    "DType", "Dim", "Size", "Tensor", "config", "device", "dtype", "eagerly", "enable_grad", "errors", "inference_mode",
-    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled", "set_printoptions",
+    "Dim", "Size", "Tensor", "bfloat16", "bool_", "config", "device", "dtype", "eagerly", "enable_grad", "errors", "float16",
+    "float32", "float64", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled",
+    "no_grad", "set_grad_enabled", "set_printoptions", "uint8",
 ]  # fmt: skip

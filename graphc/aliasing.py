@@ -69,10 +69,10 @@ def mark_lazily(out: TensorBase, source: TensorBase, view: Callable[[Any], Any])
 def mark_view(out: TensorBase, source: TensorBase, op: Op, attrs: Mapping[str, Any]) -> None:
     """Notes that `out` is `op` of `source` and shares its elements."""
     above = source._base
-    if above is None or not above._chain:
-        base, chain, tracked = source, ((op, attrs),), STATE.grad
-    else:
-        base, chain, tracked = above.base, (*above.chain, (op, attrs)), STATE.grad and above.tracked
+    chain: tuple[Any, ...] = ((op, attrs),)
+    base, tracked = source, STATE.grad
+    if above is not None and above._chain:
+        base, chain, tracked = above.base, (*above.chain, *chain), STATE.grad and above.tracked
     counter = counter_of(base)
     out._version = counter
     out._base = ViewOf(base, chain, counter.count, tracked)

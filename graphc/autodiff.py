@@ -189,7 +189,7 @@ def pull_back(entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
         raise GradientError(f"{_FREED}: {entry.op.name}{where}")
     op = entry.op
     if hasattr(op, "pull_back"):
-        return op.pull_back(entry, gs, needs)  # type: ignore[no-any-return]
+        return op.pull_back(entry, gs, needs)
     inputs, outputs = _operands(entry)
     if op.n_outputs == 1:
         g, out = gs[0], outputs[0]
@@ -213,7 +213,16 @@ def pull_back(entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
         elif elementwise:
             results[i] = fit(result, entry.metas[i][0])
         else:
-            assert same_shape(result._data.shape, entry.metas[i][0]), f"{op.name}: cotangent {i} has another shape"
+            if same_shape(result._data.shape, entry.metas[i][0]):
+                continue
+            if may_be_same_shape(result._data.shape, entry.metas[i][0]):
+                results[i] = expand(result, shape=tuple(entry.metas[i][0]))  # unknown sizes that were assumed equal
+            else:
+                assert STATE.recorder is not None, f"{op.name}: cotangent {i} has another shape"
+                raise ShapeError(
+                    f"the gradient of {op.name} needs the shape {list(entry.metas[i][0])}, and what was assumed of unknown sizes "
+                    f"gives {list(result._data.shape)}"
+                )
     return results
 
 

@@ -106,7 +106,7 @@ class Body:
     def __init__(self, parent: Any, fn: Callable[..., Sequence[Any]], types: Sequence[TensorType], grads: Sequence[bool]):
         self.trace = trace = BodyTrace(body_table(parent.table), parent)
         symbols = [trace.add_input(t, g) for t, g in zip(types, grads, strict=True)]
-        with recording(trace):  # type: ignore[arg-type]
+        with recording(trace):
             found = list(fn(*symbols))
             outputs = [trace.shadow(as_symbol(trace, t)) for t in found]
         self.values = [t._data for t in outputs]
@@ -148,7 +148,7 @@ def vjp_program(body: Program, wanted: Sequence[bool]) -> Program:
     trace = BodyTrace(body.table, None)
     symbols = [trace.add_input(v.type, w) for v, w in zip(body.inputs, wanted, strict=True)]
     seeds = [trace.add_input(v.type, False) for v in body.outputs if v.dtype.category == FLOAT]
-    with recording(trace):  # type: ignore[arg-type]
+    with recording(trace):
         with set_grad(True):
             outputs = [o for o in replay_body(body, symbols) if o.dtype.category == FLOAT]
         roots = [(edge_of(o), s) for o, s in zip(outputs, seeds, strict=True) if o._edge is not None]

@@ -189,23 +189,27 @@ class CompiledFunction:
         shapes, parts = [], []
         seen: dict[int, int] = {}
         for i, x in enumerate(leaves):
-            if type(x._data) is not _ndarray:
+            array = x._data
+            if type(array) is not _ndarray:
                 raise SymbolicError(
-                    f"a symbolic tensor {x._data.type} was passed to a compiled function outside of its own trace, at {user_line()}"
+                    f"a symbolic tensor {array.type} was passed to a compiled function outside of its own trace, at {user_line()}"
                 )
-            shapes.append(x._data.shape)
+            shapes.append(array.shape)
             fixed = id(x) if type(x).__name__ in ("Parameter", "Buffer") else None
-            parts.append((x._data.dtype.num, len(shapes[-1]), x.requires_grad, seen.setdefault(id(x), i), fixed))
+            tracked = x._edge is not None if x._base is None else x.requires_grad
+            parts.append((array.dtype.num, array.ndim, tracked, seen.setdefault(id(x), i), fixed))
         return _Call(leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad), [])
 
     def _find(self, call: _Call) -> Build:
-        table = self._retrace.get(call.key)
-        if table is not None:
-            return self._trace_again(call, table)
+        if self._retrace:
+            table = self._retrace.get(call.key)
+            if table is not None:
+                return self._trace_again(call, table)
         group = self._groups.get(call.key)
         if group is None:
             return self._new_build(call, [], ("", None, None, None))
-        self._groups.move_to_end(call.key)
+        if len(self._groups) > 1:
+            self._groups.move_to_end(call.key)
         for build in group:
             if _matches(build.pattern, call.shapes) and build.holds() and self._sizes_agree(build, call):
                 return build
@@ -327,7 +331,7 @@ class CompiledFunction:
         surroundings = Surroundings(self.fn)
         arguments, symbols = _symbols(trace, call, pattern)
         args, kwargs = unflatten(call.structure, symbols)
-        with paused_gc(), recording(trace):  # type: ignore[arg-type]
+        with paused_gc(), recording(trace):
             result = self.fn(*args, **kwargs)
         del args, kwargs
         surroundings.settle()
@@ -354,9 +358,10 @@ class CompiledFunction:
             sizes = build.built.sizes([a.shape for a in arrays])
             taped = build.backward.entry(tensors, arrays, written, results, made, sizes)
         outputs = []
+        new_tensor = SLOTS.new_tensor
         for i, (kind, what) in enumerate(build.outputs):
             if kind == "value":
-                tensor = SLOTS.new_tensor(results[what])
+                tensor = new_tensor(results[what])
                 if taped is not None and i in build.taped:
                     tensor._edge = (taped, build.taped.index(i))
                 elif i in build.spent:
@@ -364,7 +369,8 @@ class CompiledFunction:
                 outputs.append(tensor)
             else:
                 outputs.append(call.leaves[what] if kind == "argument" else what)
-        _carry_over(build, call, results)
+        if build.updates or build.flags or build.grads:
+            _carry_over(build, call, results)
         return unflatten(build.structure, outputs)
 
     def _verify(self, build: Build, arrays: list[Any]) -> None:
@@ -442,7 +448,7 @@ class _Assembly:
         concrete = tensor.__dict__.get("_stands_for")
         if concrete is not None:
             return ("object", concrete)
-        with recording(self.trace):  # type: ignore[arg-type]
+        with recording(self.trace):
             refresh(tensor)
         return ("value", self.place(tensor._data))
 
@@ -478,7 +484,7 @@ class _Assembly:
         grads: list[tuple[Any, int | None]] = []
         flags: list[tuple[Any, bool]] = []
         known = [(i, s) for i, s in enumerate(self.symbols)]
-        known += [(concrete, s) for concrete, s in self.trace.shadows.values() if not any(s is x for x in self.symbols)]  # type: ignore[misc]
+        known += [(concrete, s) for concrete, s in self.trace.shadows.values() if not any(s is x for x in self.symbols)]
         for owner, shadow in known:
             state = shadow.__dict__
             concrete = self.call.leaves[owner] if isinstance(owner, int) else owner
@@ -506,7 +512,7 @@ class _Assembly:
             seed = symbolic(trace, f"cotangent_{k}", tensor._data.type, False)
             roots.append((edge_of(tensor), seed))
             seeds.append(seed._data)
-        with paused_gc(), recording(trace):  # type: ignore[arg-type]
+        with paused_gc(), recording(trace):
             found = pull_to(roots, leaves, retain_graph=False, create_graph=False)
             connected = [(s, g) for s, g in zip(leaves, found, strict=True) if g is not None]
         inputs = {id(s): v for s, v in zip(self.symbols, self.arguments, strict=True)}
@@ -564,7 +570,7 @@ def _symbols(trace: Trace, call: _Call, pattern: Any) -> tuple[list[Value], list
 
 
 def _matches(pattern: Any, shapes: Any) -> bool:
-    return all(
+    return pattern == shapes or all(
         want is None or want == have for old, new in zip(pattern, shapes, strict=True) for want, have in zip(old, new, strict=True)
     )
 
@@ -605,10 +611,10 @@ def _carry_over(build: Build, call: _Call, results: list[Any]) -> None:
     for owner, on in build.flags:
         tensor = call.leaves[owner] if isinstance(owner, int) else owner
         tensor.requires_grad_(on)
-    for owner, k in build.grads:
+    for owner, grad in build.grads:
         tensor = call.leaves[owner] if isinstance(owner, int) else owner
-        if k is not None:
-            tensor.grad = SLOTS.new_tensor(results[k])
+        if grad is not None:
+            tensor.grad = SLOTS.new_tensor(results[grad])
         elif tensor.grad is not None:
             tensor.grad = None
 
@@ -621,8 +627,8 @@ def _parameter_names(fn: Callable[..., Any]) -> list[str]:
 
 
 def _host_random_state() -> Any:
-    legacy = np.random.get_state()
-    return random.getstate(), legacy[1].tobytes(), legacy[2:]  # type: ignore[index, union-attr]
+    legacy: Any = np.random.get_state()
+    return random.getstate(), legacy[1].tobytes(), legacy[2:]
 
 
 def _restore_host_random(state: Any) -> None:
@@ -661,7 +667,7 @@ def compile(
         return model
     if backend in ("inductor", "eager", "aot_eager", "cudagraphs"):
         backend = None
-    options_ = {
+    options_: dict[str, Any] = {
         "backend": backend, "optimize": optimize, "verify": verify, "keep_grads": keep_grads, "dynamic": dynamic,
     }  # fmt: skip
     if hasattr(model, "__compiled__"):

@@ -19,7 +19,7 @@ from graphc.core.dims import Dim, Size, substitute
 from graphc.core.op import Kind
 from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_meta
 from graphc.executable import Built
-from graphc.ir.program import INPUT, Node, Program, Value
+from graphc.ir.program import INPUT, Node, Program, Table, Value
 from graphc.tracing import plain_name
 
 
@@ -135,11 +135,14 @@ def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
         if node.number not in depends or node.op is INPUT:
             continue
         operands = tuple(translate(v) for v in node.inputs)
-        types = [v.type for v in node.outputs]
-        copy: Node = table.node(node.op, operands, node.attrs, lambda types=types: types, node.origins)
+        copy = _copied(table, node, operands)
         env.update(zip(node.outputs, copy.outputs, strict=True))
     outputs = tuple(translate(v) for v in joint.outputs)
     return Program(table, (*residuals.values(), *cotangents), outputs), tuple(residuals)
+
+
+def _copied(table: Table, node: Node, operands: tuple[Value, ...]) -> Node:
+    return table.node(node.op, operands, node.attrs, lambda: [v.type for v in node.outputs], node.origins)
 
 
 def replay(program: Program, tensors: Sequence[Any], aliases: Mapping[str, Size] | None = None) -> list[Any]:
@@ -151,9 +154,9 @@ def replay(program: Program, tensors: Sequence[Any], aliases: Mapping[str, Size]
     sizes: dict[str, Any] = {}
     for value, tensor in zip(program.inputs, tensors, strict=True):
         for want, have in zip(value.type.shape, tensor.shape, strict=True):
-            name = plain_name(want)
-            if name is not None:
-                sizes.setdefault(name, have)
+            for name in (plain_name(want), plain_name(substitute(want, aliases or {}))):
+                if name is not None:
+                    sizes.setdefault(name, have)
     for name, size in (aliases or {}).items():
         sizes.setdefault(name, substitute(size, sizes))
     for node in program.nodes:

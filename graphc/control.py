@@ -35,6 +35,7 @@ from graphc.functions.shaping import movedim
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
 from graphc.nests import Other, flatten, unflatten
+from graphc.primitives.copying import copy as copy_op
 from graphc.primitives.elementwise import add
 from graphc.tracing import Trace
 
@@ -91,7 +92,8 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     """
     operands = tuple(operands) if isinstance(operands, tuple | list) else (operands,)
     if STATE.recorder is None or isinstance(pred, bool):
-        return (true_fn if bool(pred) else false_fn)(*operands)
+        found = (true_fn if bool(pred) else false_fn)(*operands)
+        return found if isinstance(pred, bool) else _own(found)
     leaves: list[Any] = []
     structure = flatten(operands, leaves)
     branches = [_branch(fn, structure, leaves) for fn in (true_fn, false_fn)]
@@ -123,6 +125,13 @@ def _branch(fn: Callable[..., Any], structure: Any, leaves: list[Any]) -> tuple[
     return body, found[0]
 
 
+def _own(nest: Any) -> Any:
+    """The nest with tensors that share memory with nothing: what a control op gives in a graph."""
+    leaves: list[Any] = []
+    structure = flatten(nest, leaves)
+    return unflatten(structure, [copy_op(x) for x in leaves])
+
+
 def _tensors(nest: Any) -> Any:
     """The nest with plain numbers as tensors."""
     if isinstance(nest, tuple | list):
@@ -146,7 +155,7 @@ def _joined(true: Body, false: Body, n_operands: int) -> tuple[list[Any], list[P
         extra = {id(t): trace.add_input(t._data.type, False) for t in outside}
         new_values = {id(outer): symbol._data for outer, symbol in body.written}
         inner = body.program([new_values[id(t)] for t in written if id(t) in new_values])
-        with recording(trace), set_grad(False):  # type: ignore[arg-type]
+        with recording(trace), set_grad(False):
             results = replay_body(inner, [*operands, *(extra[id(t)] for t in body.closures)])
         rest = iter(results[len(body.values) :])
         updated = [next(rest) if id(t) in new_values else extra[id(t)] for t in written]
@@ -228,6 +237,7 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     if STATE.recorder is None:
         while bool(cond_fn(*state)):
             state = _returned(body_fn(*state), single)
+        state = _own(state)
         return state[0] if single else state
     recorder: Any = STATE.recorder
     leaves: list[Any] = []
@@ -278,7 +288,7 @@ def _closed_loop(recorder: Any, leaves: list[Any], traced: Body, test: Body) -> 
         own = [trace.add_input(v.type, False) for v in body.trace.inputs[: len(leaves)]]
         extra = {id(t): trace.add_input(t._data.type, False) for t in (*written, *rest)}
         inner = body.program([s._data for _, s in body.written])
-        with recording(trace), set_grad(False):  # type: ignore[arg-type]
+        with recording(trace), set_grad(False):
             results = replay_body(inner, [*own, *(extra[id(t)] for t in body.closures)])
         programs.append(Program(trace.table, tuple(trace.inputs), tuple(t._data for t in results)))
     return [*leaves, *written], rest, programs[0], programs[1]
@@ -359,7 +369,7 @@ def _scan_back_body(body: Program, floats: Sequence[bool], n_carry: int, n_const
     sums = inputs([t for t in const_t if t.dtype.category == FLOAT])
     consts, xs, carry = inputs(const_t), inputs(x_t), inputs(carry_t)
     g_y, g_kept = inputs(y_floats), inputs(carry_floats)
-    with recording(trace), set_grad(False):  # type: ignore[arg-type]
+    with recording(trace), set_grad(False):
         found = replay_body(back, [*carry, *consts, *xs, *g_carry, *g_y])
         n_c, n_s = len(carry_floats), len(sums)
         new_carry = [add(a, b) for a, b in zip(found[:n_c], g_kept, strict=True)]
@@ -410,17 +420,17 @@ def _eager_scan(fn: Any, init: Any, leaves: list[Any], xs_structure: Any, length
         y_structure = flatten(y, ys)
         found.append(ys)
     if not length:
-        return carry, _empty_ys(fn, init, leaves, xs_structure)
+        return _own(carry), _empty_ys(fn, init, leaves, xs_structure)
     if reverse:
         found.reverse()
-    return carry, unflatten(y_structure, [stack(column) for column in zip(*found, strict=True)])
+    return _own(carry), unflatten(y_structure, [stack(column) for column in zip(*found, strict=True)])
 
 
 def _empty_ys(fn: Any, init: Any, leaves: list[Any], xs_structure: Any) -> Any:
     """The ys of zero steps: fn is traced once for their types."""
     trace = Trace()
     found: list[Any] = []
-    with recording(trace), set_grad(False):  # type: ignore[arg-type]
+    with recording(trace), set_grad(False):
         xs = [SLOTS.new_tensor(trace.table.input(f"x{i}", x.tensor_type.with_shape(x.shape[1:]))) for i, x in enumerate(leaves)]
         structure = flatten(fn(init, unflatten(xs_structure, xs))[1], found)
     return unflatten(structure, [SLOTS.new_tensor(np.zeros((0, *y._data.shape), y.dtype.np)) for y in found])
@@ -470,7 +480,7 @@ def _closed_scan(carry: list[Any], leaves: list[Any], traced: Body) -> tuple[lis
     extra = {id(t): trace.add_input(t._data.type, False) for t in (*written, *consts)}
     xs = [trace.add_input(v.type, False) for v in inputs[len(carry) : len(carry) + len(leaves)]]
     inner = traced.program([s._data for _, s in traced.written])
-    with recording(trace), set_grad(False):  # type: ignore[arg-type]
+    with recording(trace), set_grad(False):
         results = replay_body(inner, [*own, *xs, *(extra[id(t)] for t in traced.closures)])
     n, n_out = len(carry), len(traced.values)
     ordered = [*results[:n], *results[n_out:], *results[n:n_out]]

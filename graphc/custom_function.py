@@ -162,7 +162,7 @@ class Function:
         named = [i for i, o in enumerate(outputs) if isinstance(o, TensorBase)]
         for i in named:
             if any(outputs[i] is t for t in (*args, *tensors)) and not any(outputs[i] is d for d in ctx._dirty):
-                outputs[i] = outputs[i].detach()  # type: ignore[attr-defined]
+                outputs[i] = outputs[i].detach()
         if STATE.recorder is not None:
             STATE.recorder.note_function(cls.__name__, tuple(outputs[i] for i in named))
         if STATE.grad and any(t._edge is not None for t in tensors):

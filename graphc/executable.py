@@ -79,7 +79,7 @@ class Built:
 
         `known`: sizes that the inputs' shapes do not tell.
         """
-        return self.executable([a.shape for a in arrays], known)(arrays)  # type: ignore[no-any-return]
+        return self.executable([a.shape for a in arrays], known)(arrays)
 
     def executable(self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None) -> Any:
         """The planned and compiled program for inputs of these shapes."""

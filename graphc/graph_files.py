@@ -44,7 +44,7 @@ def save_graph(graph: Graph, path: Any, inference: bool = False) -> None:
     by_value = {c.value: c for c in graph.captures.values()}
     fed = {value: name for name, value in graph.fed.items()}
     arrays: dict[str, Any] = {}
-    inputs = []
+    inputs: list[dict[str, Any]] = []
     for value in program.inputs:
         if value in fed:
             inputs.append({"placeholder": fed[value]})
@@ -134,7 +134,7 @@ def _rebuild(meta: dict[str, Any], program: Program, arrays: dict[str, Any]) -> 
     tensors: list[Any] = [None] * len(meta["variables"])
     inference = bool(meta["inference"])
     leaves = []
-    with recording(graph):  # type: ignore[arg-type]
+    with recording(graph):
         for i, variable in enumerate(meta["variables"]):
             tensors[i], symbols[i] = _restore(graph, variable, arrays.get(f"variable.{i}"), numbers, inference)
         for value, source in zip(program.inputs, meta["inputs"], strict=True):
@@ -153,7 +153,7 @@ def _rebuild(meta: dict[str, Any], program: Program, arrays: dict[str, Any]) -> 
         if "value" in output:
             graph.outputs[name] = results[output["value"]]
             continue
-        with recording(graph):  # type: ignore[arg-type]
+        with recording(graph):
             group = UpdateGroup([])
         group.pairs = [(_capture(graph, tensors[i], symbols[i]), results[k]._data) for i, k in output["updates"]]
         graph.outputs[name] = group

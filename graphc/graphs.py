@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.aliasing import refresh
 from graphc.autodiff import pull_to, seeds_for
 from graphc.core.context import SLOTS, STATE, recording
 from graphc.core.dims import Dim, is_size
@@ -87,7 +88,7 @@ class Graph(Recorder):
     @contextmanager
     def as_default(self) -> Iterator[Graph]:
         """Within, ops of this thread are recorded here."""
-        with recording(self):  # type: ignore[arg-type]
+        with recording(self):
             yield self
 
     def placeholder(self, shape: Any = (), dtype: Any = None, name: str | None = None) -> Any:
@@ -155,6 +156,15 @@ class Graph(Recorder):
             frame = user_frame()
             place = (frame.f_code.co_filename, frame.f_lineno) if frame else ("<graphc>", 0)
             warnings.warn_explicit(text, GraphGrowthWarning, *place)
+
+    def derive_anew(self, view: Any) -> None:
+        """Brings a view that is fetched up to date with writes recorded after it; also in a final graph, and without warning."""
+        final, runs, self._final, self._runs = self._final, self._runs, False, 0
+        try:
+            with recording(self):
+                refresh(view)
+        finally:
+            self._final, self._runs = final, runs
 
     def note_run(self) -> None:
         """A session has run this graph."""

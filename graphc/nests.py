@@ -59,14 +59,21 @@ def flatten(nest: Any, leaves: list[Any], paths: list[str] | None = None, path: 
         return LEAF_MARK
     kind = type(nest)
     if kind is list or isinstance(nest, tuple):
+        if paths is None:
+            return (kind, *[flatten(x, leaves) for x in nest])
         return (kind, *[flatten(x, leaves, paths, f"{path}[{i}]") for i, x in enumerate(nest)])
     if kind is dict or kind is OrderedDict:
+        if paths is None:
+            return (kind, tuple(nest), *[flatten(x, leaves) for x in nest.values()])
         return (kind, tuple(nest), *[flatten(x, leaves, paths, f"{path}[{k!r}]") for k, x in nest.items()])
     return Other(nest)
 
 
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:
     """The nest of that structure around these leaves."""
+    if structure is LEAF_MARK:
+        (leaf,) = leaves
+        return leaf
     found, used = _build(structure, leaves, 0)
     assert used == len(leaves)
     return found

@@ -130,7 +130,7 @@ class Session:
 
     def _as_leaves(self, nest: Any) -> Any:
         """The nest with every fetch wrapped, so that structure and fetches come apart."""
-        if isinstance(nest, list | tuple) and not isinstance(nest, str):
+        if isinstance(nest, list | tuple):
             parts = [self._as_leaves(x) for x in nest]
             return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
         if isinstance(nest, dict):
@@ -154,6 +154,8 @@ class Session:
             return fetch
         if not isinstance(fetch, TensorBase):
             raise FetchError(f"cannot fetch {fetch!r}: fetches are tensors, names in graph.outputs and train ops (at {user_line()})")
+        if fetch._base is not None:
+            self.graph.derive_anew(fetch)
         if type(fetch._data) is not _ndarray:
             if fetch._data.node.table is not graph.table:
                 raise FetchError(
@@ -167,7 +169,7 @@ class Session:
 
     # --- feeds ----------------------------------------------------------------------------------------------------
 
-    def _feeds(self, feed_dict: Mapping[Any, Any]) -> dict[Value, Any]:
+    def _feeds(self, feed_dict: Any) -> dict[Value, Any]:
         if not isinstance(feed_dict, Mapping):
             kind = type(feed_dict).__name__
             raise FeedError(f"feed_dict must be a dict from placeholders or their names to values, got {kind} (at {user_line()})")
@@ -304,6 +306,7 @@ class _FetchLeaf(TensorBase):
     """Wraps a fetch so that nests are taken apart at fetches."""
 
     __slots__ = ("fetch",)
+    fetch: Any
 
     @staticmethod
     def around(fetch: Any) -> _FetchLeaf:

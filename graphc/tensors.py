@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.aliasing import refresh
 from graphc.core.context import SLOTS
-from graphc.core.devices import CPU, Device, check_device
-from graphc.core.dims import is_size, product
+from graphc.core.devices import check_device
+from graphc.core.dims import is_size
 from graphc.core.tape import TensorBase
-from graphc.core.tensor_types import DTYPE_OF, FLOAT, DType, dtype_of, float32
+from graphc.core.tensor_types import DType, float32
 from graphc.functions import (
     activations,
     creation,
@@ -32,6 +31,7 @@ from graphc.functions import (
 from graphc.methods.attached import attach
 from graphc.methods.gradients import RemovableHandle, backward
 from graphc.methods.memory import LEGACY, Memory
+from graphc.methods.shapes import TensorSize
 
 FUNCTION_FILES = (
     pointwise, activations, reductions, running, softmaxes, norms, statistics, sorting, matching, shaping, joining, creation,
@@ -39,25 +39,6 @@ FUNCTION_FILES = (
 )  # fmt: skip
 _ndarray = np.ndarray
 
-
-class TensorSize(tuple[Any, ...]):
-    """The sizes of a tensor: a tuple that also counts the elements. Public as `graphc.Size`."""
-
-    __slots__ = ()
-
-    def numel(self) -> Any:
-        """How many elements a tensor of this shape has."""
-        return product(tuple(self))
-
-    def __getitem__(self, key: Any) -> Any:
-        found = tuple.__getitem__(self, key)
-        return TensorSize(found) if isinstance(key, slice) else found
-
-    def __add__(self, other: Any) -> Any:
-        return TensorSize(tuple.__add__(self, tuple(other)))
-
-    def __repr__(self) -> str:
-        return f"graphc.Size([{', '.join(map(str, self))}])"
 
 class Tensor(Memory):
     """An n-dimensional array with PyTorch's methods; in a trace or graph, a symbol for one.
@@ -77,90 +58,6 @@ class Tensor(Memory):
         check_device(device)
         return creation.tensor(*args, dtype=float32)
 
-    # --- what it is ---------------------------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> TensorSize:
-        """The sizes; unknown ones are `Dim`s."""
-        data = self._data
-        return TensorSize(data.shape if type(data) is _ndarray else self._symbolic_type().shape)
-
-    def _symbolic_type(self) -> Any:
-        if self._base is not None:
-            refresh(self)
-        return self._data.type
-
-    def size(self, dim: int | None = None) -> Any:
-        """The sizes, or that of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
-
-    @property
-    def dtype(self) -> DType:
-        """The element type."""
-        data = self._data
-        return (DTYPE_OF.get(data.dtype) or dtype_of(data.dtype)) if type(data) is _ndarray else data.type.dtype
-
-    @property
-    def ndim(self) -> int:
-        """How many dimensions."""
-        return len(self._data.shape)
-
-    def dim(self) -> int:
-        """How many dimensions."""
-        return len(self._data.shape)
-
-    ndimension = dim
-
-    def numel(self) -> Any:
-        """How many elements."""
-        return product(tuple(self._data.shape))
-
-    nelement = numel
-
-    def element_size(self) -> int:
-        """Bytes of one element."""
-        return self.dtype.itemsize
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> Any:
-        """Bytes of all elements."""
-        return self.numel() * self.dtype.itemsize
-
-    @property
-    def device(self) -> Device:
-        """Where the elements are."""
-        return CPU
-
-    is_cuda = is_sparse = is_quantized = is_complex_ = is_mps = False
-    layout = "strided"
-
-    def is_floating_point(self) -> bool:
-        """Whether the dtype is a float type."""
-        return self.dtype.category == FLOAT
-
-    def is_complex(self) -> bool:
-        """False: graphc has no complex dtypes."""
-        return False
-
-    def is_signed(self) -> bool:
-        """Whether the dtype has negative numbers."""
-        return self.dtype.is_signed
-
-    @property
-    def is_symbolic(self) -> bool:
-        """Whether this stands for a value of a graph or trace, instead of holding numbers."""
-        return type(self._data) is not _ndarray
-
-    def get_device(self) -> int:
-        """-1: the CPU has no number."""
-        return -1
-
-    # --- shape properties -------------------------------------------------------------------------------------------
 
     @property
     def T(self) -> Any:  # noqa: N802

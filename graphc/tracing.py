@@ -60,7 +60,7 @@ class Capture:
             return np.asarray(read_live(self.owner, self.key), np.float64)
         target = self.target()
         if target is None:
-            return np.zeros(self.value.type.shape, self.value.dtype.np)  # type: ignore[arg-type]
+            return np.zeros(self.value.type.shape, self.value.dtype.np)
         return target._data
 
 
@@ -231,7 +231,7 @@ class Recorder:
         view = tensor._base
         if view is not None and type(view.base._data) is _ndarray and _follows(tensor, view):
             base = self.shadow(view.base)
-            with set_grad(view.tracked), recording(self):  # type: ignore[arg-type]
+            with set_grad(view.tracked), recording(self):
                 derived = base
                 for op, attrs in view.chain:
                     derived = op(derived, **attrs)
@@ -494,7 +494,7 @@ def symbolic(recorder: Recorder, name: str, type_: TensorType, wants_grad: bool)
 
 def run_recorded(recorder: Recorder, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Calls `fn` with this recorder as the thread's context."""
-    with recording(recorder), paused_gc():  # type: ignore[arg-type]
+    with recording(recorder), paused_gc():
         return fn(*args, **kwargs)
 
 

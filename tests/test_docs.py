@@ -121,4 +121,4 @@ def test_the_architecture_page_has_the_floors_of_the_layer_test():
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.py")))
 def test_examples_run(name, tmp_path):
     path = ROOT / "examples" / name
-    run(f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')", tmp_path)
+    run(f"import sys; from graphc.cli import main; sys.exit(main(['run', {str(path)!r}]))", tmp_path)

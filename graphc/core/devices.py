@@ -13,6 +13,8 @@ class Device:
     """A device type with an optional index; equal to another of the same name. Public as `graphc.device`."""
 
     __slots__ = ("index", "type")
+    type: str
+    index: int | None
 
     def __init__(self, type: Any = "cpu", index: int | None = None):
         if isinstance(type, Device):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 from graphc.core.errors import ShapeError, SymbolicError, user_line
 

@@ -66,7 +66,7 @@ class ViewOf:
         chain = self._chain
         if callable(chain):
             chain = self._chain = chain()
-        return chain  # type: ignore[no-any-return]
+        return chain
 
 
 class TensorBase:
@@ -159,7 +159,7 @@ def positions_saved(op: Op, edges: tuple[Any, ...]) -> tuple[int | str, ...]:
     """Which operands (by position) and whether the outputs (`OUT`) the rules of the wanted gradients read."""
     if isinstance(op.vjp, Joint):
         if op.saves[:1] == ("all",):  # every operand
-            return (*range(len(edges)), *op.saves[1:])  # type: ignore[arg-type]
+            return (*range(len(edges)), *op.saves[1:])
         return tuple(p for p in op.saves if p == OUT or p < len(edges))  # type: ignore[operator,misc]
     read: list[int | str] = []
     for i, edge in enumerate(edges):
@@ -200,7 +200,7 @@ def tape_entry(
     differentiable = [is_float_meta(meta) for meta in out_metas]
     if not any(differentiable):
         return None
-    saved = {p: tuple(map(Saved, outputs)) if p == OUT else Saved(inputs[p]) for p in positions_saved(op, edges)}
+    saved = {p: tuple(map(Saved, outputs)) if p == OUT else Saved(inputs[int(p)]) for p in positions_saved(op, edges)}
     entry = Entry(op, attrs, edges, metas, out_metas, saved)
     for i, out in enumerate(outputs):
         if differentiable[i]:

@@ -129,9 +129,9 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
             setattr(cls, f"__r{name}__", reflected)
             inplace = "bitwise_" + name if name in ("and", "or", "xor") else _INPLACE_NAMES.get(name, name)
             setattr(cls, f"__i{name}__", _make_inplace(inplace, fn))
-    for name, fn in (("neg", pointwise.neg), ("abs", pointwise.abs), ("invert", pointwise.bitwise_not)):
-        setattr(cls, f"__{name}__", fn)
-    cls.__pos__ = lambda self: self  # type: ignore[attr-defined]
+    for name, plain in (("neg", pointwise.neg), ("abs", pointwise.abs), ("invert", pointwise.bitwise_not)):
+        setattr(cls, f"__{name}__", plain)
+    cls.__pos__ = lambda self: self
     for name, dtype in _CASTS.items():
         setattr(cls, name, _make_cast(name, dtype))
 

@@ -16,6 +16,7 @@ from graphc.core.errors import ArgumentTypeError, DtypeError, GradientError, Sha
 from graphc.core.tape import LEAF, Entry, TensorBase, counter_of
 from graphc.core.tensor_types import FLOAT
 from graphc.functions.promotion import as_operand
+from graphc.methods.shapes import Shapes
 from graphc.primitives.elementwise import add
 
 _ndarray = np.ndarray
@@ -74,7 +75,7 @@ class GradFn:
     def __repr__(self) -> str:
         return f"<{self.name()}>"
 
-class Gradients(TensorBase):
+class Gradients(Shapes):
     """What a tensor says and does about gradients."""
 
     __slots__ = ()
@@ -122,6 +123,10 @@ class Gradients(TensorBase):
         edge = self._here()._edge
         return edge is None or edge is LEAF
 
+    def grad_outside(self) -> Any:
+        """The gradient this concrete tensor has outside of what is being recorded."""
+        return getattr(self, "_grad", None)
+
     @property
     def grad(self) -> Any:
         """The gradient accumulated by `backward`, or None."""
@@ -132,10 +137,6 @@ class Gradients(TensorBase):
             return self._grad
         except AttributeError:
             return None
-
-    def grad_outside(self) -> Any:
-        """The gradient this concrete tensor has outside of what is being recorded."""
-        return getattr(self, "_grad", None)
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -264,7 +265,8 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     wanted = None
     if inputs is not None:
-        wanted = [x._here() for x in ([inputs] if isinstance(inputs, TensorBase) else inputs)]
+        given: Any = [inputs] if isinstance(inputs, TensorBase) else inputs
+        wanted = [x._here() for x in given]
     taken = {id(g._data) for _, g in roots}
     pull_to_leaves(roots, functools.partial(_accumulate, taken, create_graph), retain, create_graph, wanted)
 

@@ -48,7 +48,7 @@ class Memory(Numbers):
         """Steps between neighbours along each dimension, in elements."""
         data = self._data
         if type(data) is _ndarray:
-            steps = tuple(s // data.itemsize for s in data.strides)
+            steps: tuple[Any, ...] = tuple(s // data.itemsize for s in data.strides)
         else:
             sizes = self._symbolic_type().shape
             steps = tuple(product(sizes[i + 1 :]) for i in range(len(sizes)))
@@ -131,7 +131,7 @@ class Memory(Numbers):
             return cast(self, dtype=as_dtype(dtype))
         return copy_op(self) if copy else self
 
-    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:  # type: ignore[override]
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
         """The name of this tensor's type, or the tensor cast to `dtype` (a DType or a name such as `torch.FloatTensor`)."""
         if dtype is None:
             return "torch." + legacy_name(self.dtype)

@@ -96,7 +96,7 @@ class Numbers(Gradients):
         return iter(shaping.unbind(self, 0))
 
     def __contains__(self, x: Any) -> bool:
-        return bool((self == x).any().item())  # type: ignore[attr-defined]
+        return bool((self == x).any().item())
 
     def __hash__(self) -> int:
         return id(self)

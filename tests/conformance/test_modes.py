@@ -109,19 +109,21 @@ def test_compiled_function_is_differentiable_from_outside(op: Op) -> None:
 @pytest.mark.parametrize("unknown", [False, True], ids=["known sizes", "unknown sizes"])
 @pytest.mark.parametrize("op", STATIC)
 def test_session_equals_eager(op: Op, unknown: bool) -> None:
+    if unknown and getattr(op.kind, "name", "") == "control":
+        return  # their bodies are typed: tests of the functions that make them have unknown sizes
     samples = list(op.samples())
     graph, feeds, fetches = gc.Graph(), {}, []
 
-    def fed(array: Any) -> Any:
+    def fed(array: Any, broadcasts: bool = True) -> Any:
         # a size of 1 broadcasts: unknown, it would be another program
-        shape = tuple(None if unknown and n != 1 else n for n in array.shape)
+        shape = tuple(None if unknown and not (n == 1 and broadcasts) else n for n in array.shape)
         x = gc.placeholder(shape, dtype=type_of_array(array).dtype)
         feeds[x] = array
         return x
 
     with graph.as_default():
         for sample in samples:
-            xs, seeds = [fed(x) for x in sample.inputs], [fed(g) for g in cotangents(op, sample)]
+            xs, seeds = [fed(x) for x in sample.inputs], [fed(g, False) for g in cotangents(op, sample)]
             fetches.append(forward_and_gradients(op, sample, xs, seeds, gc.gradients))
     wanted = eager(op, samples)
     for backend in (None, "eager"):

@@ -36,6 +36,8 @@ ELSEWHERE = {
     "Tensor.__weakref__": "an attribute of every Python object",
     "Tensor.__annotations__": "an attribute of every Python object",
     "Tensor.__array_priority__": "a constant that NumPy reads", "Tensor.__slots__": "no behaviour",
+    "nn.Module.get_extra_state": "to be overridden: the libraries ask by identity whether it was",
+    "nn.Module.set_extra_state": "to be overridden: the libraries ask by identity whether it was",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {"__repr__", "__format__", "__hash__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
@@ -163,15 +165,12 @@ class Recorder:
         return [functools.partial(setattr, owner, name, old) if had else functools.partial(delattr, owner, name)]
 
     def _function(self, side: int, name: str, fn: Any) -> Any:
-        noted = self.now[side]
-
         @functools.wraps(fn, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
             if called_by_a_test():
                 self.now[side].add(name)
             return fn(*args, **kwargs)
 
-        del noted
         return call
 
     def _init(self, side: int, name: str, cls: Any) -> Any:

@@ -158,10 +158,10 @@ class Module(ModuleTree):
         """Clears the gradients of all parameters: to None, or to zeros."""
         for param in self.parameters():
             if set_to_none:
-                param.grad = None  # type: ignore[misc]
+                param.grad = None
             elif param.grad is not None:
                 if param.grad.grad_fn is not None:
-                    param.grad = param.grad.detach()  # type: ignore[misc]
+                    param.grad = param.grad.detach()
                 with no_grad():
                     param.grad.zero_()
 
