@@ -77,10 +77,22 @@ def numel(input: Any) -> Any:
     return input.numel()
 
 
+#: PyTorch's in-place forms that are functions too
+_IN_PLACE = (
+    "abs", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh", "atan", "atanh",
+    "ceil", "clamp", "clamp_max", "clamp_min", "clip", "conj_physical", "cos", "cosh", "deg2rad", "detach", "erf", "erfc",
+    "exp", "exp2", "expm1", "fill", "fix", "floor", "frac", "index_put", "ldexp", "log", "log10", "log1p", "log2", "logit",
+    "nan_to_num", "neg", "negative", "rad2deg", "reciprocal", "round", "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt",
+    "square", "tan", "tanh", "trunc", "xlogy", "zero",
+)  # fmt: skip
+for _name in _IN_PLACE:
+    if hasattr(Tensor, _name + "_"):
+        globals()[_name + "_"] = getattr(Tensor, _name + "_")
+
 _MODULES = {
     name: f"graphc.{name}"
-    for name in ("nn", "optim", "utils", "viz", "autograd", "data", "saving", "session", "build", "gradcheck", "backends", "cuda", "version")
-}
+    for name in ("nn", "optim", "utils", "viz", "autograd", "data", "saving", "session", "build", "gradcheck", "backends", "cuda", "version", "linalg")
+} | {"return_types": "graphc.functions.return_types"}
 _LAZY = {
     "compile": "graphc.build", "no_recompile": "graphc.build", "Graph": "graphc.graphs", "placeholder": "graphc.graphs",
     "updates": "graphc.graphs", "gradients": "graphc.graphs", "Session": "graphc.session", "cond": "graphc.control",

@@ -17,6 +17,9 @@ from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import GradientError
 from graphc.core.op import Op, View
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, counter_of, edge_of, tape_entry
+from graphc.core.tensor_types import bool_
+from graphc.primitives.creation import full
+from graphc.primitives.elementwise import where
 
 
 class TapeOnly:
@@ -168,6 +171,9 @@ def finish_write(target: TensorBase, value: TensorBase) -> None:
 def _rebase(target: TensorBase, value: TensorBase) -> None:
     view = target._base
     if view is None or not view.tracked:
+        if value._edge is None and type(target._edge) is tuple:
+            with recording(_TAPE_ONLY):
+                value = _overwritten(_type_of(target), _type_of(value))
         target._edge = edge_of(value)
         return
     with recording(_TAPE_ONLY):
@@ -177,6 +183,14 @@ def _rebase(target: TensorBase, value: TensorBase) -> None:
         for op, attrs in view.chain:
             derived = op(derived, **attrs)
         target._edge = derived._edge
+
+
+def _overwritten(old: Any, value: Any) -> Any:
+    """`value`, with a gradient of zero for what was there before, as PyTorch gives it."""
+    return where(SLOTS.new_tensor(_NOWHERE), old, value)
+
+
+_NOWHERE = np.array(False)
 
 
 def put_back(base: Any, chain: tuple[tuple[Op, Mapping[str, Any]], ...], value: Any) -> Any:
@@ -199,6 +213,8 @@ def _write_symbolic(target: TensorBase, value: TensorBase) -> None:
     view = target._base
     counter = counter_of(target)
     if view is None:
+        if STATE.grad and value._edge is None and type(target._edge) is tuple:
+            value = where(full(shape=(), value=False, dtype=bool_), target, value)
         target._data = value._data
         if STATE.grad:
             target._edge = edge_of(value)

@@ -212,17 +212,14 @@ def pull_back(entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
             results[i] = None
         elif elementwise:
             results[i] = fit(result, entry.metas[i][0])
-        else:
-            if same_shape(result._data.shape, entry.metas[i][0]):
-                continue
-            if may_be_same_shape(result._data.shape, entry.metas[i][0]):
-                results[i] = expand(result, shape=tuple(entry.metas[i][0]))  # unknown sizes that were assumed equal
-            else:
+        elif not same_shape(result._data.shape, entry.metas[i][0]):
+            if not may_be_same_shape(result._data.shape, entry.metas[i][0]):
                 assert STATE.recorder is not None, f"{op.name}: cotangent {i} has another shape"
                 raise ShapeError(
                     f"the gradient of {op.name} needs the shape {list(entry.metas[i][0])}, and what was assumed of unknown sizes "
                     f"gives {list(result._data.shape)}"
                 )
+            results[i] = expand(result, shape=tuple(entry.metas[i][0]))  # unknown sizes that were assumed equal
     return results
 
 

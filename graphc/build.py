@@ -124,7 +124,10 @@ class Build:
         return "", None, None
 
 
-@dataclass
+_NO_KEYWORDS = flatten({}, [])
+
+
+@dataclass(slots=True)
 class _Call:
     """One call's arguments, taken apart."""
 
@@ -185,7 +188,7 @@ class CompiledFunction:
 
     def _take_apart(self, args: Any, kwargs: Any) -> _Call:
         leaves: list[Any] = []
-        structure = flatten((args, kwargs), leaves)
+        structure = (tuple, flatten(args, leaves), flatten(kwargs, leaves) if kwargs else _NO_KEYWORDS)
         shapes, parts = [], []
         seen: dict[int, int] = {}
         for i, x in enumerate(leaves):

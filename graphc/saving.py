@@ -1,8 +1,7 @@
 """Saving and loading in the safetensors container: tensors as raw bytes, the nesting around them as JSON; no pickle.
 
-File: u64 little-endian header length, JSON header, tensor bytes. The header names each tensor's dtype, shape and place,
-and holds under `__metadata__` a map of strings (https://huggingface.co/docs/safetensors). `save` puts there the nesting
-of the saved object, with tensors by name; any other safetensors reader sees the tensors.
+The safetensors library writes and checks the container (https://huggingface.co/docs/safetensors). Its map of strings holds
+the nesting of the saved object, with tensors by name; any other safetensors reader sees the tensors.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ import os
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from graphc.core.context import SLOTS, eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError, FileFormatError, SymbolicError
+from graphc.core.lazy import lazy_import
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
     BY_NAME,
@@ -37,12 +37,13 @@ from graphc.core.tensor_types import (
     uint8,
 )
 
+safetensors = lazy_import("safetensors")
+safetensors_numpy = lazy_import("safetensors.numpy")
+
 _CODES: dict[str, DType] = {
     "BOOL": bool_, "U8": uint8, "I8": int8, "I16": int16, "I32": int32, "I64": int64,
     "F16": float16, "BF16": bfloat16, "F32": float32, "F64": float64,
 }  # fmt: skip
-_NAMES = {dtype: code for code, dtype in _CODES.items()}
-_LARGEST_HEADER = 100_000_000
 _NESTING = "graphc"
 
 # -- the nesting ----------------------------------------------------------------------------------
@@ -177,30 +178,16 @@ _UNPACK: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
 
 def write_arrays(target: Any, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Writes arrays by name and a map of strings: to a path at once or not at all, or to an open binary file."""
-    # Larger elements first keeps every tensor aligned to its element size.
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    end = 0
-    for name in order:
-        array = arrays[name]
-        start, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": _NAMES[dtype_of(array.dtype)],
-            "shape": list(array.shape),
-            "data_offsets": [start, end],
-        }
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "surrogatepass"
-    )
-    text += b" " * (-len(text) % 8)
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    content = safetensors_numpy.save(plain, dict(metadata) or None)
     if hasattr(target, "write"):
-        _write(target, text, [arrays[name] for name in order])
+        target.write(content)
         return
     path = os.fspath(target)
     draft = f"{path}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         with open(draft, "xb") as file:
-            _write(file, text, [arrays[name] for name in order])
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
@@ -208,14 +195,6 @@ def write_arrays(target: Any, arrays: Mapping[str, Any], metadata: Mapping[str, 
         if os.path.exists(draft):
             os.unlink(draft)
         raise
-
-
-def _write(file: IO[bytes], header: bytes, arrays: list[Any]) -> None:
-    file.write(len(header).to_bytes(8, "little"))
-    file.write(header)
-    for array in arrays:
-        plain = np.asarray(array, array.dtype.newbyteorder("<") if array.dtype.isbuiltin == 1 else None, order="C")
-        file.write(plain.reshape(-1).view(np.uint8).data)
 
 
 def read_arrays(source: Any) -> tuple[dict[str, Any], dict[str, str]]:
@@ -230,61 +209,25 @@ def read_arrays(source: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _parse(content: bytes, path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    header, start = _header(content, path)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise _bad(path, "its metadata is not a map of strings")
-    arrays: dict[str, Any] = {}
-    end = 0
-    size = len(content) - start
     try:
-        entries = sorted((tuple(e["data_offsets"]), name, e["dtype"], tuple(e["shape"])) for name, e in header.items())
-    except (TypeError, KeyError):
-        raise _bad(path, "an entry of its header is malformed") from None
-    for offsets, name, code, shape in entries:
+        entries = safetensors.deserialize(content)
+    except safetensors.SafetensorError as error:
+        why = str(error)
+        if content[:2] == b"PK" or content[:1] == b"\x80":
+            why = "it looks like a zip file or pickle, as torch.save writes them; graphc never reads pickles"
+        raise _bad(path, why) from None
+    # the header is valid JSON, or deserialize would have refused it; the library does not hand out its map of strings
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    arrays = {}
+    for name, entry in entries:
+        code = entry["dtype"]
         if code not in _CODES:
             raise _bad(path, f"tensor {name!r} has the dtype {code!r}; graphc reads {', '.join(_CODES)}")
-        dtype = _CODES[code].np
-        _check_entry(path, name, offsets, shape, dtype.itemsize, end)
-        end = offsets[1]
-        if end > size:
-            raise _bad(path, f"it is cut short: tensor {name!r} ends at byte {end} of its data, there are {size}")
-        flat = np.frombuffer(content, np.uint8, end - offsets[0], start + offsets[0]).copy()
+        flat = np.frombuffer(entry["data"], np.uint8).copy()
         if code == "BOOL" and flat.size and flat.max() > 1:
             raise _bad(path, f"tensor {name!r} of bools holds other bytes than 0 and 1")
-        arrays[name] = flat.view(dtype).reshape(shape)
-    if end != size:
-        raise _bad(path, f"{size - end} bytes follow the last tensor")
-    return {name: arrays[name] for name in header}, metadata
-
-
-def _header(content: bytes, path: str) -> tuple[dict[str, Any], int]:
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8 or length > _LARGEST_HEADER:
-        if content[:2] == b"PK" or content[:1] == b"\x80":
-            raise _bad(
-                path, "it looks like a zip file or pickle, as torch.save writes them; graphc never reads pickles"
-            )
-        raise _bad(path, "it does not begin with a header length")
-    if len(content) < 8 + length:
-        raise _bad(path, f"it is cut short: the header has {length} bytes, {len(content) - 8} are there")
-    try:
-        header = json.loads(content[8 : 8 + length].decode("utf-8", "surrogatepass"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise _bad(path, "its header is not JSON") from None
-    if not isinstance(header, dict):
-        raise _bad(path, "its header is not a JSON object")
-    return header, 8 + length
-
-
-def _check_entry(path: str, name: str, offsets: Any, shape: Any, itemsize: int, end: int) -> None:
-    numbers = (*offsets, *shape)
-    if len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in numbers):
-        raise _bad(path, f"the entry of tensor {name!r} is malformed")
-    if offsets[0] != end:
-        raise _bad(path, f"tensor {name!r} begins at byte {offsets[0]} of the data, the one before ended at {end}")
-    if offsets[1] - offsets[0] != math.prod(shape) * itemsize:
-        raise _bad(path, f"tensor {name!r} of shape {list(shape)} cannot have {offsets[1] - offsets[0]} bytes")
+        arrays[name] = flat.view(_CODES[code].np).reshape(entry["shape"])
+    return {name: arrays[name] for name in header if name in arrays}, header.get("__metadata__", {})
 
 
 def _bad(path: str, why: str) -> FileFormatError:

@@ -1,13 +1,16 @@
-"""What a traced function reads around itself: its own closure, defaults and globals, compared before each replay."""
+"""What a traced function reads around itself, compared before each replay: its own closure, defaults and globals, and the
+places in plain objects and containers where it found tensors."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+
+from graphc.core.tape import TensorBase
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _MISSING = object()
@@ -32,11 +35,12 @@ def _same(old: Any, new: Any) -> bool:
 class Surroundings:
     """The names a function reads outside its own frame, and what they held when it was traced.
 
-    Plain values (and containers of them) are compared by value, other objects by identity. What functions it calls read for
-    themselves is not looked at.
+    Plain values (and containers of them) are compared by value, other objects by identity. Plain values that called functions
+    read for themselves are not looked at. `arguments` are objects the call was given.
     """
 
-    def __init__(self, fn: Callable[..., Any]):
+    def __init__(self, fn: Callable[..., Any], arguments: Iterable[Any] = ()):
+        self.roots: list[Any] = [fn, *arguments]
         self.readers: list[tuple[str, Callable[[], Any]]] = []
         function = fn.__func__ if isinstance(fn, MethodType) else fn
         if isinstance(function, FunctionType):
@@ -56,14 +60,23 @@ class Surroundings:
                 self.readers.append((name, lambda name=name: names.get(name, _MISSING)))  # type: ignore[misc]
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self.readers.append((name, lambda cell=cell: _content(cell)))  # type: ignore[misc]
-        for name, default in (function.__kwdefaults__ or {}).items():
-            self.readers.append((name, lambda d=function.__kwdefaults__, n=name, v=default: d.get(n, v)))  # type: ignore[misc]
-        if function.__defaults__:
-            self.readers.append(("defaults", lambda: function.__defaults__))
+        self.readers.append(("defaults", lambda: function.__defaults__))
+        self.readers.append(("keyword defaults", lambda: function.__kwdefaults__))
 
-    def settle(self) -> None:
-        """After the trace: what the function itself has changed counts as it is now, so a replay is not taken for stale."""
-        self.held = [(name, read, plain, copy.deepcopy(read()) if plain else value) for name, read, plain, value in self.held]
+    def settle(self, captured: Iterable[Any] = ()) -> None:
+        """After the trace: what the function itself has changed counts as it is now, so a replay is not taken for stale.
+
+        The places where `captured` tensors were found are watched from here on.
+        """
+        held, self.held = self.held, []
+        for name, read, plain, value in held:
+            now = read() if plain else value
+            plain = plain and _is_plain(now)
+            self.held.append((name, read, plain, copy.deepcopy(now) if plain else now))
+        wanted = {id(t) for t in captured}
+        for name, read, tensor in _places_of(wanted, self.roots) if wanted else ():
+            self.held.append((name, read, False, tensor))
+        self.roots = []
 
     def hold(self) -> bool:
         """Whether every name still holds what it held."""
@@ -87,3 +100,47 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:
         return _MISSING
+
+
+def _places_of(wanted: set[int], roots: Iterable[Any]) -> Iterator[tuple[str, Callable[[], Any], Any]]:
+    """Where, reachable from the roots, tensors with these ids are held: (name, how to read the place, tensor).
+
+    Modules and optimizers are left out: they report changes themselves.
+    """
+    queue, seen = list(roots), set()
+    for owner in queue:
+        if id(owner) in seen or len(seen) > 10_000:
+            continue
+        seen.add(id(owner))
+        for name, read in _parts(owner):
+            value = read()
+            if isinstance(value, TensorBase):
+                if id(value) in wanted:
+                    yield name, read, value
+            elif not isinstance(value, (*_PLAIN, np.ndarray, np.generic)):
+                queue.append(value)
+
+
+def _parts(owner: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The places an object holds others in."""
+    if isinstance(owner, FunctionType):
+        names = owner.__globals__
+        for name in owner.__code__.co_names:
+            if name in names:
+                yield name, lambda name=name: names.get(name, _MISSING)  # type: ignore[misc]
+        for name, cell in zip(owner.__code__.co_freevars, owner.__closure__ or (), strict=True):
+            yield name, lambda cell=cell: _content(cell)  # type: ignore[misc]
+        yield "defaults", lambda: owner.__defaults__
+    elif isinstance(owner, MethodType):
+        yield "self", lambda: owner.__self__
+        yield "function", lambda: owner.__func__
+    elif isinstance(owner, dict):
+        for key in list(owner):
+            yield f"[{key!r}]", lambda key=key: owner.get(key, _MISSING)  # type: ignore[misc]
+    elif isinstance(owner, list | tuple):
+        for i in range(len(owner)):
+            yield f"[{i}]", lambda i=i: owner[i] if i < len(owner) else _MISSING  # type: ignore[misc]
+    elif not isinstance(owner, ModuleType | type) and not hasattr(owner, "fact") and not hasattr(owner, "__compiled__"):
+        held = getattr(owner, "__dict__", None) or {}
+        for name in list(held):
+            yield f"{type(owner).__name__}.{name}", lambda name=name: held.get(name, _MISSING)  # type: ignore[misc]

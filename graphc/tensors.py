@@ -14,6 +14,7 @@ from graphc.core.tensor_types import DType, float32
 from graphc.functions import (
     activations,
     creation,
+    dtypes,
     indexing,
     joining,
     linalg,
@@ -30,17 +31,18 @@ from graphc.functions import (
 )
 from graphc.methods.attached import attach
 from graphc.methods.gradients import RemovableHandle, backward
-from graphc.methods.memory import LEGACY, Memory
+from graphc.methods.memory import LEGACY
+from graphc.methods.reshaping import Reshaping
 from graphc.methods.shapes import TensorSize
 
 FUNCTION_FILES = (
     pointwise, activations, reductions, running, softmaxes, norms, statistics, sorting, matching, shaping, joining, creation,
-    linalg, indexing, random,
+    linalg, indexing, random, dtypes,
 )  # fmt: skip
 _ndarray = np.ndarray
 
 
-class Tensor(Memory):
+class Tensor(Reshaping):
     """An n-dimensional array with PyTorch's methods; in a trace or graph, a symbol for one.
 
     `Tensor(data)` follows PyTorch's legacy constructor: sizes give an uninitialised float tensor, data a float32 one.

@@ -149,14 +149,16 @@ class NumpyExecutable:
         node, how = plan.steps[0].node, plan.steps[0].how
         if node.op.n_outputs != 1 or plan.outputs[0].value is not node.outputs[0] or not node.inputs or how == VIEW:
             return None
-        if any(value not in plan.program.inputs for value in node.inputs):
+        inputs, known = plan.program.inputs, plan.constants
+        if any(value not in known and value not in inputs for value in node.inputs):
             return None
-        places = [plan.program.inputs.index(value) for value in node.inputs]
-        plain = places == list(range(len(plan.program.inputs)))
+        #: for each operand the number of the input it is, or the array of a constant
+        places = [known[value] if value in known else inputs.index(value) for value in node.inputs]
+        plain = not any(value in known for value in node.inputs) and places == list(range(len(inputs)))
         evaluate = partial(node.op.eval, **node.attrs) if node.attrs else node.op.eval
 
         def call(arrays: Sequence[Any]) -> list[Any]:
-            operands = arrays if plain else [arrays[i] for i in places]
+            operands = arrays if plain else [arrays[x] if type(x) is int else x for x in places]
             token = quiet_set(quiet)
             try:
                 result = evaluate(*operands)

@@ -155,6 +155,13 @@ def _plain_operator(fn: Callable[..., Any]) -> tuple[Callable[..., Any], Callabl
     return forward, reflected
 
 
+def _invert(self: Any) -> Any:
+    """`~x`: all bits flipped, logical not for bools; ArgumentTypeError for floats."""
+    if self.dtype.category == FLOAT:
+        raise ArgumentTypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return pointwise.bitwise_not(self)
+
+
 def _make_cast(name: str, dtype: DType) -> Callable[..., Any]:
     def method(self: Any, memory_format: Any = None) -> Any:
         return cast_to(self, dtype)

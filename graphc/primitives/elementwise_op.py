@@ -31,7 +31,7 @@ def in_float32(meaning: Callable[..., Any]) -> Callable[..., Any]:
 
     def widened(*arrays: Any, **attrs: Any) -> Any:
         half = arrays[-1].dtype
-        if half not in HALVES:
+        if half.itemsize != 2 or half not in HALVES:
             return meaning(*arrays, **attrs)
         out = meaning(*(x.astype(np.float32) if x.dtype == half else x for x in arrays), **attrs)
         return out.astype(half) if out.dtype == np.float32 else out
@@ -60,7 +60,8 @@ def _inferer(accepts: tuple[int, ...], result: DType | None) -> Callable[..., Te
 
 def _into(ufunc: np.ufunc) -> Callable[..., None]:
     def inplace(out: Any, *arrays: Any) -> None:
-        if out.dtype in HALVES or arrays[0].dtype in HALVES:
+        dtype = arrays[0].dtype
+        if dtype.itemsize == 2 and dtype in HALVES:
             out[...] = in_float32(ufunc)(*arrays)
         else:
             ufunc(*arrays, out=out)

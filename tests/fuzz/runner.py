@@ -227,14 +227,18 @@ def compare(program: Program, got: Outcome, want: Outcome, is_session: bool, k: 
     n = 1 if EPS[dtype] > 1e-4 else 160 * max(len(program.steps), 1)
     largest = max((float(np.max(np.abs(a.astype(np.float64)), initial=1.0)) for a in (*want.outputs, *want.states)), default=1.0)
     steepest = max((float(np.max(np.abs(g.astype(np.float64)), initial=largest)) for g in want.gradients if g is not None), default=1.0)
+    control = any(f"gc.{name}(" in program.source() for name in ("cond", "scan", "while_loop"))
     parts = [("output", got.outputs, want.outputs, largest), ("state", got.states, want.states, largest)]
     if not is_session:
         parts.append(("argument", got.arguments, want.arguments, largest))
-        assert got.tracked == want.tracked, f"requires_grad of the outputs: {got.tracked}, eager {want.tracked}"
+        assert control or got.tracked == want.tracked, f"requires_grad of the outputs: {got.tracked}, eager {want.tracked}"
     parts.append(("gradient", got.gradients, want.gradients, steepest))
     for what, mine, theirs, scale in parts:
         assert len(mine) == len(theirs), f"{len(mine)} {what}s, eager {len(theirs)}"
         for i, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+            if control and (a is None) != (b is None):  # all results of a control op depend on all of its operands
+                known = a if b is None else b
+                a, b = (np.zeros_like(known) if x is None else x for x in (a, b))
             assert (a is None) == (b is None), f"{what} {i} is {'not ' if a is None else ''}connected, in eager mode it is not so"
             if b is not None:
                 assert_close(a, b, dtype=dtype, n=n, scale=scale, what=f"{what} {i} of feed {k}:")
@@ -283,12 +287,18 @@ def check_mode(program: Program, mode: str, expected: Sequence[Outcome]) -> Fail
     return None
 
 
+#: Writes that PyTorch refuses: an operand that overlaps with what is written, one of the several views of a split.
+STRICTER = ("refer to a single memory location", "function that returns multiple views")
+
+
 def check_against_torch(program: Program, torch: Any) -> Failure | None:
     """The eager outcome against PyTorch's, for a program that PyTorch can run."""
     for k in range(len(SIZES)):
         want = run_eager(program, k, torch, torch.nn.functional)
         got = run_eager(program, k)
         error = want.error or got.error
+        if want.error is not None and any(text in str(want.error) for text in STRICTER):
+            return None
         if error is not None:
             return Failure("PyTorch" if want.error else "eager", type(error).__name__, str(error))
         try:

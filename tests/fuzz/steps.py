@@ -164,6 +164,7 @@ def reduction(g: Draft) -> None:
     if name in ("var", "std"):
         for env in g.envs:
             g.need(int(np.prod([env[x].shape[a] for a in axes])) > 1)
+    g.need(name != "norm" or len(axes) <= 2)
     if name in ("std", "norm"):
         g.distinct(x)
         g.off(x, 0.0)

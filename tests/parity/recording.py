@@ -26,7 +26,7 @@ NAMESPACES = (
 #: classes whose methods count one by one
 CLASSES = (
     "nn.Module", "nn.Sequential", "nn.ModuleList", "nn.ModuleDict", "nn.ParameterList", "nn.ParameterDict",
-    "optim.Optimizer", "optim.lr_scheduler.LRScheduler",
+    "optim.Optimizer", "optim.lr_scheduler.LRScheduler", "autograd.Function",
 )  # fmt: skip
 #: the same word for something else, or compared in another way than by calls
 ELSEWHERE = {
@@ -38,9 +38,19 @@ ELSEWHERE = {
     "Tensor.__array_priority__": "a constant that NumPy reads", "Tensor.__slots__": "no behaviour",
     "nn.Module.get_extra_state": "to be overridden: the libraries ask by identity whether it was",
     "nn.Module.set_extra_state": "to be overridden: the libraries ask by identity whether it was",
+    "nn.Module.forward": "to be overridden", "autograd.Function": "never made, only its methods run",
+    "autograd.Function.forward": "to be overridden", "autograd.Function.backward": "to be overridden",
+    "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {"__repr__", "__format__", "__hash__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+#: PyTorch sees `x + y` as a call of `x.add(y)`
+_OPERATORS = {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder", "pow": "pow",
+    "matmul": "matmul", "and": "__and__", "or": "__or__", "xor": "__xor__", "lshift": "__lshift__", "rshift": "__rshift__",
+}  # fmt: skip
+_UNARY = {"neg": "neg", "pos": "positive", "abs": "abs", "invert": "bitwise_not"}
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _LIBRARIES = tuple(str(Path(m.__file__).parent) for m in (gc, torch))  # type: ignore[arg-type]
 
 
@@ -70,7 +80,8 @@ def surface() -> list[str]:
         ours, theirs = namespace(gc, path), namespace(torch, path)
         for name in sorted(set(dir(ours)) & set(dir(theirs))) if ours else ():
             value = getattr(ours, name)
-            if not name.startswith("_") and callable(value) and callable(getattr(theirs, name)):
+            known = str(getattr(value, "__module__", "graphc")).startswith("graphc")
+            if not name.startswith("_") and known and callable(value) and callable(getattr(theirs, name)):
                 found.append(f"{path}.{name}".lstrip("."))
     for owner in ("Tensor", *CLASSES):
         ours, theirs = resolve(gc, owner), resolve(torch, owner)
@@ -88,6 +99,11 @@ def called_by_a_test(depth: int = 2) -> bool:
     return not file.startswith(_LIBRARIES) and file != __file__
 
 
+def _is_python(cls: Any) -> bool:
+    """Whether a class can be given another `__init__`."""
+    return bool(cls.__flags__ & (1 << 9)) and type(cls).__name__ != "tensortype"  # 1 << 9: Py_TPFLAGS_HEAPTYPE
+
+
 class Recorder:
     """Notes calls of surface names in both libraries; `keep` counts those that one passed test made in both."""
 
@@ -96,8 +112,22 @@ class Recorder:
         self.now: tuple[set[str], set[str]] = (set(), set())
         self.kept: set[str] = set()
         self.by_callable: dict[int, list[str]] = {}
+        self.unseen: set[str] = set()  # PyTorch's classes written in C: calls of them cannot be noted
         for name in self.names:
-            self.by_callable.setdefault(id(resolve(torch, name)), []).append(name)
+            value = resolve(torch, name)
+            self.by_callable.setdefault(id(value), []).append(name)
+            if inspect.isclass(value) and not _is_python(value):
+                self.unseen.add(name)
+        self._add_operators()
+
+    def _add_operators(self) -> None:
+        same = {f"__{k}__": v for k, v in (*_OPERATORS.items(), *_UNARY.items(), *((c, c) for c in _COMPARISONS))}
+        same |= {f"__r{k}__": v for k, v in _OPERATORS.items()}
+        same |= {f"__i{k}__": f"__i{v[2:]}" if v.startswith("__") else v + "_" for k, v in _OPERATORS.items()}
+        for dunder, method in same.items():
+            if f"Tensor.{dunder}" in self.names and hasattr(torch.Tensor, method):
+                names = self.by_callable.setdefault(id(inspect.getattr_static(torch.Tensor, method)), [])
+                names.append(f"Tensor.{dunder}")
 
     def start(self) -> None:
         """A test begins."""
@@ -105,7 +135,7 @@ class Recorder:
 
     def keep(self) -> set[str]:
         """The test has passed: the names that are new with it."""
-        new = (self.now[0] & self.now[1]) - self.kept
+        new = (self.now[0] & (self.now[1] | self.unseen)) - self.kept
         self.kept |= new
         return new
 
@@ -133,12 +163,14 @@ class Recorder:
         owner = namespace(root, path) if path in NAMESPACES else resolve(root, path)
         value = inspect.getattr_static(owner, last)
         if inspect.isclass(value):
-            return self._replace(value, "__init__", self._init(side, name, value)) if self._is_python(value) else []
+            return self._replace(value, "__init__", self._init(side, name, value)) if _is_python(value) else []
         if isinstance(value, property):
             return self._replace(owner, last, self._property(side, name, value))
         if isinstance(value, classmethod | staticmethod):
             return self._replace(owner, last, type(value)(self._function(side, name, value.__func__)))
-        return self._replace(owner, last, self._function(side, name, value)) if callable(value) else []
+        if not callable(value):  # an attribute of the class
+            return self._replace(owner, last, self._property(side, name, property(lambda this: value)))
+        return self._replace(owner, last, self._function(side, name, value))
 
     def _wrap_function_files(self) -> list[Callable[[], None]]:
         """Tests of pointwise functions take them from the files that define them."""
@@ -150,10 +182,6 @@ class Recorder:
                     value = module.__dict__[name]
                     undo += self._replace(module, name, self._function(0, name, value))
         return undo
-
-    @staticmethod
-    def _is_python(cls: Any) -> bool:
-        return bool(cls.__flags__ & (1 << 9)) and cls.__init__ is not object.__init__  # 1 << 9: Py_TPFLAGS_HEAPTYPE
 
     @staticmethod
     def _replace(owner: Any, name: str, new: Any) -> list[Callable[[], None]]:
@@ -180,7 +208,8 @@ class Recorder:
         def init(this: Any, *args: Any, **kwargs: Any) -> None:
             if type(this) is cls or (type(this).__module__.startswith("test") and cls in type(this).__mro__):
                 self.now[side].add(name)
-            before(this, *args, **kwargs)
+            if before is not object.__init__:
+                before(this, *args, **kwargs)
 
         return init
 
