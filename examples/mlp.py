@@ -55,7 +55,8 @@ model, opt = make()
 fast_step = gc.compile(step)
 compiled_loss = train(fast_step)
 with gc.no_grad():
-    print(f"compiled  loss {compiled_loss:.6f}   test accuracy {accuracy(model(test_x)):.1%}   builds {len(fast_step.recompiles)}")
+    builds = len(fast_step.recompiles)
+    print(f"compiled  loss {compiled_loss:.6f}   test accuracy {accuracy(model(test_x)):.1%}   builds {builds}")
 
 # 3. Define-and-run: the graph comes first; None is a batch of any size, so one build serves the last, smaller batch too.
 model, opt = make()

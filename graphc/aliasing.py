@@ -178,6 +178,8 @@ def _rebase(target: TensorBase, value: TensorBase) -> None:
         return
     with recording(_TAPE_ONLY):
         base = put_back(_type_of(view.base), view.chain, _type_of(value))
+        if base._edge is None and type(view.base._edge) is tuple:
+            base = _overwritten(_type_of(view.base), base)
         view.base._edge = base._edge
         derived = _type_of(view.base)
         for op, attrs in view.chain:

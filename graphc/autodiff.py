@@ -216,8 +216,8 @@ def pull_back(entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
             if not may_be_same_shape(result._data.shape, entry.metas[i][0]):
                 assert STATE.recorder is not None, f"{op.name}: cotangent {i} has another shape"
                 raise ShapeError(
-                    f"the gradient of {op.name} needs the shape {list(entry.metas[i][0])}, and what was assumed of unknown sizes "
-                    f"gives {list(result._data.shape)}"
+                    f"the gradient of {op.name} needs the shape {list(entry.metas[i][0])}, and what was assumed of unknown "
+                    f"sizes gives {list(result._data.shape)}"
                 )
             results[i] = expand(result, shape=tuple(entry.metas[i][0]))  # unknown sizes that were assumed equal
     return results

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -25,14 +26,14 @@ from graphc.autodiff import order_entries, pull_to
 from graphc.compiled_backward import Backward, cut
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, recording, set_grad
-from graphc.core.dims import Dim, Size, is_static, substitute
-from graphc.core.errors import GradientError, RecompileError, ShapeError, SymbolicError, VerifyError, user_line
+from graphc.core.dims import Dim, Size, comparisons, is_static, substitute
+from graphc.core.errors import GradientError, RecompileError, ShapeError, SymbolicError, VerifyError, is_internal, user_line
 from graphc.core.op import Kind
 from graphc.core.tape import LEAF, Entry, counter_of, edge_of
 from graphc.core.tensor_types import TensorType
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Program, Table, Value, toposort
-from graphc.nests import Other, flatten, unflatten
+from graphc.nests import Other, flatten, has_sizes, objects_in, unflatten, with_sizes
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Guard, Trace, ask, paused_gc, plain_name, symbolic
 
@@ -102,6 +103,18 @@ class Build:
     spent: set[int] = field(default_factory=set)
     epoch: int = 0
     static_only: bool = False
+    shows_sizes: bool = False
+    #: sizes the user's own code has compared, and what the answer was
+    compared: list[tuple[Size, Size, bool]] = field(default_factory=list)
+    #: arguments the function also reaches by itself, by their place; the other tensors it reaches
+    met_outside: dict[int, Any] = field(default_factory=dict)
+    reached: frozenset[int] = frozenset()
+
+    def knows(self, call: _Call) -> bool:
+        """Whether the same arguments are tensors that the function also reaches by itself."""
+        if self.met_outside and any(call.leaves[i] is not tensor for i, tensor in self.met_outside.items()):
+            return False
+        return self.reached.isdisjoint(map(id, call.leaves))
 
     def holds(self) -> bool:
         """Whether nothing the build depends on has changed."""
@@ -181,6 +194,8 @@ class CompiledFunction:
         with self._lock:
             build = self._find(call)
             if build.updates or build.grads or build.flags:
+                if build.updates and call.leaves and _memory_meets(build, call):
+                    return self.fn(*args, **kwargs)
                 return self._run(build, call)
         return self._run(build, call)
 
@@ -200,7 +215,8 @@ class CompiledFunction:
             shapes.append(array.shape)
             fixed = id(x) if type(x).__name__ in ("Parameter", "Buffer") else None
             tracked = x._edge is not None if x._base is None else x.requires_grad
-            parts.append((array.dtype.num, array.ndim, tracked, seen.setdefault(id(x), i), fixed))
+            has_grad = tracked and getattr(x, "_grad", None) is not None
+            parts.append((array.dtype.num, array.ndim, tracked, has_grad, seen.setdefault(id(x), i), fixed))
         return _Call(leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad), [])
 
     def _find(self, call: _Call) -> Build:
@@ -214,18 +230,20 @@ class CompiledFunction:
         if len(self._groups) > 1:
             self._groups.move_to_end(call.key)
         for build in group:
-            if _matches(build.pattern, call.shapes) and build.holds() and self._sizes_agree(build, call):
+            if _matches(build.pattern, call.shapes) and build.knows(call) and build.holds() and self._sizes_agree(build, call):
                 return build
         return self._new_build(call, group, self._why(group, call))
 
     def _sizes_agree(self, build: Build, call: _Call) -> bool:
         if not build.built.places:
             return True
+        shapes = [_array_of(s, call).shape for s in build.sources]
         try:
-            build.built.check([_array_of(s, call).shape for s in build.sources], [""] * len(build.sources))
+            build.built.check(shapes, [""] * len(build.sources))
         except ShapeError:
             return False
-        return True
+        sizes = build.built.sizes(shapes) if build.compared else {}
+        return all((substitute(a, sizes) == substitute(b, sizes)) is equal for a, b, equal in build.compared)
 
     def _why(self, group: list[Build], call: _Call) -> tuple[str, int | None, Any, Any]:
         latest = group[-1]
@@ -331,18 +349,24 @@ class CompiledFunction:
         reuse: Callable[[Build], Build | None] | None = None,
     ) -> tuple[Trace, Build]:
         trace = Trace(table)
-        surroundings = Surroundings(self.fn)
+        surroundings = Surroundings(self.fn, objects_in(call.structure))
         arguments, symbols = _symbols(trace, call, pattern)
         args, kwargs = unflatten(call.structure, symbols)
-        with paused_gc(), recording(trace):
+        compared: list[tuple[Size, Size, bool]] = []
+        with paused_gc(), recording(trace), comparisons(_decider(symbols, call, compared)):
             result = self.fn(*args, **kwargs)
         del args, kwargs
-        surroundings.settle()
+        given = set(map(id, call.leaves))
+        surroundings.settle(t for t, _ in trace.shadows.values() if id(t) not in given)
         build = _Assembly(trace, call, pattern, arguments, symbols, result, surroundings, self.keep_grads).finish(
             self._make_built, reuse
         )
         del result
+        trace.check_leaks(symbols)
         symbols.clear()
+        build.compared, build.shows_sizes = compared, has_sizes(build.structure)
+        build.met_outside = trace.met_outside
+        build.reached = frozenset(id(t) for t, _ in trace.shadows.values() if id(t) not in given)
         build.epoch = EPOCH.value
         return trace, build
 
@@ -374,7 +398,10 @@ class CompiledFunction:
                 outputs.append(call.leaves[what] if kind == "argument" else what)
         if build.updates or build.flags or build.grads:
             _carry_over(build, call, results)
-        return unflatten(build.structure, outputs)
+        structure = build.structure
+        if build.shows_sizes:
+            structure = with_sizes(structure, build.built.sizes([a.shape for a in arrays]))
+        return unflatten(structure, outputs)
 
     def _verify(self, build: Build, arrays: list[Any]) -> None:
         expected = build.built.reference(arrays)
@@ -383,7 +410,8 @@ class CompiledFunction:
             close = np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=1e-3 if a.itemsize < 8 else 1e-9, equal_nan=True)
             if not close:
                 node = build.built.recorded.outputs[i].node
-                raise VerifyError(f"output {i} of the optimised program differs from the recorded one: {node} at {node.origins[:1]}")
+                made = build.built.recorded.outputs[i].origin_text()
+                raise VerifyError(f"output {i} of the optimised program differs from the recorded one: {node} made at {made}")
 
 
 class _Assembly:
@@ -564,12 +592,33 @@ def _symbols(trace: Trace, call: _Call, pattern: Any) -> tuple[list[Value], list
                 Dim.named(f"{name}_{axis}") if want is None else have for axis, (want, have) in enumerate(zip(sizes, shape, strict=True))
             )
             known = symbolic(trace, name, TensorType(dims, leaf.dtype), leaf.requires_grad)
-            known.__dict__["_argument"] = True
+            known.__dict__["_argument"] = len(symbols), leaf
             seen[id(leaf)] = known
             trace.shadows[id(leaf)] = (leaf, known)
         values.append(known._data)
         symbols.append(known)
     return values, symbols
+
+
+def _decider(symbols: list[Any], call: _Call, compared: list[tuple[Size, Size, bool]]) -> Callable[[Size, Size], bool] | None:
+    """Answers comparisons of sizes in the traced code itself by the sizes of this call, and notes them."""
+    sizes: dict[str, Size] = {}
+    for symbol, shape in zip(symbols, call.shapes, strict=True):
+        for size, have in zip(symbol._data.type.shape, shape, strict=True):
+            name = plain_name(size)
+            if name is not None:
+                sizes[name] = have
+    if not sizes:
+        return None
+
+    def decide(a: Size, b: Size) -> bool:
+        if is_internal(sys._getframe(2).f_code.co_filename):
+            return False
+        equal = substitute(a, sizes) == substitute(b, sizes)
+        compared.append((a, b, equal))
+        return equal
+
+    return decide
 
 
 def _matches(pattern: Any, shapes: Any) -> bool:
@@ -588,11 +637,46 @@ def is_static_pattern(pattern: Any) -> bool:
 
 
 def _tensor_of(source: int | Capture, call: _Call) -> Any:
-    return call.leaves[source] if isinstance(source, int) else source.target()
+    if isinstance(source, int):
+        return call.leaves[source]
+    return source.target() if source.argument is None else call.leaves[source.argument].grad
 
 
 def _array_of(source: int | Capture, call: _Call) -> Any:
-    return call.leaves[source]._data if isinstance(source, int) else source.read()
+    if isinstance(source, int):
+        return call.leaves[source]._data
+    return source.read() if source.argument is None else call.leaves[source.argument].grad._data
+
+
+def _memory_meets(build: Build, call: _Call) -> bool:
+    """Whether an argument shares memory with another input or variable and one of both is written: the program, which
+    takes them for independent, would not follow that."""
+    written = [source for source, _ in build.updates]
+    places: dict[int, list[tuple[Any, bool]]] = {}
+    for i in {id(leaf): i for i, leaf in enumerate(call.leaves)}.values():
+        array = call.leaves[i]._data
+        places.setdefault(id(_owner(array)), []).append((array, any(source == i for source in written if isinstance(source, int))))
+    if any(len(found) > 1 for found in places.values()) and any(
+        (a_written or b_written) and np.shares_memory(a, b)
+        for found in places.values()
+        for n, (a, a_written) in enumerate(found)
+        for b, b_written in found[n + 1 :]
+    ):
+        return True
+    captured = {id(s): s for s in (*build.sources, *written) if isinstance(s, Capture) and s.tensor is not None}
+    for source in captured.values():
+        array = source.tensor._data
+        for other, other_written in places.get(id(_owner(array)), ()):
+            if (other_written or any(source is s for s in written)) and np.shares_memory(array, other):
+                return True
+    return False
+
+
+def _owner(array: Any) -> Any:
+    """The object that holds an array's memory."""
+    while type(array) is _ndarray and array.base is not None:
+        array = array.base
+    return array
 
 
 def write_array(tensor: Any, array: Any) -> None:

@@ -29,7 +29,10 @@ What follows FILE.py is the script's own, as is the exit code."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `graphc` with these arguments (default: the process's) and returns the exit code. Errors in usage raise SystemExit(2)."""
+    """Runs `graphc` with these arguments (default: the process's); returns the exit code.
+
+    Wrong usage raises SystemExit(2), as argparse does.
+    """
     parser = _parser()
     options = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if options.command == "demo":
@@ -42,17 +45,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("graphc", description="One model, two ways to run it: define-by-run and define-and-run.")
+    parser = argparse.ArgumentParser(
+        "graphc", description="One model, two ways to run it: define-by-run and define-and-run."
+    )
     text = f"graphc {version.release} (API of PyTorch {version.follows})"
     parser.add_argument("--version", action="version", version=text)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    show = commands.add_parser("demo", help="learn handwritten digits in three ways and compare", description=DEMO, formatter_class=layout)
-    show.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of weights and images (float32)")
+    show = commands.add_parser(
+        "demo", help="learn handwritten digits in three ways and compare", description=DEMO, formatter_class=layout
+    )
+    show.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="of weights and images (float32)"
+    )
     show.add_argument("--quick", action="store_true", help="few epochs: only whether the doors agree is checked")
     show.add_argument("--backend", help="of the compiled and the session door (numpy)")
     show.add_argument("--epochs", type=_positive, help="how often to go through the data (40, with --quick 2)")
     show.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
-    show.add_argument("--out", type=Path, default=Path("graphc-demo"), metavar="DIR", help="for the pictures (./graphc-demo)")
+    show.add_argument(
+        "--out", type=Path, default=Path("graphc-demo"), metavar="DIR", help="for the pictures (./graphc-demo)"
+    )
     run = commands.add_parser("run", help="run a PyTorch script on graphc", description=RUN, formatter_class=layout)
     run.add_argument("file", metavar="FILE.py", help="the script")
     run.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script")

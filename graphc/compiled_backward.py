@@ -20,6 +20,7 @@ from graphc.core.op import Kind
 from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_meta
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Node, Program, Table, Value
+from graphc.ir.specialise import specialise
 from graphc.tracing import plain_name
 
 
@@ -181,4 +182,6 @@ def _known(x: Any, sizes: dict[str, Any]) -> Any:
         return x.substitute(sizes)
     if isinstance(x, tuple):
         return tuple(_known(v, sizes) for v in x)
+    if isinstance(x, Program):
+        return specialise(x, sizes)
     return x

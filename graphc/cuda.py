@@ -55,7 +55,9 @@ def memory_reserved(device: Any = None) -> int:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise DeviceError(f"cuda.{name}: graphc has no CUDA device\n  hint: ask cuda.is_available() first, it is False here")
+    raise DeviceError(
+        f"cuda.{name}: graphc has no CUDA device\n  hint: ask cuda.is_available() first, it is False here"
+    )
 
 
 def current_device() -> int:

@@ -10,7 +10,7 @@ import inspect
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -200,7 +200,7 @@ def train_through(name: str, data: _Digits, settings: Settings) -> Outcome:
     with tqdm.tqdm(total=data.steps, desc=f"{name:8}", unit=" steps", disable=None, leave=False) as bar:
         start = time.perf_counter()
         door = DOORS[name](model, optimizer, settings.backend)
-        seconds = []
+        seconds: list[float] = []
         for x, y in data.batches():
             begun = time.perf_counter() if seconds else start
             door.step(x, y)
@@ -218,10 +218,9 @@ class PeakMemory:
 
     def __init__(self) -> None:
         collector.collect()
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is resident now
-        except OSError:
-            pass  # then the mark is that of the whole process, and a rise below it goes unseen
+        # The mark falls to what is resident now; where it cannot be moved, a rise below it goes unseen.
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
         self.start = self._status("VmHWM")
 
     def grown(self) -> int:

@@ -83,21 +83,24 @@ def general(op: Op) -> Callable[..., Any]:
         recorder = STATE.recorder
         if recorder is not None:
             return recorder.apply(op, inputs, attrs)
+        arrays: list[Any] = []
+        signature: list[Any] = [*attrs.values()]
+        taped = False
         try:
-            arrays = []
-            signature: list[Any] = [tuple(attrs.values())]
             for x in inputs:
                 if x._base is not None:
                     refresh(x)
+                if x._edge is not None:
+                    taped = True
                 array = x._data
                 arrays.append(array)
-                signature += (array.shape, array.dtype.num)
+                signature.append(array.dtype.num)
+                signature.append(array.shape)
             key = tuple(signature)
-            out_types = known.get(key)
-            if out_types is None and key not in known:
+            if key not in known:
                 if len(known) > 4096:
                     known.clear()
-                out_types = known[key] = check_types(op, inputs, attrs)
+                known[key] = check_types(op, inputs, attrs)
             token = quiet_set(quiet)
             try:
                 result = evaluate(*arrays, **attrs)
@@ -107,8 +110,8 @@ def general(op: Op) -> Callable[..., Any]:
             better = explain(op, inputs, attrs, error)
             raise better from (None if isinstance(better, GraphcError) else error.__cause__)
         outputs = (wrap(result),) if single else tuple(map(wrap, result))
-        if STATE.grad and any(x._edge is not None for x in inputs):
-            out_types = out_types or tuple(x.tensor_type for x in outputs)
+        if taped and STATE.grad:
+            out_types = known.get(key) or tuple(x.tensor_type for x in outputs)
             tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)
         return outputs[0] if single else outputs
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.core.dims import Dim
+from graphc.core.dims import Dim, Size, substitute
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType
 from graphc.ir.program import attr_key
@@ -67,6 +67,30 @@ def flatten(nest: Any, leaves: list[Any], paths: list[str] | None = None, path: 
             return (kind, tuple(nest), *[flatten(x, leaves) for x in nest.values()])
         return (kind, tuple(nest), *[flatten(x, leaves, paths, f"{path}[{k!r}]") for k, x in nest.items()])
     return Other(nest)
+
+
+def objects_in(structure: Any) -> Iterator[Any]:
+    """The objects in a structure that are neither tensors nor plain values."""
+    if isinstance(structure, Other):
+        if isinstance(structure.key, tuple) and structure.key[:1] == ("object",):
+            yield structure.value
+    elif structure is not LEAF_MARK:
+        for part in structure[2:] if structure[0] in (dict, OrderedDict) else structure[1:]:
+            yield from objects_in(part)
+
+
+def has_sizes(structure: Any) -> bool:
+    """Whether unknown sizes are among the plain values of a structure."""
+    if isinstance(structure, Other):
+        return isinstance(structure.value, Dim)
+    return type(structure) is tuple and any(map(has_sizes, structure))
+
+
+def with_sizes(structure: Any, sizes: Mapping[str, Size]) -> Any:
+    """The structure with numbers for the unknown sizes among its plain values."""
+    if isinstance(structure, Other):
+        return Other(substitute(structure.value, sizes)) if isinstance(structure.value, Dim) else structure
+    return tuple(with_sizes(part, sizes) for part in structure) if type(structure) is tuple else structure
 
 
 def unflatten(structure: Any, leaves: Sequence[Any]) -> Any:

@@ -92,6 +92,7 @@ class Session:
         graph._strict = strict
         self.recompiles: list[Recompile] = []
         self._prepared: OrderedDict[Any, _Prepared] = OrderedDict()
+        self._known_outputs: dict[Any, Any] = {}
         self._building = threading.RLock()
         self._lock = SharedLock()
         self._closed = False
@@ -106,6 +107,7 @@ class Session:
         """Drops what was built; may be called again."""
         self._closed = True
         self._prepared.clear()
+        self._known_outputs.clear()
 
     def run(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
         """Runs what the fetches need and returns NumPy arrays in their nesting, None for a train op.
@@ -195,7 +197,7 @@ class Session:
     # --- building -------------------------------------------------------------------------------------------------
 
     def _prepare(self, leaves: list[Any], feeds: dict[Value, Any]) -> _Prepared:
-        values, writes, picks = self._outputs(leaves)
+        values, writes, picks = self._outputs_once(leaves)
         key = (tuple(values), tuple((id(c), v) for c, v in writes))
         with self._building:
             found = self._prepared.get(key)
@@ -216,6 +218,16 @@ class Session:
             ms = (time.perf_counter() - start) * 1e3
             self.recompiles.append(Recompile("fetches", None, None, len(leaves), user_line(), ms))
             return found
+
+    def _outputs_once(self, leaves: list[Any]) -> Any:
+        """`_outputs`, which walks the graph, remembered for these fetches and the writes recorded so far."""
+        key = (tuple(leaves), tuple([value for _, value in self.graph.writes()]), len(self.graph.fed))
+        found = self._known_outputs.get(key)
+        if found is None:
+            if len(self._known_outputs) >= config.largest_cache:
+                self._known_outputs.clear()
+            found = self._known_outputs[key] = self._outputs(leaves)
+        return found
 
     def _outputs(self, leaves: list[Any]) -> tuple[list[Value], list[tuple[Capture, Value]], list[int | None]]:
         """The values to fetch, the variables to write, and which value each fetch shows."""
@@ -336,19 +348,18 @@ def _path(roots: Sequence[Value], goal: Value) -> list[Value]:
 
 def _as_feed(name: str, want: TensorType, value: Any) -> Any:
     """The array to feed; FeedError where dtype or shape do not fit."""
-    line = user_line()
     if isinstance(value, TensorBase):
         if type(value._data) is not _ndarray:
-            raise FeedError(f"{name}: a symbolic tensor cannot be fed (at {line})")
+            raise FeedError(f"{name}: a symbolic tensor cannot be fed (at {user_line()})")
         value = value._data
     if isinstance(value, _ndarray):
         try:
             have = dtype_of(value.dtype)
         except TypeError as error:
-            raise FeedError(f"{name}: {error} (at {line})") from None
+            raise FeedError(f"{name}: {error} (at {user_line()})") from None
         if have is not want.dtype:
             raise FeedError(
-                f"{name} is {want}, the feed is {have.short}{list(value.shape)}: write `.astype('{want.dtype.name}')` (at {line})"
+                f"{name} is {want}, the feed is {have.short}{list(value.shape)}: write `.astype('{want.dtype.name}')` (at {user_line()})"
             )
         array = value if value.dtype.isnative else value.astype(want.dtype.np)
     else:
@@ -360,9 +371,9 @@ def _as_feed(name: str, want: TensorType, value: Any) -> Any:
             if want.dtype.category != FLOAT and not np.array_equal(array, given):
                 raise ValueError(f"not every number is a {want.dtype.name}")
         except (ValueError, TypeError, OverflowError) as error:
-            raise FeedError(f"{name} is {want}, and {value!r:.60} cannot be fed to it: {error} (at {line})") from None
+            raise FeedError(f"{name} is {want}, and {value!r:.60} cannot be fed to it: {error} (at {user_line()})") from None
     if array.ndim != len(want.shape) or any(not isinstance(d, Dim) and d != s for d, s in zip(want.shape, array.shape, strict=True)):
-        raise FeedError(f"{name} is {want}, the feed has shape {list(array.shape)} (at {line})")
+        raise FeedError(f"{name} is {want}, the feed has shape {list(array.shape)} (at {user_line()})")
     return array
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -121,6 +122,11 @@ def _places_of(wanted: set[int], roots: Iterable[Any]) -> Iterator[tuple[str, Ca
                 queue.append(value)
 
 
+def _reports_itself(kind: type) -> bool:
+    """Whether objects of this class move the epoch when they change, or are none of the user's."""
+    return hasattr(kind, "fact") or hasattr(kind, "__compiled__") or kind.__module__.startswith("graphc.")
+
+
 def _parts(owner: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     """The places an object holds others in."""
     if isinstance(owner, FunctionType):
@@ -134,13 +140,19 @@ def _parts(owner: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     elif isinstance(owner, MethodType):
         yield "self", lambda: owner.__self__
         yield "function", lambda: owner.__func__
+    elif isinstance(owner, partial):
+        yield "function", lambda: owner.func
+        yield "args", lambda: owner.args
+        yield "keywords", lambda: owner.keywords
     elif isinstance(owner, dict):
         for key in list(owner):
             yield f"[{key!r}]", lambda key=key: owner.get(key, _MISSING)  # type: ignore[misc]
     elif isinstance(owner, list | tuple):
         for i in range(len(owner)):
             yield f"[{i}]", lambda i=i: owner[i] if i < len(owner) else _MISSING  # type: ignore[misc]
-    elif not isinstance(owner, ModuleType | type) and not hasattr(owner, "fact") and not hasattr(owner, "__compiled__"):
+    elif "__wrapped__" in getattr(owner, "__dict__", ()):
+        yield "wrapped", lambda: owner.__wrapped__
+    elif not isinstance(owner, ModuleType | type) and not _reports_itself(type(owner)):
         held = getattr(owner, "__dict__", None) or {}
         for name in list(held):
             yield f"{type(owner).__name__}.{name}", lambda name=name: held.get(name, _MISSING)  # type: ignore[misc]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import mark_detached, mark_view, refresh
+from graphc.autodiff import order_entries
 from graphc.core.context import SLOTS, recording, set_grad
 from graphc.core.context import STATE
 from graphc.core.dims import Dim, Shape, Size, assumptions, substitute
@@ -44,6 +45,8 @@ class Capture:
     grad_of: Any = None
     owner: Any = None
     key: Any = None
+    #: the gradient of this argument of the call
+    argument: int | None = None
 
     @property
     def advances(self) -> bool:
@@ -122,6 +125,8 @@ class Recorder:
         self.functions: list[tuple[str, tuple[Value, ...]]] = []
         self.made: list[weakref.ref[Any]] = []
         self.names: set[str] = set()
+        #: arguments that the traced code also reached by itself, by their place
+        self.met_outside: dict[int, Any] = {}
         self._scopes: list[_ModuleScope] = []
 
     # --- ops ------------------------------------------------------------------------------------------------------
@@ -225,6 +230,8 @@ class Recorder:
         known = self.shadows.get(id(tensor))
         if known is None:
             known = self.shadows[id(tensor)] = (tensor, self._capture(tensor))
+        elif "_argument" in known[1].__dict__:
+            self.met_outside[known[1].__dict__["_argument"][0]] = tensor
         return known[1]
 
     def _capture(self, tensor: Any) -> Any:
@@ -307,6 +314,9 @@ class Recorder:
         if "_grad_set" not in state and concrete is not None:
             state["_grad_set"] = False
             shadow._grad = self.first_grad(concrete)
+        elif "_grad_set" not in state and "_argument" in state:
+            state["_grad_set"] = False
+            shadow._grad = self.argument_grad(shadow, *state["_argument"])
         return getattr(shadow, "_grad", None)
 
     def first_grad(self, tensor: Any) -> Any:
@@ -314,6 +324,14 @@ class Recorder:
         tensor.__dict__["_watched"] = True
         self.guard(tensor, "grad is None", tensor.grad_outside() is None)
         return None if tensor.grad_outside() is None else self.capture_grad(tensor)
+
+    def argument_grad(self, shadow: Any, place: int, argument: Any) -> Any:
+        """The symbol for the gradient an argument has when the call starts; whether it has one is part of the call's kind."""
+        if argument.grad_outside() is None:
+            return None
+        capture = self.add_capture("argument.grad", shadow.tensor_type, ("argument", place))
+        capture.argument = place
+        return capture.shadow
 
     def capture_grad(self, tensor: Any) -> Any:
         """An input that reads `tensor.grad` at each run."""
@@ -439,6 +457,7 @@ class Trace(Recorder):
             return
         del alive
         gc.collect()
+        expected |= self._held_by_tape(returned)
         for ref in self.made:
             tensor = ref()
             if tensor is not None and id(tensor) not in expected and not self._is_base(tensor):
@@ -448,6 +467,19 @@ class Trace(Recorder):
                     "that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module"
                 )
         self.made.clear()
+
+    def _held_by_tape(self, returned: Sequence[Any]) -> set[int]:
+        """The leaves made by the call, and their gradients, that nothing but the tape of its results keeps alive."""
+        tensors = [*returned, *(shadow for _, shadow in self.shadows.values())]
+        edges = [entry.edges for entry in order_entries([t._edge[0] for t in tensors if type(t._edge) is tuple])]
+        tape = {id(e) for e in edges}
+        leaves = {id(e) for entry in edges for e in entry if isinstance(e, TensorBase)}
+        held: set[int] = set()
+        for ref in self.made:
+            tensor = ref()
+            if tensor is not None and id(tensor) in leaves and all(id(holder) in tape for holder in gc.get_referrers(tensor)):
+                held |= {id(tensor), id(getattr(tensor, "_grad", None))}
+        return held
 
     def _is_base(self, tensor: Any) -> bool:
         """Whether only views, returned or captured, keep this tensor alive."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -30,7 +31,10 @@ def test_the_version_is_that_of_the_package(capsys):
         cli.main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"graphc {version.release} (API of PyTorch {version.follows})\n"
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == version.release
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["version"]
+    found = re.search(settings["pattern"], (ROOT / settings["path"]).read_text())
+    assert found
+    assert found["version"] == version.release
 
 
 def test_without_a_command_it_helps(capsys):
@@ -102,7 +106,11 @@ def test_a_failing_script_shows_its_own_frames_first_to_last(tmp_path):
     done = graphc("run", name, cwd=tmp_path)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
-    assert lines[:3] == ["Traceback (most recent call last):", '  File "script.py", line 6, in <module>', "    f(torch.ones(3, 4))"]
+    assert lines[:3] == [
+        "Traceback (most recent call last):",
+        '  File "script.py", line 6, in <module>',
+        "    f(torch.ones(3, 4))",
+    ]
     assert [line for line in lines if line.startswith("  File")] == [
         '  File "script.py", line 6, in <module>',
         '  File "script.py", line 4, in f',
@@ -121,7 +129,8 @@ def test_an_error_that_is_not_ours_keeps_all_its_frames_but_the_command_s(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"), [("import sys; sys.exit(7)", 7), ("raise SystemExit", 0), ("", 0), ("raise KeyboardInterrupt", 130)]
+    ("ending", "code"),
+    [("import sys; sys.exit(7)", 7), ("raise SystemExit", 0), ("", 0), ("raise KeyboardInterrupt", 130)],
 )
 def test_the_exit_code_is_the_script_s(ending, code, tmp_path):
     assert graphc("run", script(tmp_path, ending), cwd=tmp_path).returncode == code

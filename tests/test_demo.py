@@ -30,7 +30,12 @@ def test_quick_demo(dtype, tmp_path, capsys):
     assert len(apart) == 3
     assert max(apart) <= tolerance
     assert f"The doors agree within {tolerance:.0e}." in seen.out
-    for line in ("loss.backward()", "gc.compile(eager.step, backend=backend)", "optimizer.minimize(loss)", "feed_dict={x: images"):
+    for line in (
+        "loss.backward()",
+        "gc.compile(eager.step, backend=backend)",
+        "optimizer.minimize(loss)",
+        "feed_dict={x: images",
+    ):
         assert line in seen.out
     check_pictures(folder, seen.out)
 
@@ -109,6 +114,8 @@ def test_peak_memory_sees_what_is_allocated():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_whole_demo(dtype, tmp_path, capsys):
     assert cli.main(["demo", "--dtype", dtype, "--out", str(tmp_path)]) == 0
-    found = [float(x) for x in re.findall(r"^(?:eager|compile|session) +([\d.]+)%", capsys.readouterr().out, re.MULTILINE)]
+    found = [
+        float(x) for x in re.findall(r"^(?:eager|compile|session) +([\d.]+)%", capsys.readouterr().out, re.MULTILINE)
+    ]
     assert len(found) == 3
     assert min(found) >= 95

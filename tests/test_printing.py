@@ -13,7 +13,10 @@ from graphc import nn
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: gc.tensor([[0.12573, -0.132], [1.5, 2.0]]), "tensor([[ 0.1257, -0.1320],\n        [ 1.5000,  2.0000]])"),
+        (
+            lambda: gc.tensor([[0.12573, -0.132], [1.5, 2.0]]),
+            "tensor([[ 0.1257, -0.1320],\n        [ 1.5000,  2.0000]])",
+        ),
         (lambda: gc.tensor([1.0, -20.0]), "tensor([  1., -20.])"),
         (lambda: gc.tensor([1e-5, 2.0]), "tensor([1.0000e-05, 2.0000e+00])"),
         (lambda: gc.tensor([math.nan, 1.0, -math.inf]), "tensor([nan, 1., -inf])"),

@@ -61,5 +61,6 @@ _numpy = lazy_import("graphc.backends.numpy_backend")
 register_backend("numpy", lambda: _numpy.NumpyBackend())
 
 __all__ = [
-    "Backend", "Executable", "backend_names", "cuda", "cudnn", "find_backend", "mkl", "mkldnn", "mps", "openmp", "register_backend",
+    "Backend", "Executable", "backend_names", "cuda", "cudnn", "find_backend", "mkl", "mkldnn", "mps", "openmp",
+    "register_backend",
 ]  # fmt: skip

@@ -287,8 +287,13 @@ def _evaluated(node: Node, ins: list[int], outs: list[int]) -> Run:
 
     def run_several(env: Env) -> None:
         operands = [env[i] for i in ins]
+        made: list[Any] = []
         for slot, result in zip(outs, evaluate(*operands), strict=True):
-            env[slot] = owned(result, operands)
+            array = owned(result, operands)
+            if any(np.may_share_memory(array, other) for other in made):  # a body may give one array twice
+                array = array.copy()
+            made.append(array)
+            env[slot] = array
 
     return run_several
 

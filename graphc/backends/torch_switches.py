@@ -27,14 +27,23 @@ def _flags(**switches: Any) -> AbstractContextManager[None]:
 
 def _switches(name: str, **values: Any) -> ModuleType:
     """A module `graphc.backends.name` with these attributes, `is_available` and `is_built`."""
-    module = ModuleType(f"graphc.backends.{name}", f"`torch.backends.{name}`: it is not here; its switches change nothing.")
+    module = ModuleType(
+        f"graphc.backends.{name}", f"`torch.backends.{name}`: it is not here; its switches change nothing."
+    )
     module.__dict__.update(is_available=_no, is_built=_no, **values)
     sys.modules[module.__name__] = module
     return module
 
 
 cudnn = _switches(
-    "cudnn", enabled=True, benchmark=False, benchmark_limit=10, deterministic=False, allow_tf32=True, version=_unknown, flags=_flags
+    "cudnn",
+    enabled=True,
+    benchmark=False,
+    benchmark_limit=10,
+    deterministic=False,
+    allow_tf32=True,
+    version=_unknown,
+    flags=_flags,
 )
 cuda = _switches("cuda", matmul=SimpleNamespace(allow_tf32=False, allow_fp16_reduced_precision_reduction=True))
 mkl = _switches("mkl")

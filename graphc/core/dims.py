@@ -101,7 +101,10 @@ class Dim:
         return other - self * floordiv(other, self) if is_size(other) else NotImplemented
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Dim) and self.terms == other.terms)
+        if self is other or (isinstance(other, Dim) and self.terms == other.terms):
+            return True
+        ask = _ASSUMPTIONS.compare
+        return ask is not None and is_size(other) and ask(self, other)
 
     def __hash__(self) -> int:
         return self._hash
@@ -266,19 +269,36 @@ _OPAQUE.update({"//": floordiv, "min": size_min, "max": size_max})
 
 class _Assumptions(threading.local):
     collect: Callable[[Size, Size], None] | None = None
+    #: decides a comparison that the user's own code makes of two sizes that differ in form
+    compare: Callable[[Size, Size], bool] | None = None
 
 
 _ASSUMPTIONS = _Assumptions()
 
 
-@contextmanager
-def assumptions(collect: Callable[[Size, Size], None]) -> Iterator[None]:
+class assumptions:  # noqa: N801  entered once per recorded op, where a generator would cost as much as the shape rule
     """Within, `same(a, b)` of two sizes that may be equal calls `collect(a, b)` instead of raising."""
-    before, _ASSUMPTIONS.collect = _ASSUMPTIONS.collect, collect
+
+    __slots__ = ("before", "collect")
+
+    def __init__(self, collect: Callable[[Size, Size], None]):
+        self.collect = collect
+
+    def __enter__(self) -> None:
+        self.before, _ASSUMPTIONS.collect = _ASSUMPTIONS.collect, self.collect
+
+    def __exit__(self, *_: object) -> None:
+        _ASSUMPTIONS.collect = self.before
+
+
+@contextmanager
+def comparisons(decide: Callable[[Size, Size], bool] | None) -> Iterator[None]:
+    """Within, `decide(a, b)` answers whether two sizes that differ in form are equal; else they count as different."""
+    before, _ASSUMPTIONS.compare = _ASSUMPTIONS.compare, decide
     try:
         yield
     finally:
-        _ASSUMPTIONS.collect = before
+        _ASSUMPTIONS.compare = before
 
 
 def same(a: Size, b: Size, what: str = "sizes differ", need: str = "", hint: str = "") -> Size:

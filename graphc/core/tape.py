@@ -190,13 +190,11 @@ def tape_entry(
     if vjp is None:
         return None
     if type(vjp) is tuple:
-        edges = tuple(
-            edge_of(x) if rule is not None and x._edge is not None else None for x, rule in zip(inputs, vjp, strict=True)
-        )
-        if not any(e is not None for e in edges):
+        edges = tuple([None if rule is None else edge_of(x) for x, rule in zip(inputs, vjp, strict=True)])
+        if all(e is None for e in edges):
             return None
     else:
-        edges = tuple(edge_of(x) for x in inputs)
+        edges = tuple([edge_of(x) for x in inputs])
     differentiable = [is_float_meta(meta) for meta in out_metas]
     if not any(differentiable):
         return None

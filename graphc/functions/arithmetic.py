@@ -119,8 +119,10 @@ def pow(input: Any, exponent: Any) -> Any:
         dtype = common_dtype(input, exponent)
         if dtype.category != FLOAT and exponent < 0:
             raise DtypeError("Integers to negative integer powers are not allowed.")
+        if dtype is bool_:  # x^True is x, x^False is True; between bool tensors there is no power
+            return op.logical_or.call(input, scalar_operand(not exponent, dtype))
         short = _BY_EXPONENT.get(exponent)
-        if short is not None and dtype is not bool_:
+        if short is not None:
             return short(cast_to(input, dtype))
     return op.power.call(*promote(input, exponent))
 

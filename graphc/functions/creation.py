@@ -253,8 +253,8 @@ def full(
 
 def filled(shape: tuple[Size, ...], value: Any, dtype: DType) -> Any:
     """A number everywhere, as one primitive."""
-    if dtype.category == INT and isinstance(value, float) and not math.isfinite(value):
-        raise DtypeError(f"value cannot be converted to type {dtype.name} without overflow", "a finite number")
+    if dtype.category == INT and value not in (0, 1):
+        _check_range(np.asarray(value), dtype)
     return full_op(shape=shape, value=plain(value, dtype), dtype=dtype)
 
 

@@ -71,7 +71,7 @@ def detach(input: Any) -> Any:
 class finfo:  # noqa: N801
     """The limits of a float dtype: `bits eps max min tiny smallest_normal resolution dtype`."""
 
-    def __init__(self, type: Any = None):
+    def __init__(self, type: Any = None) -> None:
         dtype = defaults.float_dtype if type is None else _need_dtype(type, "type")
         if dtype.category != FLOAT:
             raise ArgumentTypeError(f"graphc.finfo() requires a floating point input type. Use graphc.iinfo to handle '{dtype}'")
@@ -96,7 +96,7 @@ class finfo:  # noqa: N801
 class iinfo:  # noqa: N801
     """The limits of an integer dtype: `bits max min dtype`."""
 
-    def __init__(self, type: Any):
+    def __init__(self, type: Any) -> None:
         dtype = _need_dtype(type, "type")
         if dtype.category != INT:
             raise ArgumentTypeError(f"graphc.iinfo() requires an integer input type. Use graphc.finfo to handle '{dtype}'")
@@ -104,7 +104,7 @@ class iinfo:  # noqa: N801
         self.bits, self.max, self.min, self.dtype = dtype.itemsize * 8, int(info.max), int(info.min), dtype.name
 
     def __repr__(self) -> str:
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+        return f"iinfo(min={self.min:g}, max={self.max:g}, dtype={self.dtype})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, iinfo) and self.dtype == other.dtype

@@ -267,6 +267,8 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
 
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """`input` with its slices named by `index` along `dim` filled with one number."""
+    if need_tensor(index, "index").dtype.category != INT:
+        raise DimensionError("index_fill_(): Expected dtype int64 for index", f"int64, got {index.dtype.name}")
     x, at, axis = _slices("index_fill", input, dim, index)
     shape = (*x.shape[:axis], at.shape[0], *x.shape[axis + 1 :])
     source = expand(_single("index_fill_", value, x), shape=shape)

@@ -6,7 +6,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphc.core.dims import Shape, product
+from graphc.core.context import STATE
+from graphc.core.dims import Shape, assumptions, product
 from graphc.core.dims import broadcast_shapes as common_shape
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
@@ -280,11 +281,17 @@ def broadcast_shapes(*shapes: Any) -> Shape:
     return common_shape((), *(as_sizes((s,), "shapes") for s in shapes))
 
 
+def _differ(a: Any, b: Any) -> None:
+    raise ShapeError("shapes do not broadcast", f"equal sizes or 1, got {a} and {b}")
+
+
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """The tensors expanded to their common shape."""
     if len(tensors) == 1 and isinstance(tensors[0], Sequence):
         tensors = tuple(tensors[0])
-    shape = common_shape((), *map(shape_of, tensors))
+    recorder: Any = STATE.recorder
+    with assumptions(getattr(recorder, "unify", _differ)):
+        shape = common_shape((), *map(shape_of, tensors))
     return tuple(stretched(x, shape) for x in tensors)
 
 

@@ -72,7 +72,7 @@ class Node:
 
     def __init__(self, op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], types: Sequence[TensorType], table: Table):
         self.op, self.inputs, self.attrs = op, inputs, attrs
-        self.outputs = tuple(Value(self, i, t) for i, t in enumerate(types))
+        self.outputs = tuple([Value(self, i, t) for i, t in enumerate(types)])
         self.origins: tuple[Origin, ...] = ()
         self.table = table
         self.number = table.count
@@ -217,7 +217,7 @@ def toposort(outputs: Iterable[Value]) -> tuple[Node, ...]:
         for value in node.inputs:
             if value.node.number not in seen:
                 stack.append(value.node)
-    return tuple(seen[number] for number in sorted(seen))
+    return tuple([seen[number] for number in sorted(seen)])
 
 
 def consumers(program: Program) -> dict[Value, list[Node]]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import check_writable, write
+from graphc.autodiff import may_be_same_shape
 from graphc.core.context import STATE
 from graphc.core.dims import Dim
-from graphc.core.errors import DtypeError, ShapeError
+from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
     BOOL,
@@ -89,9 +90,14 @@ def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _unified(a: Any, b: Any) -> bool:
-    """Whether two shapes are equal under the names that unknown sizes have by now."""
-    recorder: Any = STATE.recorder
-    return recorder is not None and hasattr(recorder, "resolve") and bool(recorder.resolve(tuple(a)) == recorder.resolve(tuple(b)))
+    """Whether two shapes of a recording are equal as far as can be told; it is tested at each run."""
+    unify = getattr(STATE.recorder, "unify", None)
+    if unify is None or not may_be_same_shape(a, b):
+        return False
+    for x, y in zip(a, b, strict=True):
+        if x != y:
+            unify(x, y)
+    return True
 
 
 def _pretty(dtype: DType) -> str:
@@ -129,9 +135,8 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
             setattr(cls, f"__r{name}__", reflected)
             inplace = "bitwise_" + name if name in ("and", "or", "xor") else _INPLACE_NAMES.get(name, name)
             setattr(cls, f"__i{name}__", _make_inplace(inplace, fn))
-    for name, plain in (("neg", pointwise.neg), ("abs", pointwise.abs), ("invert", pointwise.bitwise_not)):
+    for name, plain in (("neg", pointwise.neg), ("abs", pointwise.abs), ("invert", _invert), ("pos", pointwise.positive)):
         setattr(cls, f"__{name}__", plain)
-    cls.__pos__ = lambda self: self
     for name, dtype in _CASTS.items():
         setattr(cls, name, _make_cast(name, dtype))
 

@@ -10,7 +10,7 @@ from graphc.aliasing import mark_detached, mark_lazily, refresh, write
 from graphc.core.context import SLOTS, STATE
 from graphc.core.devices import Device, check_device
 from graphc.core.dims import is_size, product
-from graphc.core.errors import ShapeError
+from graphc.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
     DType,
@@ -69,7 +69,8 @@ class Memory(Numbers):
         if self.is_contiguous():
             return self
         out = copy_op(self)
-        out._data = np.ascontiguousarray(out._data)
+        if type(out._data) is _ndarray:
+            out._data = np.ascontiguousarray(out._data)
         return out
 
     def clone(self, *, memory_format: Any = None) -> Any:
@@ -170,6 +171,9 @@ class Memory(Numbers):
     def __setitem__(self, key: Any, value: Any) -> None:
         indexing.setitem(self, key, value)
 
+    def __delitem__(self, key: Any) -> None:
+        raise ArgumentTypeError("Tensor does not support deleting items")
+
     def __getitem__(self, key: Any) -> Any:
         if type(self._data) is _ndarray and STATE.recorder is None and (self._edge is None or not STATE.grad):
             parts = key if type(key) is tuple else (key,)
@@ -257,4 +261,6 @@ def legacy_name(dtype: DType) -> str:
 def from_legacy(dtype: Any) -> DType:
     if isinstance(dtype, str) and dtype.rpartition(".")[2] in LEGACY:
         return LEGACY[dtype.rpartition(".")[2]]
+    if isinstance(dtype, str):
+        raise ArgumentError(f"invalid type: {dtype!r}", "a dtype, or a name such as 'torch.FloatTensor'")
     return getattr(dtype, "dtype", None) or as_dtype(dtype)

@@ -13,6 +13,7 @@ from graphc.core.errors import ArgumentTypeError, GradientError, NumberError, Sy
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import FLOAT, bfloat16
 from graphc.functions import shaping
+from graphc.functions.promotion import is_number
 from graphc.methods.gradients import Gradients
 from graphc.printing import format_tensor
 
@@ -96,6 +97,10 @@ class Numbers(Gradients):
         return iter(shaping.unbind(self, 0))
 
     def __contains__(self, x: Any) -> bool:
+        if not isinstance(x, TensorBase) and not is_number(x):
+            raise NumberError(
+                f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(x).__name__}."
+            )
         return bool((self == x).any().item())
 
     def __hash__(self) -> int:

@@ -46,7 +46,7 @@ def test_a_data_dependent_if():
         return -x
 
     line = fn.fn.__code__.co_firstlineno + 2
-    with pytest.raises(SymbolicError, match=rf"bool.* of a symbolic tensor, bool\[\], at .*{Path(__file__).name}:{line}"):
+    with pytest.raises(SymbolicError, match=rf"the truth value of a symbolic tensor, bool\[\], at .*{Path(__file__).name}:{line}"):
         fn(gc.ones(2))
 
 
@@ -172,13 +172,13 @@ def test_an_exception_in_the_function_leaves_everything_as_it_was():
         (lambda a: a["x"] + a["y"], RuntimeError, "add"),
         (lambda a: a["x"].sum(5), IndexError, "Dimension out of range"),
         (lambda a: a["x"].view(7), RuntimeError, "view|reshape"),
-        (lambda a: gc.cat([a["x"], a["y"]]), RuntimeError, "cat"),
+        (lambda a: gc.cat([a["x"], a["y"]]), RuntimeError, "Tensors must have same number of dimensions"),
         (lambda a: a["x"][5], IndexError, "index 5"),
         (lambda a: a["x"].gather(0, a["y"]), RuntimeError, "int64"),
         (lambda a: a["x"] << 1, RuntimeError, "shift|<<"),
         (lambda a: ~a["x"], (RuntimeError, TypeError), "not"),
         (lambda a: a["x"].expand(9, 9), RuntimeError, "expand"),
-        (lambda a: nn.functional.cross_entropy(a["x"], a["y"]), (RuntimeError, ValueError), "size"),
+        (lambda a: nn.functional.cross_entropy(a["x"], a["y"]), RuntimeError, "expected scalar type Long but found float32"),
         (lambda a: a["x"].cumsum(3), IndexError, "Dimension out of range"),
         (lambda a: a["x"].sort(4), IndexError, "Dimension out of range"),
         (lambda a: nn.Linear(2, 2)(a["y"]), RuntimeError, "linear|matmul"),

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tests.fuzz.generator import generate
+from tests.fuzz.generator import generate_and_run
 from tests.fuzz.runner import MODES, check, check_against_torch
 from tests.fuzz.shrink import alike, shrink, shrink_by
 
@@ -22,12 +22,12 @@ from tests.fuzz.shrink import alike, shrink, shrink_by
 def examine(seed: int, every_mode: bool = False, torch: bool = False, small: bool = True) -> str:
     """What is wrong with the program of a seed; empty if nothing is."""
     try:
-        program = generate(seed)
+        program, outcomes = generate_and_run(seed)
     except Exception as error:
         return f"seed {seed}: generator: {error}"
     if torch:
         return examine_beside_torch(program, small)
-    failure = check(program, tuple(MODES) if every_mode else None)
+    failure = check(program, tuple(MODES) if every_mode else None, outcomes)
     if failure is None:
         return ""
     shown = shrink(program, failure) if small else program

@@ -37,7 +37,12 @@ def is_tame(outcome: Outcome) -> bool:
 
 
 def generate(seed: int) -> Program:
-    """The program of a seed: the first attempt that runs in eager mode, gradient included, with tame numbers."""
+    """The program of a seed."""
+    return generate_and_run(seed)[0]
+
+
+def generate_and_run(seed: int) -> tuple[Program, list[Outcome]]:
+    """The first attempt that runs in eager mode, gradient included, with tame numbers; and these numbers, feed by feed."""
     for attempt in range(50):
         try:
             program = draft(seed, attempt)
@@ -48,5 +53,5 @@ def generate(seed: int) -> Program:
             if outcome.error is not None and "modified by an inplace operation" not in str(outcome.error):
                 raise GeneratorError(f"{type(outcome.error).__name__}: {outcome.error}\n{program}") from outcome.error
         if all(o.error is None and is_tame(o) for o in outcomes):
-            return program
+            return program, outcomes
     raise GeneratorError(f"no tame program for seed {seed}")

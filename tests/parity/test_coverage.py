@@ -21,7 +21,7 @@ PATIENCE_S = 600
 def finished(record_file: Path) -> dict[str, list[str]]:
     """The tests that have ended in any process of this run, with the names they compared."""
     lines = record_file.read_text().splitlines() if record_file.exists() else []
-    return {test: names for test, names in map(json.loads, lines)}
+    return dict(map(json.loads, lines))
 
 
 def test_every_public_name_is_compared(request: pytest.FixtureRequest, record_file: Path) -> None:

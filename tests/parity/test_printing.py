@@ -96,7 +96,9 @@ def test_floats(name, dtype):
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int8, np.uint8, np.bool_])
 @pytest.mark.parametrize(
-    "shape", [(), (0,), (3,), (40,), (0, 2), (4, 5), (3, 30), (1001,), (2, 3, 2), (300, 4)], ids=lambda shape: str(shape)
+    "shape",
+    [(), (0,), (3,), (40,), (0, 2), (4, 5), (3, 30), (1001,), (2, 3, 2), (300, 4)],
+    ids=lambda shape: str(shape),
 )
 def test_integers_and_bools(shape, dtype):
     low = 0 if dtype in (np.uint8, np.bool_) else -100
@@ -150,7 +152,10 @@ def test_leaves_and_results():
         wide = module.arange(40.0, requires_grad=True).reshape(2, 20)
         almost = module.tensor([[0.5] * 8] * 2, requires_grad=True)
         double = module.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], dtype=module.float64, requires_grad=True)
-        return [repr(t) for t in (x, y, x.detach(), x.exp(), x.sum(), almost, almost.tanh(), double, double.tanh(), wide.sin())]
+        return [
+            repr(t)
+            for t in (x, y, x.detach(), x.exp(), x.sum(), almost, almost.tanh(), double, double.tanh(), wide.sin())
+        ]
 
     assert [same(text) for text in texts(gc)] == [same(text) for text in texts(torch)]
 

@@ -1,0 +1,84 @@
+"""`torch.linalg`'s names that need no decomposition: norms, products, powers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.core.errors import ArgumentError, DimensionError, DtypeError, ShapeError
+from graphc.core.tensor_types import FLOAT, as_dtype
+from graphc.functions.arithmetic import mul
+from graphc.functions.axes import normalize_dim
+from graphc.functions.elementary import abs as absolute
+from graphc.functions.linalg import linalg_cross as cross
+from graphc.functions.linalg import matmul, matrix_power, multi_dot
+from graphc.functions.linalg import vander as _vander
+from graphc.functions.norms import vector_norm
+from graphc.functions.promotion import cast_to
+from graphc.functions.reductions import amax, amin
+from graphc.functions.reductions import sum as total
+from graphc.functions.shaping import diagonal as _diagonal
+
+
+def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:  # noqa: N803
+    """The diagonal of the last two dimensions, as a view with it as the last dimension."""
+    return _diagonal(A, offset, dim1, dim2)
+
+
+def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
+    """The powers 0..N-1 of the last dimension's elements as columns: [*, n] -> [*, n, N]."""
+    if x.ndim == 0:
+        raise ShapeError("linalg.vander: input must have at least one dimension")
+    if N is not None and N <= 1:
+        raise ShapeError(f"N must be greater than 1 but got {N}.")
+    rows = _vander(x.reshape(-1), x.shape[-1] if N is None else N, increasing=True)
+    return rows.reshape(*x.shape, rows.shape[-1])
+
+
+def vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
+    """The dot products of vectors along `dim`, broadcast."""
+    return total(mul(x, y), dim)
+
+
+def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+    """The norm of matrices: "fro", or the largest (smallest) absolute column sum 1 (-1) or row sum inf (-inf).
+
+    Raises ArgumentError for the orders that need singular values: 2, -2 and "nuc".
+    """
+    if len(dim) != 2:
+        raise ShapeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
+    x = A if dtype is None else cast_to(A, as_dtype(dtype))
+    if x.ndim < 2:
+        raise ShapeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
+    if x.dtype.category != FLOAT:
+        raise DtypeError(f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {x.dtype.name}")
+    row, column = (normalize_dim(d, x.ndim) for d in dim)
+    if row == column:
+        raise ShapeError("linalg.matrix_norm: dims must be different.")
+    if ord == "fro":
+        return vector_norm(x, 2, (row, column), keepdim)
+    inner, outer = {1: (row, column), float("inf"): (column, row)}.get(_size(ord), (None, None))
+    if inner is None:
+        raise ArgumentError(f"linalg.matrix_norm: order {ord!r} needs singular values", "'fro', 1, -1, inf or -inf")
+    found = (amax if ord > 0 else amin)(total(absolute(x), inner, keepdim=True), outer, keepdim=True)
+    return found if keepdim else found.squeeze((row, column))
+
+
+def _size(order: Any) -> Any:
+    return -order if isinstance(order, int | float) and order < 0 else order
+
+
+def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+    """`vector_norm`, or `matrix_norm` where two dims, or a matrix and an order, are given."""
+    if ord is None:
+        return vector_norm(A, 2, dim, keepdim, dtype=dtype)
+    dims = dim if dim is not None or A.ndim != 2 else (0, 1)
+    if isinstance(dims, tuple | list) and len(dims) == 2:
+        return matrix_norm(A, ord, dims, keepdim, dtype=dtype)
+    if isinstance(ord, str) or (dims is None and A.ndim > 2):
+        raise DimensionError(f"linalg.norm: order {ord!r} needs a matrix, or two dims, got {A.ndim} dimensions")
+    return vector_norm(A, ord, dims, keepdim, dtype=dtype)
+
+
+__all__ = [
+    "cross", "diagonal", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm", "vander", "vecdot", "vector_norm",
+]  # fmt: skip
