@@ -1,16 +1,19 @@
 """What graphc itself costs, beside what the numbers cost: building programs, calling them, eager ops, memory, importing.
 
-    python benchmarks/costs.py [--quick] [--write]
+    python benchmarks/costs.py [--quick] [--write] [--only WORD]
 
 Every line shows a measured figure and, where there is one, the bar it must stay under; a broken bar ends the script with 1.
-`--quick` takes tenth-size programs and judges nothing. `--write` puts the tables into docs/performance.md. PyTorch is
-measured beside it where it is installed. Run it on a machine that does nothing else.
+`--quick` takes tenth-size programs and judges nothing. `--write` puts the tables into docs/performance.md. `--only` takes
+the sections whose title has that word. What is compared is measured in turns, PyTorch beside graphc where it is installed.
+Run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import gc as collector
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -19,15 +22,17 @@ import subprocess
 import sys
 import tempfile
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scale
 
 import graphc as gc
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- costs -->", "<!-- end of costs -->"
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -45,184 +50,181 @@ class Line(NamedTuple):
 # --- getting a program ready ---------------------------------------------------------------------------------------
 
 
-def chain(x: Any, n: int) -> Any:
-    """n ops, each on the one before."""
-    for i in range(n // 2):
-        x = (x + i) * 0.5
-    return x
-
-
-def diamonds(x: Any, n: int) -> Any:
-    """n times one value read twice and joined again: 2**n paths."""
-    for _ in range(n):
-        y = x.tanh()
-        x = y * 0.5 + y * y
-    return x
-
-
-def random_program(x: Any, n: int) -> Any:
-    """n ops on earlier values, mostly recent ones; all that nobody read is summed."""
-    rng = random.Random(0)
-    values, unread = [x], {0}
-    unary = [lambda a: a.tanh(), lambda a: a.sin(), lambda a: a * 0.9, lambda a: -a, lambda a: a.abs()]
-    binary = [lambda a, b: a + b, lambda a, b: a * b, lambda a, b: a - b, lambda a, b: a.maximum(b)]
-    for _ in range(n):
-        i, j = (max(0, len(values) - 1 - int(rng.expovariate(0.05))) for _ in "ij")
-        unread -= {i}
-        if rng.random() < 0.5:
-            values.append(rng.choice(unary)(values[i]))
-        else:
-            values.append(rng.choice(binary)(values[i], values[j]))
-            unread -= {j}
-        unread.add(len(values) - 1)
-    total = values[-1]
-    for i in sorted(unread - {len(values) - 1}):
-        total = total + values[i]
-    return total
-
-
-def build_seconds(body: Callable[[Any, int], Any], n: int, gradient: bool) -> float:
-    """Trace, passes and plan (and code, where a backend makes some), from the record of the build."""
-
-    def plain(x: Any) -> Any:
-        return body(x, n)
-
-    def with_gradient(x: Any) -> Any:
-        y = body(x, n)
-        return gc.autograd.grad(y.sum(), x)[0]
-
-    compiled = gc.compile(with_gradient if gradient else plain)
-    compiled(gc.ones(4, requires_grad=gradient))
-    return sum(record.ms for record in compiled.recompiles) / 1e3
-
-
-def building(scale: float) -> list[Line]:
-    chained, drawn = int(10_000 * scale), int(100_000 * scale)
-    programs = [
-        (f"chain of {chained:,} ops", chain, chained, None, None),
-        ("100 stacked diamonds", diamonds, 100, None, None),
-        (f"random program of {drawn:,} ops", random_program, drawn, 10.0, 30.0),
-    ]
+def building(size: float) -> list[Line]:
     lines = []
-    for name, body, n, bar, bar_gradient in programs:
-        lines.append(Line(name, build_seconds(body, n, False), "s", bar))
-        lines.append(Line(f"{name}, with its gradient", build_seconds(body, n, True), "s", bar_gradient))
+    for name, (body, full) in scale.PROGRAMS.items():
+        n = full if name == "diamonds" else int(full * size)
+        for gradient in (False, True):
+            half, whole = scale.measure(body, n // 2, gradient), scale.measure(body, n, gradient)
+            what = f"{name} of {n:,}{', with its gradient' if gradient else ''}"
+            bar = (30.0 if gradient else 10.0) if name == "random" else None
+            spent = f"{whole.nodes:,} nodes, {whole.processor:.3g} s of processor"
+            lines.append(Line(what, whole.seconds, "s", bar, f"{spent}; {whole.processor / half.processor:.2f} x half the size"))
     return lines
 
 
 # --- one op -----------------------------------------------------------------------------------------------------------
 
 
-def microseconds(fn: Callable[[], Any], number: int = 20_000) -> float:
-    """Time of one call, best of seven rounds, the cyclic collector off as `timeit` does it."""
-    fn()
-    return min(timeit.repeat(fn, number=number, repeat=7)) / number * 1e6
+def microseconds(*calls: Callable[[], Any], number: int = 500, rounds: int = 40) -> list[float]:
+    """Time of one call of each, in turns; the best of the rounds, the cyclic collector off as `timeit` does it."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, found in zip(calls, times, strict=True):
+            found.append(timeit.timeit(call, number=number) / number * 1e6)
+    return [min(found) for found in times]
 
 
-def adds_in(module: Any) -> list[float]:
-    """Microseconds of an add of ten float32, without and with the tape."""
+def adds_in(module: Any) -> list[Callable[[], Any]]:
+    """An add of ten float32, without and with the tape."""
     a, b = module.ones(10), module.ones(10)
     c = module.ones(10, requires_grad=True)
-    return [microseconds(lambda: a + b), microseconds(lambda: c + b)]
+    return [lambda: a + b, lambda: c + b]
 
 
-def eager(scale: float) -> list[Line]:
-    number = int(20_000 * scale)
+def eager(size: float) -> list[Line]:
     x = np.ones(10, np.float32)
-    ours, theirs = adds_in(gc), [None, None]
+    rounds = max(4, int(100 * size))
+    measured = [*adds_in(gc), lambda: np.add(x, x)]
     if HAS_TORCH:
         torch = importlib.import_module("torch")
         torch.set_num_threads(1)
-        theirs = adds_in(torch)
-    lines = [Line("NumPy's add of ten float32", microseconds(lambda: x + x, number), "us")]
-    for name, figure, bar in zip(("without tape", "with tape"), ours, theirs, strict=True):
-        remark = "the bar is PyTorch's" if bar is not None else "PyTorch is not installed"
-        lines.append(Line(f"eager add, {name}", figure, "us", bar, remark))
+        measured += adds_in(torch)
+    ours, taped, numpy, *theirs = microseconds(*measured, rounds=rounds)
+    lines = [Line("NumPy's add of ten float32", numpy, "us")]
+    for i, (name, figure) in enumerate((("without", ours), ("with", taped))):
+        bar = theirs[i] if theirs else None
+        remark = "the bar is PyTorch's, measured in turns" if theirs else "PyTorch is not installed"
+        lines.append(Line(f"eager add, {name} tape", figure, "us", bar, remark))
     return lines
 
 
-def calls(scale: float) -> list[Line]:
-    number = int(20_000 * scale)
+def calls(size: float) -> list[Line]:
+    rounds = max(4, int(40 * size))
     x = gc.ones(10)
+    array = np.ones(10, np.float32)
     compiled = gc.compile(lambda x: x + 1)
-    lines = [
-        Line("eager x + 1", microseconds(lambda: x + 1, number), "us"),
-        Line("compiled x + 1", microseconds(lambda: compiled(x), number), "us"),
-    ]
     graph = gc.Graph()
     with graph.as_default():
-        fed = gc.placeholder((10,), name="x")
-        y = fed + 1
+        fed, open_ = gc.placeholder((10,), name="x"), gc.placeholder((None,), name="y")
+        fixed, unknown = fed + 1, open_ + 1
     with gc.Session(graph) as session:
-        array = np.ones(10, np.float32)
-        lines.append(Line("session run of x + 1", microseconds(lambda: session.run(y, {fed: array}), number), "us"))
-    return lines
+        one = np.float32(1)
+        numpy, eagerly, called, ran, ran_open = microseconds(
+            lambda: array + one,
+            lambda: x + 1,
+            lambda: compiled(x),
+            lambda: session.run(fixed, {fed: array}),
+            lambda: session.run(unknown, {open_: array}),
+            rounds=rounds,
+        )
+    return [
+        Line("NumPy's x + 1 of ten float32", numpy, "us"),
+        Line("eager x + 1", eagerly, "us"),
+        Line("compiled x + 1", called, "us", None, f"{called - numpy:.1f} us are not NumPy's"),
+        Line("session run of x + 1", ran, "us"),
+        Line("session run of x + 1, size unknown", ran_open, "us"),
+    ]
 
 
 # --- memory and import ------------------------------------------------------------------------------------------------
 
 
-def resident_mib() -> float:
-    """Resident memory of this process, garbage collected first."""
-    collector.collect()
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+class Held(NamedTuple):
+    """What the process holds: resident MiB, objects the cyclic collector tracks, blocks of Python's allocator."""
+
+    mib: float
+    objects: int
+    blocks: int
+
+    @staticmethod
+    def now() -> Held:
+        """Measured after a full collection."""
+        collector.collect()
+        with open("/proc/self/statm") as file:
+            mib = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return Held(mib, len(collector.get_objects()), sys.getallocatedblocks())
 
 
-def growth(run: Callable[[], Any], times: int) -> float:
-    """MiB that resident memory grew over `times` runs, after a tenth of them to warm up."""
-    for _ in range(times // 10):
+def growth(run: Callable[[], Any], times: int) -> Held:
+    """What is held more after `times` runs, after a tenth of them to warm up."""
+    for _ in range(max(2, times // 10)):
         run()
-    before = resident_mib()
+    before = Held.now()
     for _ in range(times):
         run()
-    return resident_mib() - before
+    after = Held.now()
+    return Held(after.mib - before.mib, after.objects - before.objects, after.blocks - before.blocks)
 
 
-def memory(scale: float) -> list[Line]:
-    times = int(10_000 * scale)
-    model = gc.nn.Sequential(gc.nn.Linear(8, 16), gc.nn.ReLU(), gc.nn.Linear(16, 4))
-    optimizer = gc.optim.Adam(model.parameters(), lr=1e-3)
-    x = gc.ones(4, 8)
+def train_steps() -> dict[str, Callable[[], Any]]:
+    """A step of Adam on a small net through each door, each with a net of its own."""
 
-    def step(x: Any) -> Any:
-        optimizer.zero_grad()
-        loss = model(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss
+    def parts() -> tuple[Any, Any]:
+        model = gc.nn.Sequential(gc.nn.Linear(8, 16), gc.nn.ReLU(), gc.nn.Linear(16, 4))
+        return model, gc.optim.Adam(model.parameters(), lr=1e-3)
 
-    compiled = gc.compile(step)
+    def stepper() -> Callable[[Any], Any]:
+        model, optimizer = parts()
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    x, array = gc.ones(4, 8), np.ones((4, 8), np.float32)
+    eager_step, compiled_step = stepper(), gc.compile(stepper())
     graph = gc.Graph()
     with graph.as_default():
         fed = gc.placeholder((None, 8), name="x")
+        model, optimizer = parts()
         loss = model(fed).square().mean()
         train = optimizer.minimize(loss)
     session = gc.Session(graph)
-    array = np.ones((4, 8), np.float32)
-    runs = {
-        "eager": lambda: step(x),
-        "compiled": lambda: compiled(x),
+    return {
+        "eager": lambda: eager_step(x),
+        "compiled": lambda: compiled_step(x),
         "session": lambda: session.run([loss, train], {fed: array}),
     }
-    return [Line(f"growth over {times:,} {name} steps", growth(run, times), "MiB", 1.0) for name, run in runs.items()]
 
 
-def import_seconds(name: str) -> float:
-    """Seconds of an import in a fresh interpreter, best of nine, the bytecode cached as it is where a package is installed."""
-    code = f"import time; t = time.perf_counter(); import {name}; print(time.perf_counter() - t)"
+def memory(size: float) -> list[Line]:
+    times = int(10_000 * size)
+    lines = []
+    for name, run in train_steps().items():
+        more = growth(run, times)
+        what = f"growth over {times:,} {name} steps"
+        lines += [
+            Line(what, more.mib, "MiB", 1.0, "resident"),
+            Line(what, more.objects, "", 20, "tracked objects"),
+            Line(what, more.blocks, "", 200, "blocks of Python's allocator"),
+        ]
+    return lines
+
+
+def import_seconds(names: Sequence[str], times: int) -> list[float]:
+    """Seconds of each import in a fresh interpreter, in turns, bytecode written before; the medians."""
+    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    found: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as cache:
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        environment["PYTHONPYCACHEPREFIX"] = cache
-        command = [sys.executable, "-c", code]
-        runs = [subprocess.run(command, env=environment, capture_output=True, check=True).stdout for _ in range(10)]
-    return min(map(float, runs[1:]))
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        for turn in range(times + 1):
+            for name in names:
+                done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, check=True, env=env)
+                if turn:
+                    found[name].append(float(done.stdout))
+    return [statistics.median(found[name]) for name in names]
 
 
-def importing(scale: float) -> list[Line]:
-    numpy, graphc = import_seconds("numpy"), import_seconds("graphc")
-    lines = [Line("import numpy", numpy * 1e3, "ms"), Line("import graphc", graphc * 1e3, "ms", 3 * numpy * 1e3)]
-    return [*lines[:1], lines[1]._replace(remark="the bar is three times NumPy's")]
+def importing(size: float) -> list[Line]:
+    numpy, ours = import_seconds(["numpy", "graphc"], max(3, int(15 * size)))
+    remark = f"{ours / numpy:.2f} times NumPy's; the bar is three times"
+    return [Line("import numpy", numpy * 1e3, "ms"), Line("import graphc", ours * 1e3, "ms", 3 * numpy * 1e3, remark)]
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
@@ -251,14 +253,18 @@ def machine() -> str:
     """Python, NumPy and processor, for the record."""
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-    return f"Python {platform.python_version()}, NumPy {np.__version__}, {os.cpu_count()} cores of {model}"
+    torch = f", PyTorch {importlib.metadata.version('torch')}" if HAS_TORCH else ""
+    return f"Python {platform.python_version()}, NumPy {np.__version__}{torch}, {os.cpu_count()} cores of {model}"
 
 
 def write(results: dict[str, list[Line]]) -> None:
     """Puts the tables into docs/performance.md, between its marks."""
     text = PAGE.read_text()
     before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    tables = [f"Measured by `python benchmarks/costs.py --write` with {machine()}.\n"]
+    tables = [
+        f"Measured on {datetime.date.today()} by `python benchmarks/costs.py --write` with {machine()}. Load when it began:"
+        f" {os.getloadavg()[0]:.1f} processes.\n"
+    ]
     for title, lines in results.items():
         tables.append(
             f"### {title}\n\n| | measured | bar | |\n|---|---|---|---|\n" + "\n".join(map(as_row, lines)) + "\n"
@@ -270,10 +276,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tenth-size programs, nothing is judged")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--only", default="", metavar="WORD", help="only the sections whose title has this word")
     options = parser.parse_args()
     print(machine())
     results = {}
     for title, measure in SECTIONS.items():
+        if options.only.lower() not in title.lower():
+            continue
         print(f"\n{title}", flush=True)
         results[title] = measure(0.1 if options.quick else 1)
         print(*map(as_text, results[title]), sep="\n", flush=True)

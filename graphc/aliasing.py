@@ -17,9 +17,7 @@ from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import GradientError
 from graphc.core.op import Op, View
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, counter_of, edge_of, tape_entry
-from graphc.core.tensor_types import bool_
-from graphc.primitives.creation import full
-from graphc.primitives.elementwise import where
+from graphc.primitives.views import slice_put
 
 
 class TapeOnly:
@@ -189,10 +187,8 @@ def _rebase(target: TensorBase, value: TensorBase) -> None:
 
 def _overwritten(old: Any, value: Any) -> Any:
     """`value`, with a gradient of zero for what was there before, as PyTorch gives it."""
-    return where(SLOTS.new_tensor(_NOWHERE), old, value)
-
-
-_NOWHERE = np.array(False)
+    shape = old.tensor_type.shape
+    return slice_put(old, value, starts=(0,) * len(shape), limits=tuple(shape), strides=(1,) * len(shape))
 
 
 def put_back(base: Any, chain: tuple[tuple[Op, Mapping[str, Any]], ...], value: Any) -> Any:
@@ -216,7 +212,7 @@ def _write_symbolic(target: TensorBase, value: TensorBase) -> None:
     counter = counter_of(target)
     if view is None:
         if STATE.grad and value._edge is None and type(target._edge) is tuple:
-            value = where(full(shape=(), value=False, dtype=bool_), target, value)
+            value = _overwritten(target, value)
         target._data = value._data
         if STATE.grad:
             target._edge = edge_of(value)

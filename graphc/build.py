@@ -33,7 +33,7 @@ from graphc.core.tape import LEAF, Entry, counter_of, edge_of
 from graphc.core.tensor_types import TensorType
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Program, Table, Value, toposort
-from graphc.nests import Other, flatten, has_sizes, objects_in, unflatten, with_sizes
+from graphc.nests import Mutables, Other, flatten, has_sizes, objects_in, refill, unflatten, with_sizes
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Guard, Trace, ask, paused_gc, plain_name, symbolic
 
@@ -108,13 +108,15 @@ class Build:
     compared: list[tuple[Size, Size, bool]] = field(default_factory=list)
     #: arguments the function also reaches by itself, by their place; the other tensors it reaches
     met_outside: dict[int, Any] = field(default_factory=dict)
-    reached: frozenset[int] = frozenset()
+    #: the lists and dicts among the arguments that the call changes; their contents are returned beside the result
+    refilled: list[tuple[Any, ...]] = field(default_factory=list)
+    reached: dict[int, Any] = field(default_factory=dict)
 
     def knows(self, call: _Call) -> bool:
         """Whether the same arguments are tensors that the function also reaches by itself."""
         if self.met_outside and any(call.leaves[i] is not tensor for i, tensor in self.met_outside.items()):
             return False
-        return self.reached.isdisjoint(map(id, call.leaves))
+        return self.reached.keys().isdisjoint(map(id, call.leaves))
 
     def holds(self) -> bool:
         """Whether nothing the build depends on has changed."""
@@ -149,6 +151,8 @@ class _Call:
     shapes: tuple[tuple[int, ...], ...]
     key: Any
     paths: list[str]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 class CompiledFunction:
@@ -217,7 +221,7 @@ class CompiledFunction:
             tracked = x._edge is not None if x._base is None else x.requires_grad
             has_grad = tracked and getattr(x, "_grad", None) is not None
             parts.append((array.dtype.num, array.ndim, tracked, has_grad, seen.setdefault(id(x), i), fixed))
-        return _Call(leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad), [])
+        return _Call(leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad), [], args, kwargs)
 
     def _find(self, call: _Call) -> Build:
         if self._retrace:
@@ -352,10 +356,15 @@ class CompiledFunction:
         surroundings = Surroundings(self.fn, objects_in(call.structure))
         arguments, symbols = _symbols(trace, call, pattern)
         args, kwargs = unflatten(call.structure, symbols)
+        mutables = Mutables(args, kwargs)
         compared: list[tuple[Size, Size, bool]] = []
         with paused_gc(), recording(trace), comparisons(_decider(symbols, call, compared)):
             result = self.fn(*args, **kwargs)
-        del args, kwargs
+        refilled = mutables.changed()
+        if refilled:
+            result = (result, [content for _, content in refilled])
+        refilled = [path for path, _ in refilled]
+        del args, kwargs, mutables
         given = set(map(id, call.leaves))
         surroundings.settle(t for t, _ in trace.shadows.values() if id(t) not in given)
         build = _Assembly(trace, call, pattern, arguments, symbols, result, surroundings, self.keep_grads).finish(
@@ -365,8 +374,8 @@ class CompiledFunction:
         trace.check_leaks(symbols)
         symbols.clear()
         build.compared, build.shows_sizes = compared, has_sizes(build.structure)
-        build.met_outside = trace.met_outside
-        build.reached = frozenset(id(t) for t, _ in trace.shadows.values() if id(t) not in given)
+        build.met_outside, build.refilled = trace.met_outside, refilled
+        build.reached = {id(t): t for t, _ in trace.shadows.values() if id(t) not in given}
         build.epoch = EPOCH.value
         return trace, build
 
@@ -401,7 +410,12 @@ class CompiledFunction:
         structure = build.structure
         if build.shows_sizes:
             structure = with_sizes(structure, build.built.sizes([a.shape for a in arrays]))
-        return unflatten(structure, outputs)
+        returned = unflatten(structure, outputs)
+        if build.refilled:
+            returned, contents = returned
+            for path, content in zip(build.refilled, contents, strict=True):
+                refill(call.args, call.kwargs, path, content)
+        return returned
 
     def _verify(self, build: Build, arrays: list[Any]) -> None:
         expected = build.built.reference(arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -45,14 +46,21 @@ class _Switch:
         @functools.wraps(fn)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             generator = fn(*args, **kwargs)
-            sent: Any = None
+            resume: Callable[[], Any] = functools.partial(generator.send, None)
             while True:
                 with self._fresh():
                     try:
-                        item = generator.send(sent)
+                        item = resume()
                     except StopIteration as stop:
                         return stop.value
-                sent = yield item
+                try:
+                    resume = functools.partial(generator.send, (yield item))
+                except GeneratorExit:
+                    with self._fresh():
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    resume = functools.partial(generator.throw, error)
 
         return wrapped
 
@@ -80,11 +88,37 @@ class enable_grad(_Switch):  # noqa: N801
         super().__init__(True)
 
 
+class _Inference(threading.local):
+    on: bool = False
+
+
+_INFERENCE = _Inference()
+
+
 class inference_mode(_Switch):  # noqa: N801
     """`no_grad` under PyTorch's newer name; `inference_mode(False)` leaves the tape as it is."""
 
-    def __init__(self, mode: bool = True):
-        super().__init__(not mode and STATE.grad)
+    def __init__(self, mode: bool | Callable[..., Any] = True):
+        super().__init__(STATE.grad and not mode)
+        self.on = bool(mode)
+        self._outside: list[bool] = []
+
+    def __new__(cls, mode: bool | Callable[..., Any] = True) -> Any:
+        """`@inference_mode` without brackets decorates too."""
+        return super().__new__(cls) if isinstance(mode, bool) else cls(True)(mode)
+
+    def __enter__(self) -> Any:
+        self._outside.append(_INFERENCE.on)
+        self.mode = STATE.grad if not self.on else False
+        _INFERENCE.on = self.on
+        return super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        _INFERENCE.on = self._outside.pop()
+
+    def _fresh(self) -> _Switch:
+        return inference_mode(self.on)
 
 
 class set_grad_enabled(_Switch):  # noqa: N801
@@ -108,5 +142,5 @@ def is_grad_enabled() -> bool:
 
 
 def is_inference_mode_enabled() -> bool:
-    """Whether the tape is off for this thread."""
-    return not STATE.grad
+    """Whether this thread is inside of `inference_mode`."""
+    return _INFERENCE.on

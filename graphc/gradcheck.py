@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.autodiff import pull_to, seeds_for
 from graphc.core.context import SLOTS, set_grad
-from graphc.core.errors import GradientError
+from graphc.core.errors import ArgumentError, GradientError
 from graphc.core.tape import LEAF, TensorBase, edge_of
 from graphc.core.tensor_types import FLOAT
 
@@ -32,7 +32,7 @@ def gradcheck(
     args = (inputs,) if isinstance(inputs, TensorBase) else tuple(inputs)
     wanted = [i for i, a in enumerate(args) if isinstance(a, TensorBase) and a._edge is not None and a.dtype.category == FLOAT]
     if not wanted:
-        raise GradientError("gradcheck expects at least one input tensor to require gradient")
+        raise ArgumentError("gradcheck expects at least one input tensor to require gradient")
     n_outputs = len(_outputs(func, args))
     for k in range(n_outputs):
         for i in wanted:

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.compiled_backward import replay
 from graphc.core.context import SLOTS, recording, set_grad
-from graphc.core.errors import FileFormatError, GraphError
+from graphc.core.errors import FileFormatError, GraphcError, GraphError
 from graphc.core.tape import LEAF, TensorBase
 from graphc.graphs import AllUpdates, Graph, UpdateGroup
 from graphc.ir.program import INPUT, Program, Value, toposort
@@ -120,10 +120,9 @@ def load_graph(path: Any) -> Graph:
     if meta.get("format") != _FORMAT:
         raise FileFormatError(f"{path} has graph format {meta.get('format')!r}; this version of graphc reads {_FORMAT}")
     constants = {k.removeprefix("program."): v for k, v in arrays.items() if k.startswith("program.")}
-    program = from_dict(meta["program"], constants)
     try:
-        return _rebuild(meta, program, arrays)
-    except (KeyError, TypeError, IndexError, AttributeError, AssertionError, ValueError) as error:
+        return _rebuild(meta, from_dict(meta["program"], constants), arrays)
+    except (GraphcError, KeyError, TypeError, IndexError, AttributeError, AssertionError, ValueError, OverflowError) as error:
         raise FileFormatError(f"{path} does not hold together: {type(error).__name__}: {error}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType
 from graphc.ir.program import attr_key
 
+_MAPPINGS = (dict, OrderedDict)
 _PLAIN = (bool, int, float, str, bytes, type(None), Dim, DType, complex, slice, type(Ellipsis))
 
 
@@ -62,11 +64,33 @@ def flatten(nest: Any, leaves: list[Any], paths: list[str] | None = None, path: 
         if paths is None:
             return (kind, *[flatten(x, leaves) for x in nest])
         return (kind, *[flatten(x, leaves, paths, f"{path}[{i}]") for i, x in enumerate(nest)])
-    if kind is dict or kind is OrderedDict:
+    if kind in _MAPPINGS:
         if paths is None:
             return (kind, tuple(nest), *[flatten(x, leaves) for x in nest.values()])
         return (kind, tuple(nest), *[flatten(x, leaves, paths, f"{path}[{k!r}]") for k, x in nest.items()])
+    if hasattr(kind, "__dataclass_fields__"):
+        fields = tuple(f.name for f in dataclasses.fields(nest) if hasattr(nest, f.name))
+        parts = [flatten(getattr(nest, name), leaves, paths, f"{path}.{name}") for name in fields]
+        return (_Record(kind), fields, *parts)
     return Other(nest)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Record:
+    """The kind of a nest that is a dataclass instance."""
+
+    kind: type
+
+    def make(self, values: Mapping[str, Any]) -> Any:
+        """An instance with these fields, made without calling its __init__."""
+        made = object.__new__(self.kind)
+        for name, value in values.items():
+            object.__setattr__(made, name, value)
+        return made
+
+
+def _parts(structure: Any) -> Any:
+    return structure[2:] if structure[0] in _MAPPINGS or type(structure[0]) is _Record else structure[1:]
 
 
 def objects_in(structure: Any) -> Iterator[Any]:
@@ -75,7 +99,7 @@ def objects_in(structure: Any) -> Iterator[Any]:
         if isinstance(structure.key, tuple) and structure.key[:1] == ("object",):
             yield structure.value
     elif structure is not LEAF_MARK:
-        for part in structure[2:] if structure[0] in (dict, OrderedDict) else structure[1:]:
+        for part in _parts(structure):
             yield from objects_in(part)
 
 
@@ -109,13 +133,61 @@ def _build(structure: Any, leaves: Sequence[Any], at: int) -> tuple[Any, int]:
     if isinstance(structure, Other):
         return structure.value, at
     kind = structure[0]
-    parts = structure[2:] if kind in (dict, OrderedDict) else structure[1:]
     items = []
-    for part in parts:
+    for part in _parts(structure):
         item, at = _build(part, leaves, at)
         items.append(item)
-    if kind in (dict, OrderedDict):
+    if kind in _MAPPINGS:
         return kind(zip(structure[1], items, strict=True)), at
+    if type(kind) is _Record:
+        return kind.make(dict(zip(structure[1], items, strict=True))), at
     if kind is list:
         return items, at
     return (kind(*items) if hasattr(kind, "_fields") else kind(items)), at
+
+
+class Mutables:
+    """The lists and dicts of a call's arguments, and whether the call has changed what they hold."""
+
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any]):
+        self.found: list[tuple[tuple[Any, ...], Any, Any]] = []
+        for i, arg in enumerate(args):
+            self._look(arg, (i,))
+        for name, arg in kwargs.items():
+            self._look(arg, (name,))
+
+    def _look(self, nest: Any, path: tuple[Any, ...]) -> None:
+        kind = type(nest)
+        if kind is list or kind in _MAPPINGS:
+            self.found.append((path, nest, kind(nest)))
+        if kind is list or isinstance(nest, tuple):
+            for i, part in enumerate(nest):
+                self._look(part, (*path, i))
+        elif kind in _MAPPINGS:
+            for key, part in nest.items():
+                self._look(part, (*path, key))
+
+    def changed(self) -> list[tuple[tuple[Any, ...], Any]]:
+        """The outermost containers that hold something else than before, with the way to them from the arguments."""
+        paths: list[tuple[Any, ...]] = []
+        out = []
+        for path, nest, before in self.found:
+            keys = [*nest] if type(nest) is not list else range(len(nest))
+            old = [*before] if type(before) is not list else range(len(before))
+            same = [*keys] == [*old] and all(nest[k] is before[k] for k in keys)
+            if not same and not any(path[: len(p)] == p for p in paths):
+                paths.append(path)
+                out.append((path, nest))
+        return out
+
+
+def refill(args: Sequence[Any], kwargs: Mapping[str, Any], path: tuple[Any, ...], content: Any) -> None:
+    """Gives the list or dict at that place of the arguments new content, in place."""
+    found: Any = kwargs if isinstance(path[0], str) else args
+    for key in path:
+        found = found[key]
+    if isinstance(found, list):
+        found[:] = content
+    else:
+        found.clear()
+        found.update(content)

@@ -43,9 +43,20 @@ class Surroundings:
     def __init__(self, fn: Callable[..., Any], arguments: Iterable[Any] = ()):
         self.roots: list[Any] = [fn, *arguments]
         self.readers: list[tuple[str, Callable[[], Any]]] = []
-        function = fn.__func__ if isinstance(fn, MethodType) else fn
+        objects = list(arguments)
+        function: Any = fn
+        while not isinstance(function, FunctionType):
+            if isinstance(function, partial):
+                function = function.func
+            elif isinstance(function, MethodType):
+                objects.append(function.__self__)
+                function = function.__func__
+            else:
+                break
         if isinstance(function, FunctionType):
             self._add_names(function)
+            objects += [read() for _, read in self.readers]
+            self._add_attributes(function, objects)
         self.held: list[tuple[str, Callable[[], Any], bool, Any]] = []
         for name, read in self.readers:
             value = read()
@@ -63,6 +74,16 @@ class Surroundings:
             self.readers.append((name, lambda cell=cell: _content(cell)))  # type: ignore[misc]
         self.readers.append(("defaults", lambda: function.__defaults__))
         self.readers.append(("keyword defaults", lambda: function.__kwdefaults__))
+
+    def _add_attributes(self, function: FunctionType, objects: Iterable[Any]) -> None:
+        """The plain attributes of the user's own objects whose names the function reads: `self.scale` in a method."""
+        for owner in {id(o): o for o in objects}.values():
+            if isinstance(owner, (*_PLAIN, TensorBase, ModuleType, FunctionType, type)) or _reports_itself(type(owner)):
+                continue
+            held = getattr(owner, "__dict__", None) or {}
+            for name in function.__code__.co_names:
+                if name in held and _is_plain(held[name]):
+                    self.readers.append((f"{type(owner).__name__}.{name}", lambda held=held, name=name: held.get(name, _MISSING)))  # type: ignore[misc]
 
     def settle(self, captured: Iterable[Any] = ()) -> None:
         """After the trace: what the function itself has changed counts as it is now, so a replay is not taken for stale.

@@ -38,7 +38,7 @@ FLOORS: dict[int, list[list[str]]] = {
     8: [["backends/"]],
     9: [["surroundings.py", "executable.py", "compiled_backward.py", "build.py", "graphs.py", "session.py"]],
     10: [
-        *(["autograd.py"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]),
+        *(["autograd/"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]),
         *(["cuda.py"], ["version.py"], ["linalg.py"]),
     ],
     11: [["__init__.py", "as_torch.py", "demo.py", "cli.py", "__main__.py"]],

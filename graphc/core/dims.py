@@ -100,6 +100,9 @@ class Dim:
     def __rmod__(self, other: Size) -> Size:
         return other - self * floordiv(other, self) if is_size(other) else NotImplemented
 
+    def __pow__(self, other: int) -> Size:
+        return product((self,) * other) if isinstance(other, int) and other >= 0 else NotImplemented
+
     def __eq__(self, other: object) -> bool:
         if self is other or (isinstance(other, Dim) and self.terms == other.terms):
             return True

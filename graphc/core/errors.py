@@ -93,7 +93,7 @@ class GradientError(GraphcError, RuntimeError):
     """A backward pass that cannot be done."""
 
 
-class NumberError(GraphcError, RuntimeError):
+class NumberError(GraphcError, RuntimeError, ValueError):
     """A tensor of several elements (or none) where one number is needed."""
 
 

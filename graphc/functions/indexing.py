@@ -9,7 +9,7 @@ from graphc.core.context import STATE, set_grad
 from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
-from graphc.core.tensor_types import FLOAT, DType, bool_, int32, int64, uint8
+from graphc.core.tensor_types import FLOAT, INT, DType, bool_, int32, int64, uint8
 from graphc.functions.arguments import need_tensor
 from graphc.functions.axes import normalize_dim
 from graphc.functions.promotion import cast_to, is_number, promote, scalar_operand

@@ -5,15 +5,18 @@ A failing seed N is shrunk by `python -m tests.fuzz --seeds N:N+1`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from graphc.passes import pipelines
-from graphc.passes.rewrite import Rewriter
+from graphc import executable
+from graphc.ir.program import Node, Value
+from graphc.passes.pipelines import optimise
+from graphc.passes.rewrite import Build, Rules, rewrite
 from graphc.primitives import elementwise
 from tests.fuzz.generator import generate, generate_and_run
-from tests.fuzz.programs import Program, Step
 from tests.fuzz.runner import QUICK, check
-from tests.fuzz.shrink import shrink_by
+from tests.fuzz.shrink import shrink
 
 COUNT, CHUNKS = 2000, 50
 
@@ -39,3 +42,34 @@ def test_programs_hold_what_is_promised() -> None:
         "cumsum", ".shape[", "[n", "bfloat16", "float16", "uint8", "create_graph=True", "requires grad", "gc.rand", "dropout",
     ):  # fmt: skip
         assert part in text, part
+
+
+def tanh_to_sin(node: Node, build: Build) -> Value:
+    """tanh(x) => sin(x), which is wrong"""
+    return build(elementwise.sin, node.inputs[0])
+
+
+def test_a_wrong_pass_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(program: Any, **options: Any) -> Any:
+        return rewrite(optimise(program, **options), Rules({elementwise.tanh: (tanh_to_sin,)}), "tanh_to_sin")
+
+    monkeypatch.setattr(executable, "optimise", wrong)
+    for seed in range(100):
+        program = generate(seed)
+        if "gc.tanh(" not in program.source():
+            continue
+        failure = check(program, ("compiled",))
+        if failure is not None:
+            break
+    assert failure is not None
+    assert failure.mode == "compiled"
+    small = shrink(program, failure)
+    assert len(small.steps) <= 3
+    assert "tanh" in small.source()
+    monkeypatch.undo()
+    assert check(small, ("compiled",)) is None
+
+
+def test_a_shrunk_program_is_a_script() -> None:
+    program = next(p for p in map(generate, range(50)) if p.arguments and len(p.steps) < 8)
+    exec(compile(program.script(), "<script>", "exec"), {})

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from graphc.autograd import function  # noqa: F401  as in PyTorch, `autograd.function.once_differentiable`
 from graphc.autodiff import pull_to, seeds_for, zeros_of
 from graphc.core.context import set_grad
 from graphc.core.errors import GradientError
