@@ -17,7 +17,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -59,7 +59,8 @@ def building(size: float) -> list[Line]:
             what = f"{name} of {n:,}{', with its gradient' if gradient else ''}"
             bar = (30.0 if gradient else 10.0) if name == "random" else None
             spent = f"{whole.nodes:,} nodes, {whole.processor:.3g} s of processor"
-            lines.append(Line(what, whole.seconds, "s", bar, f"{spent}; {whole.processor / half.processor:.2f} x half the size"))
+            ratio = f"{whole.processor / half.processor:.2f} times that of half the size"
+            lines.append(Line(what, whole.seconds, "s", bar, f"{spent}, {ratio}"))
     return lines
 
 
@@ -215,7 +216,9 @@ def import_seconds(names: Sequence[str], times: int) -> list[float]:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         for turn in range(times + 1):
             for name in names:
-                done = subprocess.run([sys.executable, "-c", code.format(name)], capture_output=True, check=True, env=env)
+                done = subprocess.run(
+                    [sys.executable, "-c", code.format(name)], capture_output=True, check=True, env=env
+                )
                 if turn:
                     found[name].append(float(done.stdout))
     return [statistics.median(found[name]) for name in names]

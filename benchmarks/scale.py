@@ -9,6 +9,7 @@ all stages together, and its ratio to a program of half the size (2 is linear).
 from __future__ import annotations
 
 import argparse
+import gc as collector
 import random
 import time
 from collections.abc import Callable
@@ -79,6 +80,7 @@ def measure(build: Callable[[Any, int], Any], n: int, gradient: bool) -> Measure
     """Gets one program ready, stage by stage, and runs it once."""
     seconds: dict[str, float] = {}
     graph = gc.Graph()
+    collector.collect()
     begin = time.process_time()
     start = time.perf_counter()
     with graph.as_default(), paused_gc():
@@ -112,7 +114,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
     args = parser.parse_args()
     stages = ("trace", "gradient", "passes", "plan", "compile")
-    print(f"{'program':10}{'gradient':>9}{'nodes':>9}", *(f"{name:>9}" for name in (*stages, "total", "cpu", "x half")), sep="")
+    print(
+        f"{'program':10}{'gradient':>9}{'nodes':>9}",
+        *(f"{name:>9}" for name in (*stages, "total", "cpu", "x half")),
+        sep="",
+    )
     for name, (build, full) in PROGRAMS.items():
         n = full // 10 if args.quick and name != "diamonds" else full
         for gradient in (False, True):

@@ -32,15 +32,22 @@ from graphc.core.tensor_types import (
     int64,
     uint8,
 )
-from graphc.grad_mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled
+from graphc.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from graphc.printing import set_printoptions
 from graphc.tensors import FUNCTION_FILES, LEGACY_CONSTRUCTORS, Tensor
 from graphc.tensors import TensorSize as Size
 from graphc.version import __version__
 
-bool = bool_  # noqa: A001
-half, float, double = float16, float32, float64  # noqa: A001
-short, int, long = int16, int32, int64  # noqa: A001
+bool = bool_
+half, float, double = float16, float32, float64
+short, int, long = int16, int32, int64
 strided, contiguous_format, preserve_format, channels_last = "strided", "contiguous_format", "preserve_format", "channels_last"
 newaxis = None
 

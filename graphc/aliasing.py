@@ -17,7 +17,7 @@ from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import GradientError
 from graphc.core.op import Op, View
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, counter_of, edge_of, tape_entry
-from graphc.primitives.views import slice_put
+from graphc.primitives.views import reshape, slice_put
 
 
 class TapeOnly:
@@ -191,6 +191,12 @@ def _overwritten(old: Any, value: Any) -> Any:
     return slice_put(old, value, starts=(0,) * len(shape), limits=tuple(shape), strides=(1,) * len(shape))
 
 
+def _is_whole(shape: Any, expanded: Any) -> bool:
+    """Whether an expand to `expanded` repeats nothing."""
+    lead = len(expanded) - len(shape)
+    return lead >= 0 and all(d == 1 for d in expanded[:lead]) and tuple(expanded[lead:]) == shape
+
+
 def put_back(base: Any, chain: tuple[tuple[Op, Mapping[str, Any]], ...], value: Any) -> Any:
     """`base` with the elements seen through `chain` replaced by `value`."""
     levels = [base]
@@ -198,6 +204,9 @@ def put_back(base: Any, chain: tuple[tuple[Op, Mapping[str, Any]], ...], value: 
         levels.append(op(levels[-1], **attrs))
     for (op, attrs), level in zip(reversed(chain), reversed(levels), strict=True):
         assert isinstance(op.kind, View)
+        if op.kind.put is None and _is_whole(tuple(level.shape), attrs.get("shape", ())):
+            value = reshape(value, shape=tuple(level.shape))
+            continue
         if op.kind.put is None:
             raise GradientError(
                 "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "

@@ -260,7 +260,7 @@ def _operands(entry: Entry) -> tuple[list[Any], list[Any]]:
     outputs = []
     kept_out = saved.get(OUT)
     for i, meta in enumerate(entry.out_metas):
-        if kept_out is None:
+        if kept_out is None or kept_out[i] is None:
             outputs.append(new(TypeOnly(type_of_meta(meta))))
             continue
         check_unchanged(kept_out[i], entry)

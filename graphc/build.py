@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,15 @@ from graphc.compiled_backward import Backward, cut
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Dim, Size, comparisons, is_static, substitute
-from graphc.core.errors import GradientError, RecompileError, ShapeError, SymbolicError, VerifyError, is_internal, user_line
+from graphc.core.errors import (
+    GradientError,
+    RecompileError,
+    ShapeError,
+    SymbolicError,
+    VerifyError,
+    is_internal,
+    user_line,
+)
 from graphc.core.op import Kind
 from graphc.core.tape import LEAF, Entry, counter_of, edge_of
 from graphc.core.tensor_types import TensorType
@@ -404,7 +412,7 @@ class CompiledFunction:
                     tensor._edge = (Entry(_Spent, {}, (), (), ((tensor._data.shape, tensor._data.dtype),), None), 0)
                 outputs.append(tensor)
             else:
-                outputs.append(call.leaves[what] if kind == "argument" else what)
+                outputs.append(call.leaves[what] if kind == "argument" else outputs[what] if kind == "same" else what)
         if build.updates or build.flags or build.grads:
             _carry_over(build, call, results)
         structure = build.structure
@@ -453,7 +461,7 @@ class _Assembly:
         symbolic_out = [t for t in self.returned if t.is_symbolic]
         trace.check_leaks([*symbolic_out, *self.symbols])
         trace.check_aliases()
-        outputs = [self.output(t) for t in self.returned]
+        outputs = self.outputs()
         taped, spent = self.differentiable(outputs)
         updates = self.updates()
         grads, flags = self.gradients()
@@ -482,6 +490,15 @@ class _Assembly:
             offset = len(self.values)
             build.backward = Backward(joint, backward_parts, positions, offset, make(backward_parts[0], trace.aliases))
         return build
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        """Where each returned tensor comes from; one that is returned twice is one object."""
+        first: dict[int, int] = {}
+        found: list[tuple[str, Any]] = []
+        for i, tensor in enumerate(self.returned):
+            known = first.setdefault(id(tensor), i)
+            found.append(self.output(tensor) if known == i else ("same", known))
+        return found
 
     def output(self, tensor: Any) -> tuple[str, Any]:
         """Where a returned tensor comes from: an argument, an object that exists, or a value of the program."""
@@ -551,6 +568,8 @@ class _Assembly:
         trace = self.trace
         leaves = [s for s in (*self.symbols, *(c.shadow for c in trace.captures.values())) if _is_leaf_input(s)]
         leaves = list({id(s): s for s in leaves}.values())
+        for leaf in leaves:  # the eager tape below this call runs them
+            leaf.__dict__.pop("_hooks", None)
         roots, seeds = [], []
         for k, i in enumerate(taped):
             tensor = self.returned[i]

@@ -14,8 +14,7 @@ from graphc.core.context import SLOTS, STATE
 from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
 from graphc.core.op import Elementwise, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
-from graphc.core.tape import LEAF, Entry, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
-from graphc.core.tape import Saved
+from graphc.core.tape import LEAF, Entry, Saved, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
 from graphc.core.tensor_types import DTYPE_OF, FLOAT, TensorType
 from graphc.tensors import Tensor
 

@@ -77,10 +77,19 @@ class Built:
                 for size in (want, substitute(want, self.aliases)):
                     expected = substitute(size, sizes)
                     if expected != have:
-                        raise ShapeError(f"{name} has size {have} in dimension {axis} where {size} = {expected} is needed")
+                        need = f"{name} has size {have} in dimension {axis} where {_shown(size, expected)} is needed"
+                        raise ShapeError(need + self._made_so(want))
         if len(self.agreed) >= config.largest_cache:
             self.agreed.clear()
         self.agreed.add(met)
+
+    def _made_so(self, size: Size) -> str:
+        """Where the recording first assumed something of a size."""
+        names = set(size.names()) if isinstance(size, Dim) else set()
+        for a, b, line in self.recorded.checks:
+            if any(isinstance(d, Dim) and not names.isdisjoint(d.names()) for d in (a, b)):
+                return f", made so at {line}"
+        return ""
 
     def run(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
         """The program's outputs on these inputs, fresh arrays that share memory with nothing.

@@ -132,6 +132,11 @@ class set_grad_enabled(_Switch):  # noqa: N801
     def __enter__(self) -> Any:
         return self
 
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """As a decorator it changes nothing outside of the function."""
+        STATE.grad = self._before.pop()
+        return super().__call__(fn)
+
     def _fresh(self) -> _Switch:
         return _Switch(self.mode)
 

@@ -127,6 +127,8 @@ def load_graph(path: Any) -> Graph:
 
 
 def _rebuild(meta: dict[str, Any], program: Program, arrays: dict[str, Any]) -> Graph:
+    if not isinstance(meta["name"], str):
+        raise TypeError(f"name {meta['name']!r}")
     graph = Graph(meta["name"])
     numbers: dict[str, float] = {}
     symbols: list[Any] = [None] * len(meta["variables"])

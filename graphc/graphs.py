@@ -17,7 +17,16 @@ from graphc.aliasing import refresh
 from graphc.autodiff import pull_to, seeds_for
 from graphc.core.context import SLOTS, STATE, recording
 from graphc.core.dims import Dim, is_size
-from graphc.core.errors import ArgumentTypeError, FetchError, GradientError, GraphError, GraphGrowthWarning, user_frame, user_line
+from graphc.core.errors import (
+    ArgumentTypeError,
+    FetchError,
+    GradientError,
+    GraphError,
+    GraphGrowthError,
+    GraphGrowthWarning,
+    user_frame,
+    user_line,
+)
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, as_dtype, defaults
 from graphc.ir.program import INPUT, Node, Program, Value, toposort
@@ -151,7 +160,7 @@ class Graph(Recorder):
                 "  hint: build the graph once before the loop and feed what changes, or call graph.finalize() to find such lines"
             )
             if self._strict:
-                raise GraphError(text)
+                raise GraphGrowthError(text)
             self._warned.add(line)
             frame = user_frame()
             place = (frame.f_code.co_filename, frame.f_lineno) if frame else ("<graphc>", 0)

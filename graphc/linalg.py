@@ -19,6 +19,10 @@ from graphc.functions.reductions import sum as total
 from graphc.functions.shaping import diagonal as _diagonal
 
 
+class LinAlgError(ArgumentError, RuntimeError):
+    """What cannot be computed, such as a norm of an unknown order."""
+
+
 def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:  # noqa: N803
     """The diagonal of the last two dimensions, as a view with it as the last dimension."""
     return _diagonal(A, offset, dim1, dim2)
@@ -39,10 +43,17 @@ def vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
     return total(mul(x, y), dim)
 
 
-def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Any:  # noqa: A002, N803
+def matrix_norm(
+    A: Any,  # noqa: N803
+    ord: Any = "fro",  # noqa: A002
+    dim: Any = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+) -> Any:
     """The norm of matrices: "fro", or the largest (smallest) absolute column sum 1 (-1) or row sum inf (-inf).
 
-    Raises ArgumentError for the orders that need singular values: 2, -2 and "nuc".
+    Raises LinAlgError for the orders that need singular values: 2, -2 and "nuc".
     """
     if len(dim) != 2:
         raise ShapeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
@@ -50,7 +61,9 @@ def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = F
     if x.ndim < 2:
         raise ShapeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     if x.dtype.category != FLOAT:
-        raise DtypeError(f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {x.dtype.name}")
+        raise DtypeError(
+            f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {x.dtype.name}"
+        )
     row, column = (normalize_dim(d, x.ndim) for d in dim)
     if row == column:
         raise ShapeError("linalg.matrix_norm: dims must be different.")
@@ -58,7 +71,7 @@ def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = F
         return vector_norm(x, 2, (row, column), keepdim)
     inner, outer = {1: (row, column), float("inf"): (column, row)}.get(_size(ord), (None, None))
     if inner is None:
-        raise ArgumentError(f"linalg.matrix_norm: order {ord!r} needs singular values", "'fro', 1, -1, inf or -inf")
+        raise LinAlgError(f"linalg.matrix_norm: order {ord!r} needs singular values", "'fro', 1, -1, inf or -inf")
     found = (amax if ord > 0 else amin)(total(absolute(x), inner, keepdim=True), outer, keepdim=True)
     return found if keepdim else found.squeeze((row, column))
 
@@ -80,5 +93,6 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dty
 
 
 __all__ = [
-    "cross", "diagonal", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm", "vander", "vecdot", "vector_norm",
+    "LinAlgError", "cross", "diagonal", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm", "vander", "vecdot",
+    "vector_norm",
 ]  # fmt: skip

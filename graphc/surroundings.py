@@ -27,9 +27,16 @@ def _is_plain(x: Any, depth: int = 3) -> bool:
     return False
 
 
+def _is_small_array(x: Any) -> bool:
+    """Whether x is an array whose elements are compared too; of a large one only the identity is."""
+    return isinstance(x, np.ndarray) and not x.dtype.hasobject and x.nbytes <= 1 << 20
+
+
 def _same(old: Any, new: Any) -> bool:
     if type(old) is not type(new):
         return False
+    if isinstance(old, np.ndarray):
+        return bool(old.dtype == new.dtype and old.shape == new.shape and old.tobytes() == new.tobytes())
     return repr(old) == repr(new) if isinstance(old, float) else bool(old == new)
 
 
@@ -43,7 +50,7 @@ class Surroundings:
     def __init__(self, fn: Callable[..., Any], arguments: Iterable[Any] = ()):
         self.roots: list[Any] = [fn, *arguments]
         self.readers: list[tuple[str, Callable[[], Any]]] = []
-        objects = list(arguments)
+        objects = self.roots[1:]
         function: Any = fn
         while not isinstance(function, FunctionType):
             if isinstance(function, partial):
@@ -62,7 +69,7 @@ class Surroundings:
             value = read()
             if isinstance(value, ModuleType | FunctionType | type):
                 continue
-            plain = _is_plain(value)
+            plain = _is_plain(value) or _is_small_array(value)
             self.held.append((name, read, plain, copy.deepcopy(value) if plain else value))
 
     def _add_names(self, function: FunctionType) -> None:
@@ -93,7 +100,7 @@ class Surroundings:
         held, self.held = self.held, []
         for name, read, plain, value in held:
             now = read() if plain else value
-            plain = plain and _is_plain(now)
+            plain = plain and (_is_plain(now) or _is_small_array(now))
             self.held.append((name, read, plain, copy.deepcopy(now) if plain else now))
         wanted = {id(t) for t in captured}
         for name, read, tensor in _places_of(wanted, self.roots) if wanted else ():
@@ -104,7 +111,7 @@ class Surroundings:
         """Whether every name still holds what it held."""
         for _, read, plain, value in self.held:
             now = read()
-            if now is not value and not (plain and _same(value, now)):
+            if not _holds(value, now, plain):
                 return False
         return True
 
@@ -112,9 +119,14 @@ class Surroundings:
         """The first name that holds something else: (name, old, new)."""
         for name, read, plain, value in self.held:
             now = read()
-            if now is not value and not (plain and _same(value, now)):
+            if not _holds(value, now, plain):
                 return name, value, now
         return None
+
+
+def _holds(value: Any, now: Any, plain: bool) -> bool:
+    """Whether a name still stands for `value`, a copy of which was kept where it is plain."""
+    return now is value or (plain and _same(value, now))
 
 
 def _content(cell: Any) -> Any:
@@ -129,7 +141,8 @@ def _places_of(wanted: set[int], roots: Iterable[Any]) -> Iterator[tuple[str, Ca
 
     Modules and optimizers are left out: they report changes themselves.
     """
-    queue, seen = list(roots), set()
+    queue: list[Any] = list(roots)
+    seen: set[int] = set()
     for owner in queue:
         if id(owner) in seen or len(seen) > 10_000:
             continue

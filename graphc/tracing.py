@@ -18,9 +18,8 @@ import numpy as np
 
 from graphc.aliasing import mark_detached, mark_view, refresh
 from graphc.autodiff import order_entries
-from graphc.core.context import SLOTS, recording, set_grad
-from graphc.core.context import STATE
-from graphc.core.dims import Dim, Shape, Size, assumptions, substitute
+from graphc.core.context import SLOTS, STATE, recording, set_grad
+from graphc.core.dims import Dim, Size, assumptions, substitute
 from graphc.core.errors import AliasError, OperandError, SymbolicError, TraceLeakError, show_line, user_frame, user_line
 from graphc.core.op import Op, View
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, tape_entry
@@ -95,6 +94,8 @@ def ask(owner: Any, name: str) -> Any:
         return owner._edge is not None
     if name == "type":
         return owner.tensor_type
+    if name == "hooks":
+        return tuple(getattr(owner, "_hooks", ()))
     if hasattr(owner, "fact"):
         return owner.fact(name)
     found = getattr(owner, name, None)
@@ -253,6 +254,8 @@ class Recorder:
         capture.tensor = tensor
         capture.shadow._edge = LEAF if tensor._edge is not None else None
         capture.shadow.__dict__["_stands_for"] = tensor
+        if tensor._edge is LEAF and "_hooks" in tensor.__dict__:
+            capture.shadow.__dict__["_hooks"] = tensor.__dict__["_hooks"]
         self.note_capture(tensor)
         return capture.shadow
 
@@ -261,6 +264,8 @@ class Recorder:
         tensor.__dict__["_watched"] = True
         self.guard(tensor, "requires_grad", tensor._edge is not None)
         self.guard(tensor, "type", tensor.tensor_type)
+        if tensor._edge is LEAF:
+            self.guard(tensor, "hooks", ask(tensor, "hooks"))
 
     def add_capture(self, name: str, type_: TensorType, key: Any) -> Capture:
         """A new input leaf with its shadow."""
@@ -432,7 +437,7 @@ def _some_shape(shape: Sequence[Any]) -> tuple[int, ...]:
 def _some_size(d: Any) -> Any:
     if not isinstance(d, Dim):
         return d
-    return substitute(d, {name: 7 for name in d.names()})
+    return substitute(d, dict.fromkeys(d.names(), 7))
 
 
 class Trace(Recorder):

@@ -26,7 +26,8 @@ def numbers(*shape: int, seed: int = 0, scale: float = 1.0) -> Any:
 def classification(n: int = 12, features: int = 4, classes: int = 3, batches: int = 3) -> list[tuple[Any, Any]]:
     """Batches of x: f64[n, features], y: i64[n]."""
     return [
-        (numbers(n, features, seed=10 + i), np.random.default_rng(20 + i).integers(0, classes, n)) for i in range(batches)
+        (numbers(n, features, seed=10 + i), np.random.default_rng(20 + i).integers(0, classes, n))
+        for i in range(batches)
     ]
 
 
@@ -48,7 +49,9 @@ class Run:
 
     def check(self, other: Run, tolerance: float) -> None:
         """Asserts equality of both, per tensor relative to its largest element."""
-        np.testing.assert_allclose(self.losses, other.losses, rtol=tolerance, atol=tolerance * np.abs(other.losses).max())
+        np.testing.assert_allclose(
+            self.losses, other.losses, rtol=tolerance, atol=tolerance * np.abs(other.losses).max()
+        )
         assert list(self.final) == list(other.final)
         for name, want in other.final.items():
             have = np.asarray(self.final[name], np.float64)
@@ -162,7 +165,14 @@ class NumpySGD:
 class NumpyAdam:
     """Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019) with `decoupled`."""
 
-    def __init__(self, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, decay: float = 0.0, decoupled: bool = False):
+    def __init__(
+        self,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        decay: float = 0.0,
+        decoupled: bool = False,
+    ):
         self.lr, self.betas, self.eps, self.decay, self.decoupled = lr, betas, eps, decay, decoupled
         self.t, self.m, self.v = 0, {}, {}
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from graphc.autograd import function  # noqa: F401  as in PyTorch, `autograd.function.once_differentiable`
 from graphc.autodiff import pull_to, seeds_for, zeros_of
+from graphc.autograd import function  # noqa: F401  as in PyTorch, `autograd.function.once_differentiable`
 from graphc.core.context import set_grad
 from graphc.core.errors import GradientError
 from graphc.core.tape import TensorBase
@@ -39,7 +39,9 @@ def grad(
     ys = _sequence(outputs)
     xs = _sequence(inputs)
     if allow_unused is False and materialize_grads:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     here_ys, here_xs = [y._here() for y in ys], [x._here() for x in xs]
     for x in here_xs:
         if x._edge is None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 from graphc.core.errors import ShapeError, SymbolicError, user_line
 
 # A factor is a name, or an opaque operation on two sizes; a monomial is a sorted tuple of factors.
-Factor: TypeAlias = Union[str, tuple[str, "Size", "Size"]]
+Factor: TypeAlias = str | tuple[str, "Size", "Size"]
 Monomial: TypeAlias = tuple[Factor, ...]
 
 
@@ -107,7 +107,7 @@ class Dim:
         if self is other or (isinstance(other, Dim) and self.terms == other.terms):
             return True
         ask = _ASSUMPTIONS.compare
-        return ask is not None and is_size(other) and ask(self, other)
+        return ask is not None and isinstance(other, int | Dim) and ask(self, other)
 
     def __hash__(self) -> int:
         return self._hash
@@ -171,7 +171,7 @@ class Dim:
         return total
 
 
-Size: TypeAlias = Union[int, Dim]
+Size: TypeAlias = int | Dim
 Shape: TypeAlias = tuple[Size, ...]
 
 
@@ -262,7 +262,7 @@ def _extreme(op: str, a: Size, b: Size, first: Callable[[int], bool]) -> Size:
 def _never_negative(x: Size) -> bool:
     """Whether x is surely >= 0: no negative term, every factor a plain unknown size."""
     return all(
-        c >= 0 and all(isinstance(f, str) or f[0] == "//" and all(map(_never_negative, f[1:])) for f in m)
+        c >= 0 and all(isinstance(f, str) or (f[0] == "//" and all(map(_never_negative, f[1:]))) for f in m)
         for m, c in _terms(x)
     )
 

@@ -137,6 +137,10 @@ class GraphGrowthWarning(UserWarning):
     """The same source line added nodes to a graph again after a run."""
 
 
+class GraphGrowthError(GraphError, GraphGrowthWarning):
+    """The same, in a session that is strict."""
+
+
 def is_internal(filename: str) -> bool:
     """Whether a source file belongs to graphc itself (the demo counts as user code)."""
     known = _is_internal.get(filename)

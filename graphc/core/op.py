@@ -120,7 +120,17 @@ class Op:
     """One primitive operation. Calling it applies it: `add(x, y)`, `reduce_sum(x, axes=(0,))`."""
 
     __slots__ = (
-        "call", "errors", "eval", "infer", "inplace", "kind", "name", "n_outputs", "samples", "saves", "vjp",
+        "call",
+        "errors",
+        "eval",
+        "infer",
+        "inplace",
+        "kind",
+        "n_outputs",
+        "name",
+        "samples",
+        "saves",
+        "vjp",
     )  # fmt: skip
 
     def __init__(

@@ -198,7 +198,12 @@ def tape_entry(
     differentiable = [is_float_meta(meta) for meta in out_metas]
     if not any(differentiable):
         return None
-    saved = {p: tuple(map(Saved, outputs)) if p == OUT else Saved(inputs[int(p)]) for p in positions_saved(op, edges)}
+    # Of several outputs (sort), rules read the indices, not the values, which may then be changed in place.
+    kept = [op.n_outputs < 2 or not d for d in differentiable]
+    saved = {
+        p: tuple([Saved(o) if k else None for o, k in zip(outputs, kept, strict=True)]) if p == OUT else Saved(inputs[int(p)])
+        for p in positions_saved(op, edges)
+    }
     entry = Entry(op, attrs, edges, metas, out_metas, saved)
     for i, out in enumerate(outputs):
         if differentiable[i]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.core.context import SLOTS, STATE, set_grad
 from graphc.core.devices import check_device
-from graphc.core.dims import Dim, Size
+from graphc.core.dims import Dim, Size, size_max
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import (
@@ -446,7 +446,7 @@ def _spaced(start: Any, end: Any, steps: Any) -> Any:
     i = iota(size=count, start=0.0, step=1.0, dtype=float64)
     if count == 1 or count == 0:
         return i * 0.0 + first
-    gaps = scalar_operand(count - 1, float64)
+    gaps = scalar_operand(size_max(count - 1, 1), float64)
     step = (last - first) / gaps
     half = scalar_operand(count // 2, float64)
     return where(less(i, half), i * step + first, last - (gaps - i) * step)

@@ -74,8 +74,10 @@ class finfo:  # noqa: N801
     def __init__(self, type: Any = None) -> None:
         dtype = defaults.float_dtype if type is None else _need_dtype(type, "type")
         if dtype.category != FLOAT:
-            raise ArgumentTypeError(f"graphc.finfo() requires a floating point input type. Use graphc.iinfo to handle '{dtype}'")
-        info = ml_dtypes.finfo(dtype.np)
+            raise ArgumentTypeError(
+                f"graphc.finfo() requires a floating point input type. Use graphc.iinfo to handle '{dtype}'"
+            )
+        info = ml_dtypes.finfo(dtype.np)  # type: ignore[no-untyped-call]
         self.bits = dtype.itemsize * 8
         self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
         self.tiny = self.smallest_normal = float(info.smallest_normal)
@@ -99,7 +101,9 @@ class iinfo:  # noqa: N801
     def __init__(self, type: Any) -> None:
         dtype = _need_dtype(type, "type")
         if dtype.category != INT:
-            raise ArgumentTypeError(f"graphc.iinfo() requires an integer input type. Use graphc.finfo to handle '{dtype}'")
+            raise ArgumentTypeError(
+                f"graphc.iinfo() requires an integer input type. Use graphc.finfo to handle '{dtype}'"
+            )
         info = np.iinfo(dtype.np)
         self.bits, self.max, self.min, self.dtype = dtype.itemsize * 8, int(info.max), int(info.min), dtype.name
 

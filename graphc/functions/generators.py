@@ -6,7 +6,7 @@ eager code, in compiled code and in sessions.
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ def signed(seed: int) -> int:
     return (seed + (_WORD >> 1)) % _WORD - (_WORD >> 1)
 
 
+def _fresh_seed() -> int:
+    """63 bits from the operating system (`secrets` would load OpenSSL for them)."""
+    return int.from_bytes(os.urandom(8), "little") >> 1
+
+
 class Generator:
     """A stream of random numbers: `seed` names it, `offset` counts the draws made. Both are 0-d int64 tensors.
 
@@ -38,7 +43,7 @@ class Generator:
     def __init__(self, device: Any = None):
         if device is not None:
             check_device(device)
-        self._initial = secrets.randbits(63)
+        self._initial = _fresh_seed()
         self._state: tuple[Any, Any] | None = None
 
     @property
@@ -73,7 +78,7 @@ class Generator:
 
     def seed(self) -> int:
         """Starts a stream with a random seed; returns the seed."""
-        seed = secrets.randbits(63)
+        seed = _fresh_seed()
         self.manual_seed(seed)
         return seed
 

@@ -31,6 +31,7 @@ class RemovableHandle:
     def remove(self) -> None:
         """Removes the hook; doing so twice is harmless."""
         self._hooks.pop(self.id, None)
+        EPOCH.bump()
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -193,6 +194,7 @@ class Gradients(Shapes):
         if here._edge is None:
             raise GradientError("cannot register a hook on a tensor that doesn't require gradient")
         if here._edge is LEAF:
+            EPOCH.bump()
             return _HookTable.add(here.__dict__.setdefault("_hooks", {}), hook)
         entry, i = here._edge
         if entry.hooks is None:
@@ -265,7 +267,9 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     wanted = None
     if inputs is not None:
-        given: Any = [inputs] if isinstance(inputs, TensorBase) else inputs
+        given: Any = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
+        if not given:
+            raise GradientError("'inputs' argument to backward() cannot be empty.")
         wanted = [x._here() for x in given]
     taken = {id(g._data) for _, g in roots}
     pull_to_leaves(roots, functools.partial(_accumulate, taken, create_graph), retain, create_graph, wanted)

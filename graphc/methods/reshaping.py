@@ -73,7 +73,9 @@ class Reshaping(Memory):
         if min(strides, default=0) < 0 or first < 0:
             raise ShapeError("as_strided: Negative strides are not supported at the moment")
         if 0 not in sizes and last >= self.numel():
-            raise ShapeError(f"setStorage: sizes {list(sizes)} and strides {list(strides)} reach beyond {self.numel()} elements")
+            raise ShapeError(
+                f"setStorage: sizes {list(sizes)} and strides {list(strides)} reach beyond {self.numel()} elements"
+            )
         at = scalar_tensor(first, dtype=int64)
         for axis, (s, step) in enumerate(zip(sizes, strides, strict=True)):
             steps = iota(size=s, start=0, step=step, dtype=int64)

@@ -31,10 +31,12 @@ MOST_STEPS = 32
 class Build:
     """What a rule makes nodes with: `build(op, x, y, **attrs)`. New nodes take the origins of the node they replace."""
 
-    def __init__(self, table: Table, uses: dict[Value, int]):
-        self.table = table
+    def __init__(self, program: Program):
+        self.program, self.table = program, program.table
         self.origins: tuple[Origin, ...] = ()
-        self._uses = uses
+        #: what has taken the place of which value so far
+        self.new: dict[Value, Value] = {}
+        self._uses: dict[Value, int] | None = None
 
     def __call__(self, op: Op, *inputs: Value, **attrs: Any) -> Value:
         """The first output of the node of that op."""
@@ -46,7 +48,21 @@ class Build:
 
     def uses(self, value: Value) -> int:
         """How many operands and outputs read the value, in the program as it was before the sweep."""
+        if self._uses is None:  # few rules ask
+            self._uses = count_uses(self.program)
+            for before, after in self.new.items():
+                self._inherit(before, after)
         return self._uses.get(value, 2)
+
+    def replace(self, before: Value, after: Value) -> None:
+        """Notes that from here on `after` is read instead of `before`."""
+        self.new[before] = after
+        if self._uses is not None:
+            self._inherit(before, after)
+
+    def _inherit(self, before: Value, after: Value) -> None:
+        assert self._uses is not None
+        self._uses[after] = self._uses.get(after, 0) + self._uses.get(before, 0)
 
 
 class Rules:
@@ -112,9 +128,8 @@ class _Rewriter:
         return new
 
     def sweep(self, program: Program) -> Program:
-        uses = count_uses(program)
-        build = Build(program.table, uses)
-        new: dict[Value, Value] = {}
+        build = Build(program)
+        new = build.new
         rules_of = self.rules.of
         for node in program.nodes:
             current = node
@@ -125,13 +140,16 @@ class _Rewriter:
             kind = node.op.kind
             if type(kind) is Kind and kind.name == "control":
                 current = self.with_bodies(current)
-            rules = rules_of(current.op)
-            outputs = self.replaced(current, rules, build) if rules else current.outputs
+            outputs = current.outputs
+            build.origins = current.origins
+            for rule in rules_of(current.op):
+                if rule(current, build) is not None:
+                    outputs = self.replaced(current, build)
+                    break
             if outputs is not node.outputs:
                 for before, after in zip(node.outputs, outputs, strict=True):
                     if before is not after:
-                        new[before] = after
-                        uses[after] = uses.get(after, 0) + uses.get(before, 0)
+                        build.replace(before, after)
         if not new:
             return program
         return program.with_outputs(new.get(value, value) for value in program.outputs)
@@ -146,20 +164,19 @@ class _Rewriter:
             return node
         return self.rebuilt(node, node.inputs, attrs)
 
-    def replaced(self, node: Node, rules: tuple[Rule, ...], build: Build) -> tuple[Value, ...]:
+    def replaced(self, node: Node, build: Build) -> tuple[Value, ...]:
         """The outputs of what finally stands in the node's place; the node's own where no rule applied."""
         outputs = node.outputs
         types = [value.type for value in outputs]
-        build.origins = node.origins
         for _ in range(MOST_STEPS):
-            found = self.step(node, rules, build, types)
+            found = self.step(node, self.rules.of(node.op), build, types)
             if found is None:
                 return outputs
             outputs = found
             next_node = found[0].node
             if next_node.outputs != found or next_node.op is INPUT:
                 return outputs
-            node, rules = next_node, self.rules.of(next_node.op)
+            node = next_node
         return outputs
 
     def step(

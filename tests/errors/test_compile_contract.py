@@ -20,7 +20,17 @@ HERE = rf"{Path(__file__).name}:\d+"
 
 
 @pytest.mark.parametrize(
-    "ask", [bool, int, float, lambda t: t.item(), lambda t: t.tolist(), lambda t: t.numpy(), lambda t: np.asarray(t), lambda t: range(t)]
+    "ask",
+    [
+        bool,
+        int,
+        float,
+        lambda t: t.item(),
+        lambda t: t.tolist(),
+        lambda t: t.numpy(),
+        lambda t: np.asarray(t),
+        lambda t: range(t),
+    ],
 )
 def test_a_decision_that_depends_on_data_names_the_line(ask):
     w, calls = gc.zeros(1), []
@@ -33,7 +43,9 @@ def test_a_decision_that_depends_on_data_names_the_line(ask):
         return x
 
     for _ in range(2):
-        with pytest.raises(SymbolicError, match=rf"(?s)at .*{HERE}: its numbers are known only when the graph runs.*gc.where, gc.cond"):
+        with pytest.raises(
+            SymbolicError, match=rf"(?s)at .*{HERE}: its numbers are known only when the graph runs.*gc.where, gc.cond"
+        ):
             fn(gc.ones(2))
     assert w.item() == 0 and len(calls) == 2 and not fn.recompiles
 
@@ -46,7 +58,9 @@ def test_a_data_dependent_if():
         return -x
 
     line = fn.fn.__code__.co_firstlineno + 2
-    with pytest.raises(SymbolicError, match=rf"the truth value of a symbolic tensor, bool\[\], at .*{Path(__file__).name}:{line}"):
+    with pytest.raises(
+        SymbolicError, match=rf"the truth value of a symbolic tensor, bool\[\], at .*{Path(__file__).name}:{line}"
+    ):
         fn(gc.ones(2))
 
 
@@ -98,7 +112,9 @@ def test_a_leak_names_its_line_and_changes_nothing(how):
         compiled(gc.ones(2))  # `.grad` is a place that the call writes: no leak
         assert p.grad.tolist() == [2, 2]
         return
-    with pytest.raises(TraceLeakError, match=rf"(?s)a symbolic tensor .* made at .*{HERE} outlives the traced call.*return it") as raised:
+    with pytest.raises(
+        TraceLeakError, match=rf"(?s)a symbolic tensor .* made at .*{HERE} outlives the traced call.*return it"
+    ) as raised:
         compiled(gc.ones(2))
     assert isinstance(raised.value, SymbolicError)
     assert before.tolist() == [0, 0] and not compiled.recompiles
@@ -176,9 +192,13 @@ def test_an_exception_in_the_function_leaves_everything_as_it_was():
         (lambda a: a["x"][5], IndexError, "index 5"),
         (lambda a: a["x"].gather(0, a["y"]), RuntimeError, "int64"),
         (lambda a: a["x"] << 1, RuntimeError, "shift|<<"),
-        (lambda a: ~a["x"], (RuntimeError, TypeError), "not"),
+        (lambda a: ~a["x"], (RuntimeError, TypeError), "not|invert"),
         (lambda a: a["x"].expand(9, 9), RuntimeError, "expand"),
-        (lambda a: nn.functional.cross_entropy(a["x"], a["y"]), RuntimeError, "expected scalar type Long but found float32"),
+        (
+            lambda a: nn.functional.cross_entropy(a["x"], a["y"]),
+            RuntimeError,
+            "expected scalar type Long but found float32",
+        ),
         (lambda a: a["x"].cumsum(3), IndexError, "Dimension out of range"),
         (lambda a: a["x"].sort(4), IndexError, "Dimension out of range"),
         (lambda a: nn.Linear(2, 2)(a["y"]), RuntimeError, "linear|matmul"),
@@ -304,7 +324,10 @@ def test_captured_aliases_without_a_common_base():
         a.add_(1)
         return b * 1
 
-    with pytest.raises(AliasError, match="captured tensors .* and .* share memory without being views of one tensor, and .* is written"):
+    with pytest.raises(
+        AliasError,
+        match=r"captured tensors .* and .* share memory without being views of one tensor, and .* is written",
+    ):
         write()
     assert not array.any() and isinstance(AliasError("x"), RuntimeError)
     with pytest.raises(AliasError):
@@ -484,7 +507,12 @@ def in_place_after_save(x):
 def test_an_in_place_change_of_a_saved_tensor(door):
     x = gc.ones(2, requires_grad=True)
     fn = gc.compile(in_place_after_save) if door == "compiled" else in_place_after_save
-    with pytest.raises(GradientError, match="modified by an inplace operation: .* saved a f32.*hint: write `x = x \\+ y`".replace(".*hint", "(?s:.*)hint")):
+    with pytest.raises(
+        GradientError,
+        match="modified by an inplace operation: .* saved a f32.*hint: write `x = x \\+ y`".replace(
+            ".*hint", "(?s:.*)hint"
+        ),
+    ):
         fn(x)
     assert x.grad is None and x.tolist() == [1, 1]
 
@@ -505,7 +533,9 @@ def test_the_line_of_a_saved_tensor_in_a_graph():
         y = x.exp()
         z = (y * y).sum()
         y.add_(1)
-        with pytest.raises(GradientError, match=rf"modified by an inplace operation: multiply \(recorded at .*{HERE}\)"):
+        with pytest.raises(
+            GradientError, match=rf"modified by an inplace operation: multiply \(recorded at .*{HERE}\)"
+        ):
             gc.gradients(z, x)
 
 
@@ -595,7 +625,12 @@ def test_no_recompile_before_any_work():
         return x * 2
 
     compiled = gc.compile(fn)
-    with gc.no_recompile(), pytest.raises(RecompileError, match=rf"compiled fn would need a build \(its first call of this kind\).* at .*{HERE}"):
+    with (
+        gc.no_recompile(),
+        pytest.raises(
+            RecompileError, match=rf"compiled fn would need a build \(its first call of this kind\).* at .*{HERE}"
+        ),
+    ):
         compiled(gc.ones(2), "a")
     assert not calls
     compiled(gc.ones(2), "a")
@@ -658,12 +693,19 @@ def test_nested_containers_and_plain_results():
 
     @gc.compile
     def fn(data, *, k):
-        return OrderedDict(sum=data["x"] + data["more"][0], pair=Pair(data["x"] * k, "text"), plain=[k, None], shape=data["x"].shape)
+        return OrderedDict(
+            sum=data["x"] + data["more"][0], pair=Pair(data["x"] * k, "text"), plain=[k, None], shape=data["x"].shape
+        )
 
     for _ in range(2):
         out = fn({"x": gc.ones(2), "more": (gc.ones(2),)}, k=3)
         assert type(out) is OrderedDict and out["sum"].tolist() == [2, 2]
-        assert type(out["pair"]) is Pair and out["pair"].b == "text" and out["plain"] == [3, None] and tuple(out["shape"]) == (2,)
+        assert (
+            type(out["pair"]) is Pair
+            and out["pair"].b == "text"
+            and out["plain"] == [3, None]
+            and tuple(out["shape"]) == (2,)
+        )
 
 
 def test_a_size_among_the_results_is_that_of_the_call():
@@ -671,6 +713,18 @@ def test_a_size_among_the_results_is_that_of_the_call():
     for n in (2, 3, 4, 5):
         size, shape, _ = fn(gc.ones(n))
         assert size == n and tuple(shape) == (n,) and isinstance(size, int)
+
+
+def test_one_tensor_returned_twice_is_one_object():
+    @gc.compile
+    def fn(x):
+        y = x * 2
+        return y, {"again": y}, x * 2
+
+    a, more, b = fn(gc.ones(2))
+    assert a is more["again"] and b is not a
+    a.add_(1)
+    assert b.tolist() == [2, 2]
 
 
 def test_decorator_forms_and_methods():

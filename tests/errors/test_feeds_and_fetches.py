@@ -68,24 +68,34 @@ def test_a_missing_feed_shows_the_path(net):
 
 
 def test_a_missing_feed_of_a_train_op_alone(net):
-    with pytest.raises(FeedError, match="placeholder 'x' .* is not fed, and the train op needs it"):
+    with pytest.raises(FeedError, match=r"placeholder 'x' .* is not fed, and the train op needs it"):
         net.session.run(net.train, {"y": net.good["y"]})
 
 
 def test_an_unknown_name(net):
-    refused(net, net.good | {"z": 1.0}, "cannot feed 'z': it is not a placeholder of this graph; the placeholders are x, y")
+    refused(
+        net, net.good | {"z": 1.0}, "cannot feed 'z': it is not a placeholder of this graph; the placeholders are x, y"
+    )
 
 
 def test_a_foreign_placeholder_and_an_inner_tensor(net):
     with gc.Graph().as_default():
         other = gc.placeholder((2,), name="x")
     for key in (other, net.loss, gc.ones(2), net.layer.weight):
-        refused(net, {**net.good, key: np.ones(2, np.float32)}, "it is not a placeholder of this graph; the placeholders are x, y")
+        refused(
+            net,
+            {**net.good, key: np.ones(2, np.float32)},
+            "it is not a placeholder of this graph; the placeholders are x, y",
+        )
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 4), (4, 3, 1), ()])
 def test_a_wrong_shape(net, shape):
-    refused(net, net.good | {"x": np.ones(shape, np.float32)}, rf"x is f32\[x_0, 3\], the feed has shape {re.escape(str(list(shape)))}")
+    refused(
+        net,
+        net.good | {"x": np.ones(shape, np.float32)},
+        rf"x is f32\[x_0, 3\], the feed has shape {re.escape(str(list(shape)))}",
+    )
 
 
 def test_two_feeds_that_disagree(net):
@@ -128,7 +138,9 @@ def test_one_placeholder_fed_twice(net):
 
 
 def test_feeds_that_are_no_dict(net):
-    with pytest.raises(FeedError, match="feed_dict must be a dict from placeholders or their names to values, got list"):
+    with pytest.raises(
+        FeedError, match="feed_dict must be a dict from placeholders or their names to values, got list"
+    ):
         net.session.run(net.loss, [net.good["x"]])
 
 
@@ -217,7 +229,9 @@ def test_fetches_that_cannot_be(net):
 
 
 def test_an_unknown_name_in_a_graph_without_outputs():
-    refused_fetch(gc.Session(gc.Graph()), "loss", r"no output named 'loss': graph.outputs has nothing \(fill graph.outputs\)")
+    refused_fetch(
+        gc.Session(gc.Graph()), "loss", r"no output named 'loss': graph.outputs has nothing \(fill graph.outputs\)"
+    )
 
 
 def test_a_train_op_of_another_graph(net):

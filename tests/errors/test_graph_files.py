@@ -69,7 +69,7 @@ def test_random_state_travels_with_the_graph(tmp_path):
 
 
 def test_a_loaded_graph_can_be_differentiated(tmp_path):
-    graph, model, _ = trained()
+    graph, _model, _ = trained()
     gc.save_graph(graph, tmp_path / "g")
     loaded = gc.load_graph(tmp_path / "g")
     with loaded.as_default():
@@ -82,7 +82,7 @@ def test_a_loaded_graph_can_be_differentiated(tmp_path):
 
 
 def test_saved_for_inference(tmp_path):
-    graph, model, _ = trained()
+    graph, _model, _ = trained()
     gc.save_graph(graph, tmp_path / "all")
     gc.save_graph(graph, tmp_path / "inference", inference=True)
     assert (tmp_path / "inference").stat().st_size < (tmp_path / "all").stat().st_size
@@ -91,7 +91,10 @@ def test_saved_for_inference(tmp_path):
     np.testing.assert_allclose(
         gc.Session(loaded).run("logits", {"x": X}), gc.Session(graph).run("logits", {"x": X}), rtol=1e-6
     )
-    with loaded.as_default(), pytest.raises(GraphError, match="this graph was saved pruned for inference: it cannot be differentiated"):
+    with (
+        loaded.as_default(),
+        pytest.raises(GraphError, match="this graph was saved pruned for inference: it cannot be differentiated"),
+    ):
         gc.gradients(loaded.outputs["loss"], loaded.inputs["x"])
     with loaded.as_default(), pytest.raises(GradientError, match="does not require grad"):
         loaded.outputs["loss"].backward()
@@ -108,7 +111,7 @@ def test_only_what_the_outputs_need_is_written(tmp_path):
     assert (tmp_path / "g").stat().st_size < 20_000
     loaded = gc.load_graph(tmp_path / "g")
     assert gc.Session(loaded).run("out", {"x": np.ones((1, 2), np.float32)}).shape == (1, 2)
-    with pytest.raises(FeedError, match="placeholder 'x' .* is not fed"):
+    with pytest.raises(FeedError, match=r"placeholder 'x' .* is not fed"):
         gc.Session(loaded).run("out")
 
 
@@ -146,7 +149,9 @@ def test_a_python_function_is_refused_by_name(tmp_path):
     with graph.as_default():
         x = gc.placeholder((2,), name="x")
         graph.outputs["out"] = Doubled.apply(x).sum()
-    with pytest.raises(GraphError, match=rf"the graph holds the Python function Doubled \(used at .*{HERE}\), which no file can hold"):
+    with pytest.raises(
+        GraphError, match=rf"the graph holds the Python function Doubled \(used at .*{HERE}\), which no file can hold"
+    ):
         gc.save_graph(graph, tmp_path / "g")
     assert not (tmp_path / "g").exists()
     gc.save_graph(graph, tmp_path / "g", inference=True)
@@ -210,10 +215,15 @@ def damaged(path):
         yield changed(lambda meta, key=key: meta.update({key: 12345}))
     yield changed(lambda meta: meta["inputs"].pop())
     yield changed(lambda meta: meta["inputs"].reverse())
-    yield changed(lambda meta: meta["inputs"][0].update(variable=999))
+    yield changed(lambda meta: meta["inputs"].__setitem__(0, {"variable": 999}))
     yield changed(lambda meta: meta["variables"].pop())
     yield changed(lambda meta: meta["outputs"].update(loss={"value": 10**6}))
     yield changed(lambda meta: meta["outputs"]["train"]["updates"][0].__setitem__(0, -1000))
+
+
+def refused(path, i):
+    gc.load_graph(path)
+    raise AssertionError(f"damage {i} was not noticed")
 
 
 def test_damaged_files_are_refused(tmp_path):
@@ -224,8 +234,7 @@ def test_damaged_files_are_refused(tmp_path):
     for i, content in enumerate(damaged(good)):
         bad.write_bytes(content)
         with pytest.raises(FileFormatError, match=re.escape(str(bad))) as raised:
-            gc.load_graph(bad)
-            raise AssertionError(f"damage {i} was not noticed")
+            refused(bad, i)
         assert isinstance(raised.value, RuntimeError) and isinstance(raised.value, ValueError)
     assert gc.get_rng_state().tolist() == state
     gc.load_graph(good)
@@ -233,9 +242,9 @@ def test_damaged_files_are_refused(tmp_path):
 
 def test_foreign_files(tmp_path):
     gc.save({"a": gc.ones(2)}, tmp_path / "state")
-    with pytest.raises(FileFormatError, match="holds no graph: load it with graphc.load"):
+    with pytest.raises(FileFormatError, match=r"holds no graph: load it with graphc.load"):
         gc.load_graph(tmp_path / "state")
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         gc.load_graph(tmp_path / "missing")
     import pickle
 
@@ -253,7 +262,9 @@ def test_graphs_with_control_flow_and_shared_sizes(tmp_path):
         x, y = gc.placeholder((None, 2), name="x"), gc.placeholder((None,), name="y")
         total, ys = gc.scan(lambda c, v: (c * w + v, c.sum()), gc.zeros(2), x)
         graph.outputs["total"], graph.outputs["ys"] = total, ys + y
-        graph.outputs["sum"] = gc.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, s + x.sum()), (gc.tensor(0), gc.tensor(0.0)))[1]
+        graph.outputs["sum"] = gc.while_loop(
+            lambda i, s: i < 3, lambda i, s: (i + 1, s + x.sum()), (gc.tensor(0), gc.tensor(0.0))
+        )[1]
         graph.outputs["either"] = gc.cond(y.sum() > 0, lambda: x.sum(), lambda: -x.sum()) / x.shape[0]
         (graph.outputs["grad"],) = gc.gradients(ys.sum() + total.sum(), w)
     gc.save_graph(graph, tmp_path / "g")

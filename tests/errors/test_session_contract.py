@@ -13,7 +13,14 @@ import pytest
 import graphc as gc
 from graphc import nn, optim
 from graphc.core.errors import (
-    BackendError, FeedError, GradientError, GraphError, GraphGrowthWarning, RecompileError, SymbolicError, VerifyError,
+    BackendError,
+    FeedError,
+    GradientError,
+    GraphError,
+    GraphGrowthWarning,
+    RecompileError,
+    SymbolicError,
+    VerifyError,
 )  # fmt: skip
 
 HERE = rf"{Path(__file__).name}:\d+"
@@ -52,11 +59,15 @@ def test_the_same_code_prints_the_same_text():
 
 
 def test_finalize_refuses_any_further_node():
-    graph, model = regression()
+    graph, _model = regression()
     before = str(graph)
     assert graph.finalize() is graph
     with graph.as_default():
-        for add in (lambda: graph.inputs["x"] * 5, lambda: gc.placeholder((2,)), lambda: gc.gradients(graph.outputs["loss"], graph.inputs["x"])):
+        for add in (
+            lambda: graph.inputs["x"] * 5,
+            lambda: gc.placeholder((2,)),
+            lambda: gc.gradients(graph.outputs["loss"], graph.inputs["x"]),
+        ):
             with pytest.raises(GraphError, match=rf"the graph is finalized: no node can be added \(at .*{HERE}\)"):
                 add()
     assert str(graph) == before
@@ -72,7 +83,7 @@ def test_placeholders_check_their_arguments():
         with pytest.raises(GraphError, match="has a placeholder or variable named 'x' already"):
             gc.placeholder((2,), name="x")
         for shape, name in ((("a",), "y"), ((-2,), "y"), ((1.5,), "y"), ((2,), ""), ((2,), 3)):
-            with pytest.raises(TypeError, match="placeholder (shape|name)"):
+            with pytest.raises(TypeError, match=r"placeholder (shape|name)"):
                 gc.placeholder(shape, name=name)
     assert list(graph.inputs) == ["x"]
 
@@ -236,7 +247,9 @@ def test_a_variable_of_another_shape_or_dtype_is_refused():
     session = gc.Session(graph)
     session.run("loss", {"x": X})
     model[2].bias.data = gc.zeros(2)
-    with pytest.raises(GraphError, match=rf"variable .*bias is now float32\[2\], the graph was built for f32\[1\] .*{HERE}"):
+    with pytest.raises(
+        GraphError, match=rf"variable .*bias is now float32\[2\], the graph was built for f32\[1\] .*{HERE}"
+    ):
         session.run("loss", {"x": X})
 
 
@@ -329,16 +342,20 @@ def test_a_non_scalar_y_means_ones_and_cotangents_are_taken():
 
 
 def test_an_unconnected_x_is_named():
-    graph, model = regression()
+    graph, _model = regression()
     with graph.as_default():
         z = gc.placeholder((2,), name="z")
-        with pytest.raises(GradientError, match=rf"xs\[1\], z: f32\[2\] made at .*{HERE}, is not connected to ys") as raised:
+        with pytest.raises(
+            GradientError, match=rf"xs\[1\], z: f32\[2\] made at .*{HERE}, is not connected to ys"
+        ) as raised:
             gc.gradients(graph.outputs["loss"], [graph.inputs["x"], z])
         assert "allow_unused=True" in str(raised.value)
         assert gc.gradients(graph.outputs["loss"], [graph.inputs["x"], z], allow_unused=True)[1] is None
         with pytest.raises(GradientError, match=r"does not depend on anything that wants a gradient"):
             gc.gradients(gc.ones(2) * 2, graph.inputs["x"])
-    with pytest.raises(GraphError, match=rf"gradients of graph tensors are built under `with graph.as_default\(\):` \(at .*{HERE}"):
+    with pytest.raises(
+        GraphError, match=rf"gradients of graph tensors are built under `with graph.as_default\(\):` \(at .*{HERE}"
+    ):
         gc.gradients(graph.outputs["loss"], graph.inputs["x"])
 
 
@@ -355,7 +372,15 @@ def test_eager_gradients_follow_the_same_rules():
 def test_a_data_dependent_if_names_the_line():
     with gc.Graph().as_default():
         x = gc.placeholder((), name="x")
-        for ask in (lambda: bool(x > 0), lambda: float(x), lambda: int(x), x.item, x.tolist, x.numpy, lambda: [0, 1][x.long()]):
+        for ask in (
+            lambda: bool(x > 0),
+            lambda: float(x),
+            lambda: int(x),
+            x.item,
+            x.tolist,
+            x.numpy,
+            lambda: [0, 1][x.long()],
+        ):
             with pytest.raises(SymbolicError, match=rf"(?s)at .*{HERE}.*gc.cond") as raised:
                 ask()
             assert isinstance(raised.value, RuntimeError)
@@ -371,7 +396,10 @@ def test_a_symbolic_value_outside_its_graph():
         y + 1
     with pytest.raises(SymbolicError, match=where):
         gc.ones(2) + y
-    with b.as_default(), pytest.raises(SymbolicError, match=rf"made at .*{HERE} was used at .*{HERE}, outside the trace or graph"):
+    with (
+        b.as_default(),
+        pytest.raises(SymbolicError, match=rf"made at .*{HERE} was used at .*{HERE}, outside the trace or graph"),
+    ):
         y + 1
     with pytest.raises(SymbolicError, match="passed to a compiled function outside of its own trace"):
         gc.compile(lambda t: t)(y)
@@ -418,6 +446,12 @@ def test_no_recompile_stops_a_session_before_any_work():
     assert len(found) == 1
 
 
+def run_all(session, make, numbers):
+    """Runs what `make` adds to the graph for each number."""
+    for i in numbers:
+        session.run(make(i), {"x": X})
+
+
 def test_nodes_may_be_added_after_a_run_and_growth_is_told_once():
     graph, _ = regression()
     x = graph.inputs["x"]
@@ -432,8 +466,7 @@ def test_nodes_may_be_added_after_a_run_and_growth_is_told_once():
         session.run("loss", {"x": X})
         session.run(grow(2), {"x": X})
     with pytest.warns(GraphGrowthWarning, match=rf"{HERE} adds nodes to the graph again after a run") as told:
-        for i in range(3, 8):
-            session.run(grow(i), {"x": X})
+        run_all(session, grow, range(3, 8))
     assert len(told) == 1 and Path(told[0].filename).name == Path(__file__).name
     assert session.run(grow(2), {"x": X}) == 30
 
@@ -441,16 +474,17 @@ def test_nodes_may_be_added_after_a_run_and_growth_is_told_once():
 def test_strict_makes_growth_an_error():
     graph, _ = regression()
     x = graph.inputs["x"]
-    with gc.Session(graph, strict=True) as session, pytest.raises(GraphError, match=rf"{HERE} adds nodes to the graph again"):
-        for i in range(5):
-            with graph.as_default():
-                y = x * float(i)
-            session.run(y, {"x": X})
+
+    def grow(i):
+        with graph.as_default():
+            return x * float(i)
+
+    session = gc.Session(graph, strict=True)
+    with pytest.raises(GraphError, match=rf"{HERE} adds nodes to the graph again") as raised:
+        run_all(session, grow, range(5))
+    assert isinstance(raised.value, GraphGrowthWarning)
     with gc.Session(graph) as session, pytest.warns(GraphGrowthWarning):
-        for i in range(10, 15):
-            with graph.as_default():
-                y = x * float(i)
-            session.run(y, {"x": X})
+        run_all(session, grow, range(10, 15))
 
 
 def test_a_loop_before_the_first_run_is_no_growth():

@@ -55,6 +55,28 @@ def test_an_attribute_rebound_to_another_tensor():
     agree(step, lambda x: model(x) * 2, x)
 
 
+def test_a_tensor_in_a_list_replaced():
+    weights, table = [gc.ones(2), gc.full((2,), 2.0)], {"b": gc.zeros(2)}
+
+    def helper(x):
+        return x * weights[1] + table["b"]
+
+    def fn(x):
+        return helper(x) + weights[0]
+
+    compiled, x = gc.compile(fn), gc.ones(2)
+    agree(compiled, fn, x)
+    weights[1] = gc.full((2,), 7.0)
+    agree(compiled, fn, x)
+    table["b"] = gc.full((2,), 9.0)
+    agree(compiled, fn, x)
+    weights[0] = gc.full((2,), 11.0)
+    assert agree(compiled, fn, x).tolist() == [27, 27]
+    count = len(compiled.recompiles)
+    agree(compiled, fn, gc.zeros(2))
+    assert len(compiled.recompiles) == count
+
+
 def test_a_submodule_replaced():
     model = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
     compiled, x = gc.compile(model), gc.ones(1, 2)
@@ -218,6 +240,18 @@ def test_closure_global_and_default_values():
     assert all(record.argument for record in compiled.recompiles[1:])
 
 
+def test_an_array_in_the_closure():
+    array = np.ones(2, np.float32)
+
+    def fn(x):
+        return x + gc.tensor(array)
+
+    compiled, x = gc.compile(fn), gc.ones(2)
+    agree(compiled, fn, x)
+    array[0] = 5
+    assert agree(compiled, fn, x).tolist() == [6, 2]
+
+
 def test_a_bound_method_reads_its_object():
     class Model:
         def __init__(self, k):
@@ -244,10 +278,19 @@ def test_plain_arguments_dtypes_ranks_and_structure():
 
     compiled = gc.compile(fn)
     for args, kwargs in [
-        ((gc.ones(3),), {}), ((gc.ones(3),), {"mode": "b"}), ((gc.ones(3), "b", (5, 2)), {}), ((gc.ones(3, 2),), {}),
-        ((gc.ones(3, dtype=gc.float64),), {}), ((gc.ones(3, dtype=gc.int64),), {}), ((gc.ones(3),), {"k": 1}), ((gc.ones(3),), {"k": 1.0}),
-        ((gc.ones(3),), {"k": True}), ((gc.ones(3),), {"k": gc.ones(3)}), ((gc.ones(3), "b", [5, 2]), {}), ((gc.ones(3),), {"k": -0.0}),
-    ]:  # fmt: skip
+        ((gc.ones(3),), {}),
+        ((gc.ones(3),), {"mode": "b"}),
+        ((gc.ones(3), "b", (5, 2)), {}),
+        ((gc.ones(3, 2),), {}),
+        ((gc.ones(3, dtype=gc.float64),), {}),
+        ((gc.ones(3, dtype=gc.int64),), {}),
+        ((gc.ones(3),), {"k": 1}),
+        ((gc.ones(3),), {"k": 1.0}),
+        ((gc.ones(3),), {"k": True}),
+        ((gc.ones(3),), {"k": gc.ones(3)}),
+        ((gc.ones(3), "b", [5, 2]), {}),
+        ((gc.ones(3),), {"k": -0.0}),
+    ]:
         for _ in range(2):
             a, b = compiled(*args, **kwargs), fn(*args, **kwargs)
             assert a.dtype is b.dtype and a.tolist() == b.tolist()
@@ -331,8 +374,10 @@ def test_a_dim_that_changed_becomes_unknown_once():
     for n, m in ((3, 4), (5, 4), (6, 4), (1, 4), (6, 9), (2, 2), (7, 1)):
         assert compiled(gc.ones(n, m), gc.ones(n, m)).item() == m
     assert [(r.argument, r.dim, r.old, r.new) for r in compiled.recompiles] == [
-        ("", None, None, None), ("x", 0, 3, 5), ("x", 1, 4, 9),
-    ]  # fmt: skip
+        ("", None, None, None),
+        ("x", 0, 3, 5),
+        ("x", 1, 4, 9),
+    ]
     assert all(re.search(HERE, r.line) and r.ms > 0 for r in compiled.recompiles)
 
 

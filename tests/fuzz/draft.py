@@ -62,7 +62,7 @@ def is_unknown(pair: Pair) -> bool:
 
 
 class Draft:
-    """One program so far, with its values on both feeds. Families of steps call `pick` for operands, then `define` or `write`."""
+    """One program so far, with its values on both feeds. Families call `pick` for operands, then `define` or `write`."""
 
     def __init__(self, seed: int, attempt: int = 0):
         self.seed = seed
@@ -88,8 +88,14 @@ class Draft:
         if rng.random() < 0.06:
             sizes.append(0)
         for i in range(rng.randint(1, 4)):
-            dtype = rng.choice(self.dtypes) if i == 0 or rng.random() < 0.65 else rng.choice(("int64", "int32", "bool", "uint8", "int8"))
-            self.add_leaf(f"x{i}", tuple(rng.choice(sizes) for _ in range(rng.choice((0, 1, 1, 2, 2, 2, 3)))), dtype, True)
+            dtype = (
+                rng.choice(self.dtypes)
+                if i == 0 or rng.random() < 0.65
+                else rng.choice(("int64", "int32", "bool", "uint8", "int8"))
+            )
+            self.add_leaf(
+                f"x{i}", tuple(rng.choice(sizes) for _ in range(rng.choice((0, 1, 1, 2, 2, 2, 3)))), dtype, True
+            )
         for i in range(rng.choice((0, 0, 1, 1, 2))):
             dims = tuple(rng.choice((1, 2, 3, 3, 4)) for _ in range(rng.choice((0, 1, 2, 2))))
             dtype = rng.choice(self.dtypes) if rng.random() < 0.8 else "int64"
@@ -201,7 +207,7 @@ class Draft:
     def apart(self, a: str, b: str) -> None:
         """Rejects unless the two operands differ by a margin wherever they meet."""
         for x, y in zip(self.arrays(a), self.arrays(b), strict=True):
-            self.need(x.dtype.kind != "f" and y.dtype.kind != "f" or bool(np.all(np.abs(x - y) > self.margin)))
+            self.need((x.dtype.kind != "f" and y.dtype.kind != "f") or bool(np.all(np.abs(x - y) > self.margin)))
 
     def off(self, name: str, *points: float) -> None:
         """Rejects unless every element keeps its distance from the points."""
@@ -263,7 +269,11 @@ class Draft:
         for name in targets:
             for x in self.arrays(name):
                 self.need(x.size <= LARGEST)
-                self.need(x.dtype.kind == "b" or x.size == 0 or bool(np.max(np.abs(x.astype(np.float64))) <= (BOUND if x.dtype.kind == "f" else 2**14)))
+                self.need(
+                    x.dtype.kind == "b"
+                    or x.size == 0
+                    or bool(np.max(np.abs(x.astype(np.float64))) <= (BOUND if x.dtype.kind == "f" else 2**14))
+                )
                 self.need(x.dtype.kind != "f" or bool(np.all(np.isfinite(x))))
 
     def write(self, statement: str, target: str, no_grad: bool = False, torch: bool = True) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.fuzz import steps_numbers, steps_others, steps_places, steps_writes  # each registers its families
 from tests.fuzz.draft import Draft, GeneratorError, Rejected, Spoiled
+from tests.fuzz.families import FAMILIES
 from tests.fuzz.programs import SIZES, Program
 from tests.fuzz.runner import Outcome, run_eager
-from tests.fuzz.steps import FAMILIES, WEIGHTS
 
+REGISTERED = (steps_numbers, steps_places, steps_others, steps_writes)
+WEIGHTS = [weight for weight, _ in FAMILIES]
 #: Largest gradient of a program worth comparing.
 STEEPEST = 1e4
 

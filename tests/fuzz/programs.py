@@ -127,7 +127,9 @@ class Program:
         """A script that makes the leaves and runs the program eagerly."""
         lines = ["import numpy as np", "import graphc as gc", "from graphc.nn import functional as F", ""]
         for leaf in self.leaves:
-            data = np.array2string(leaf.array(k).astype(np.float64), separator=", ", threshold=10**6, max_line_width=10**6)
+            data = np.array2string(
+                leaf.array(k).astype(np.float64), separator=", ", threshold=10**6, max_line_width=10**6
+            )
             data = " ".join(data.split())
             made = f"gc.tensor({data}, dtype=gc.{leaf.dtype}).reshape({leaf.shape(k)})"
             lines.append(f"{leaf.name} = {made}{'.requires_grad_()' if leaf.grad else ''}")

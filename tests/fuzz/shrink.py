@@ -81,7 +81,11 @@ def simpler_leaves(program: Program) -> Iterator[Program]:
     """Leaves without gradient, in plain layout, of known sizes."""
     for i, leaf in enumerate(program.leaves):
         options: list[Leaf] = [replace(leaf, layout="C"), replace(leaf, grad=False)]
-        options += [replace(leaf, dims=leaf.dims[:a] + (3,) + leaf.dims[a + 1 :]) for a, d in enumerate(leaf.dims) if isinstance(d, str)]
+        options += [
+            replace(leaf, dims=(*leaf.dims[:a], 3, *leaf.dims[a + 1 :]))
+            for a, d in enumerate(leaf.dims)
+            if isinstance(d, str)
+        ]
         for option in options:
             if option != leaf:
                 yield replace(program, leaves=(*program.leaves[:i], option, *program.leaves[i + 1 :]))

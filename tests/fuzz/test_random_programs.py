@@ -37,7 +37,8 @@ def test_a_seed_is_one_program() -> None:
 def test_programs_hold_what_is_promised() -> None:
     text = "".join(str(generate(seed)) for seed in range(300))
     for part in (
-        "gc.no_grad()", ".detach()", "gc.cond(", "gc.scan(", "gc.while_loop(", "gc.where(", ".copy_(", "masked_fill_", "] = ", "] += ",
+        "gc.no_grad()", ".detach()", "gc.cond(", "gc.scan(", "gc.while_loop(", "gc.where(", ".copy_(", "masked_fill_", "] = ",
+        "] += ",
         "gc.gather", "scatter", "gc.sort", "gc.topk", "gc.cat", "gc.stack", "F.pad", " @ ", ".expand(", ".diagonal(", ".flip(",
         "cumsum", ".shape[", "[n", "bfloat16", "float16", "uint8", "create_graph=True", "requires grad", "gc.rand", "dropout",
     ):  # fmt: skip

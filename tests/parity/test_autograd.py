@@ -99,12 +99,17 @@ def through_views(m: Any, x: Any) -> Any:
 
 def overwritten(m: Any, x: Any) -> Any:
     found = []
-    for write in (lambda y: y.fill_(2.0), lambda y: y.zero_(), lambda y: y.copy_(m.ones(3)), lambda y: y.__setitem__(..., 4.0)):
+    for write in (
+        lambda y: y.fill_(2.0),
+        lambda y: y.zero_(),
+        lambda y: y.copy_(m.ones(3)),
+        lambda y: y.__setitem__(..., 4.0),
+    ):
         y = x * 2
         write(y)
         found += [y.requires_grad, y.is_leaf]
         x.grad = None
-        (y * x).sum().backward()
+        (y * x).sum().backward(retain_graph=True)
         found.append(x.grad)
         x.grad = None
         (x * 2 + y).sum().backward()
@@ -130,7 +135,10 @@ def anomalies(m: Any, x: Any) -> Any:
     return x.grad
 
 
-BACKWARDS = {f.__name__: f for f in (accumulates, with_gradient, retained, created, kept, reset, through_views, variable, anomalies)}
+BACKWARDS = {
+    f.__name__: f
+    for f in (accumulates, with_gradient, retained, created, kept, reset, through_views, variable, anomalies)
+}
 PAIRS = {f.__name__: f for f in (only_inputs, of_several, copied_into)}
 
 
@@ -177,7 +185,7 @@ REFUSED: dict[str, Any] = {
     "wrong shape": lambda m: wrong_shape(m),
     "freed": lambda m: freed(m),
     "no second": lambda m: no_second(m),
-}  # fmt: skip
+}
 
 
 def changed(m: Any) -> None:
@@ -228,17 +236,22 @@ GRADS: dict[str, Any] = {
     "cotangents": lambda m, x, y: m.autograd.grad([x * y, x + y], [x, y], [y.detach(), m.ones(3).double()]),
     "unused": lambda m, x, y: [g is None for g in m.autograd.grad(x.sum(), [x, y], allow_unused=True)],
     "zeros": lambda m, x, y: m.autograd.grad(x.sum(), [x, y], materialize_grads=True),
-    "kept": lambda m, x, y: (lambda z: m.autograd.grad(z, x, retain_graph=True) + m.autograd.grad(z, y))((x * y).exp().sum()),
+    "kept": lambda m, x, y: (lambda z: m.autograd.grad(z, x, retain_graph=True) + m.autograd.grad(z, y))(
+        (x * y).exp().sum()
+    ),
     "second": lambda m, x, y: m.autograd.grad(m.autograd.grad((x**3 * y).sum(), x, create_graph=True)[0].sum(), [x, y]),
     "third": lambda m, x, y: m.autograd.grad(
-        m.autograd.grad(m.autograd.grad((x**4).sum(), x, create_graph=True)[0].sum(), x, create_graph=True)[0].sum(), x),
+        m.autograd.grad(m.autograd.grad((x**4).sum(), x, create_graph=True)[0].sum(), x, create_graph=True)[0].sum(), x
+    ),
     "intermediate": lambda m, x, y: (lambda z: m.autograd.grad((z * z).sum(), [z, x]))(x * y),
     "untouched": lambda m, x, y: [m.autograd.grad((x * y).sum(), x)[0], x.grad is None],
     "itself": lambda m, x, y: m.autograd.grad(x, x, m.ones(3).double()),
     "twice the same": lambda m, x, y: m.autograd.grad((x * y).sum(), [x, x]),
-    "requires_grad": lambda m, x, y: [m.autograd.grad((x * x).sum(), x, create_graph=c)[0].requires_grad for c in (False, True)],
+    "requires_grad": lambda m, x, y: [
+        m.autograd.grad((x * x).sum(), x, create_graph=c)[0].requires_grad for c in (False, True)
+    ],
     "only_inputs": lambda m, x, y: m.autograd.grad((x * y).sum(), x, only_inputs=True, is_grads_batched=False),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", GRADS)
@@ -256,7 +269,7 @@ def test_gradchecks() -> None:
         with pytest.raises(RuntimeError, match="Jacobian mismatch for output 0 with respect to input 0"):
             m.autograd.gradcheck(wrong(m).apply, (x,))
         with pytest.raises(RuntimeError, match="Jacobian mismatch"):
-            m.autograd.gradgradcheck(lambda x: wrong(m).apply(x) * x, (x,))
+            m.autograd.gradgradcheck(lambda x: wrong(m).apply(x) * x, (x,))  # noqa: B023
 
 
 # --- modes ------------------------------------------------------------------------------------------------------------------
@@ -317,7 +330,14 @@ def test_modes_of_generators_exceptions_and_threads() -> None:
             return 5
 
         made = numbers()
-        seen += [next(made), m.is_grad_enabled(), made.send(3), m.is_grad_enabled(), made.throw(ValueError()), m.is_grad_enabled()]
+        seen += [
+            next(made),
+            m.is_grad_enabled(),
+            made.send(3),
+            m.is_grad_enabled(),
+            made.throw(ValueError()),
+            m.is_grad_enabled(),
+        ]
         try:
             next(made)
         except StopIteration as stop:
@@ -461,15 +481,22 @@ FUNCTIONS: dict[str, Any] = {
     "plain": lambda m, x: m.autograd.grad(cube(m).apply(x, 2.0).sum(), x),
     "second": lambda m, x: second_of(m, lambda t: cube(m).apply(t, 2.0), x),
     "several": lambda m, x: (lambda a, b, c: [a.detach(), c, c.requires_grad, *m.autograd.grad((a * b).sum(), x)])(
-        *several(m).apply(x, x.detach(), True)),
+        *several(m).apply(x, x.detach(), True)
+    ),
     "one of several": lambda m, x: m.autograd.grad(several(m).apply(x, x * 2, False)[0].sum(), x),
     "materialized": lambda m, x: m.autograd.grad(several(m).apply(x, x, False)[1].sum(), x),
     "unmaterialized": lambda m, x: m.autograd.grad(unmaterialized(m).apply(x)[0].sum(), x),
-    "dirty": lambda m, x: (lambda y, z: [z is y, y.detach(), *m.autograd.grad((z * z).sum(), x)])(*(lambda y: (y, dirty(m).apply(y)))(x * 1)),
+    "dirty": lambda m, x: (lambda y, z: [z is y, y.detach(), *m.autograd.grad((z * z).sum(), x)])(
+        *(lambda y: (y, dirty(m).apply(y)))(x * 1)
+    ),
     "setup": lambda m, x: second_of(m, lambda t: with_setup(m).apply(t, 2.0), x),
     "once": lambda m, x: m.autograd.grad(once(m).apply(x).sum(), x),
-    "untracked": lambda m, x: [cube(m).apply(x.detach()).requires_grad, cube(m).apply(x).is_leaf, m.no_grad()(cube(m).apply)(x).requires_grad],
-}  # fmt: skip
+    "untracked": lambda m, x: [
+        cube(m).apply(x.detach()).requires_grad,
+        cube(m).apply(x).is_leaf,
+        m.no_grad()(cube(m).apply)(x).requires_grad,
+    ],
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -12,8 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity
 
-import graphc as gc  # noqa: E402
 from recording import ELSEWHERE, resolve, surface  # noqa: E402
+
+import graphc as gc  # noqa: E402
 
 PATIENCE_S = 600
 

@@ -61,13 +61,34 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "split": (lambda m, x: x.split(2, dim=1), A),
     "flips": (lambda m, x: (x.fliplr(), x.flipud(), x.rot90(), x.rot90(2, (1, 0))), A),
     "histc": (lambda m, x: x.histc(4, -1, 1), A),
-    "index_copy": (lambda m, x, y: (x.index_copy(1, m.tensor(POS.tolist()), y[:, :2]),
-                                    (x * 1).index_copy_(1, m.tensor(POS.tolist()), y[:, :2])), A, A),
-    "index_fill": (lambda m, x: ((x * 1).index_fill_(0, m.tensor([2, 0]), 3.5), m.index_fill(x, 1, m.tensor([1]), 2.0)), A),
-    "index_add": (lambda m, x, y: (m.index_add(x, 0, m.tensor([1, 1]), y[:2], alpha=2),
-                                   m.index_copy(x, 0, m.tensor([1, 0]), y[:2])), A, A),
-    "index_put": (lambda m, x, y: (m.index_put(x, (m.tensor([0, 2]), m.tensor([1, 1])), y[:2]),
-                                   x.index_put((m.tensor([1, 1]),), y, accumulate=True)), A, V),
+    "index_copy": (
+        lambda m, x, y: (
+            x.index_copy(1, m.tensor(POS.tolist()), y[:, :2]),
+            (x * 1).index_copy_(1, m.tensor(POS.tolist()), y[:, :2]),
+        ),
+        A,
+        A,
+    ),
+    "index_fill": (
+        lambda m, x: ((x * 1).index_fill_(0, m.tensor([2, 0]), 3.5), m.index_fill(x, 1, m.tensor([1]), 2.0)),
+        A,
+    ),
+    "index_add": (
+        lambda m, x, y: (
+            m.index_add(x, 0, m.tensor([1, 1]), y[:2], alpha=2),
+            m.index_copy(x, 0, m.tensor([1, 0]), y[:2]),
+        ),
+        A,
+        A,
+    ),
+    "index_put": (
+        lambda m, x, y: (
+            m.index_put(x, (m.tensor([0, 2]), m.tensor([1, 1])), y[:2]),
+            x.index_put((m.tensor([1, 1]),), y, accumulate=True),
+        ),
+        A,
+        V,
+    ),
     "kron": (lambda m, x: x.kron(x[:2, :2]), A),
     "kthvalue": (lambda m, x: (*x.kthvalue(2), *x.kthvalue(1, 0, True)), A),
     "logsumexp": (lambda m, x: (x.logsumexp(0), x.logsumexp((0, 1), keepdim=True)), A),
@@ -76,15 +97,33 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "nan": (lambda m, x: (x.nanmean(), x.nansum(0), x.nanmedian(), x.nanquantile(0.3), x.quantile(0.7, 0)), A),
     "renorm": (lambda m, x: (x.renorm(2, 0, 1.0), (x * 1).renorm_(1, 1, 0.5)), A),
     "scatter_reduce": (lambda m, x, y: (x * 1).scatter_reduce_(0, m.tensor([[0, 1, 2, 0]]), y[:1], "sum"), A, A),
-    "scatters": (lambda m, x, y: (m.scatter_add(x, 0, m.tensor([[0, 1, 1, 0]]), y[:1]),
-                                  m.scatter_reduce(x, 1, m.tensor([[0], [1], [3]]), y[:, :1], "amax")), A, A),
+    "scatters": (
+        lambda m, x, y: (
+            m.scatter_add(x, 0, m.tensor([[0, 1, 1, 0]]), y[:1]),
+            m.scatter_reduce(x, 1, m.tensor([[0], [1], [3]]), y[:, :1], "amax"),
+        ),
+        A,
+        A,
+    ),
     "slice_scatter": (lambda m, x, y: (x.slice_scatter(y[:, :2], 1, 1, 3), m.select_scatter(x, y[0], 0, 1)), A, A),
-    "swapaxes": (lambda m, x: (x.swapaxes(0, 2), m.swapdims(x, 0, 1), m.moveaxis(x, 0, 1), m.adjoint(x), m.ravel(x)), C),
-    "take": (lambda m, x: (m.take(x, m.tensor([0, 5])), x.take_along_dim(m.tensor([[0], [1], [2]]), 1),
-                           m.put(x, m.tensor([1, 4]), m.tensor([9.0, 8.0], dtype=x.dtype))), A),
+    "swapaxes": (
+        lambda m, x: (x.swapaxes(0, 2), m.swapdims(x, 0, 1), m.moveaxis(x, 0, 1), m.adjoint(x), m.ravel(x)),
+        C,
+    ),
+    "take": (
+        lambda m, x: (
+            m.take(x, m.tensor([0, 5])),
+            x.take_along_dim(m.tensor([[0], [1], [2]]), 1),
+            m.put(x, m.tensor([1, 4]), m.tensor([9.0, 8.0], dtype=x.dtype)),
+        ),
+        A,
+    ),
     "tril": (lambda m, x: ((x * 1).tril_(), (x * 1).triu_(1)), A),
     "unflatten": (lambda m, x: (x.unflatten(1, (2, 2)), m.split_with_sizes(x, [1, 2])), A),
-    "unique": (lambda m, x: (x.unique(), x.unique_consecutive(), *x.unique(return_inverse=True, return_counts=True)), I),
+    "unique": (
+        lambda m, x: (x.unique(), x.unique_consecutive(), *x.unique(return_inverse=True, return_counts=True)),
+        I,
+    ),
     "where": (lambda m, x: x.where(x > 0, m.zeros_like(x)), A),
     "masked": (lambda m, x, y: (m.masked_fill(x, x > 0, 2.0), m.masked_scatter(x, x > 0, y)), A, A),
     "vdot": (lambda m, x: (m.vdot(x, x), m.ger(x, x), m.chain_matmul(x.reshape(1, 4), x.reshape(4, 1))), V),
@@ -93,12 +132,18 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "unsqueeze_": (lambda m, x: ((x * 1).unsqueeze_(1), (x * 1).unsqueeze_(-1) * 2), A),
     "transpose_": (lambda m, x: ((x * 1).transpose_(0, 1), (x * 1).swapaxes_(0, 1) + 1, (x * 1).swapdims_(-1, 0)), A),
     "t_": (lambda m, x: ((x * 1).t_() * 3, (x * 1)[1:].t_()), A),
-    "as_strided": (lambda m, x: (x.as_strided((2, 3), (1, 4), 1), x.as_strided((2, 2), (0, 1)), x.as_strided((), ())), A),
+    "as_strided": (
+        lambda m, x: (x.as_strided((2, 3), (1, 4), 1), x.as_strided((2, 2), (0, 1)), x.as_strided((), ())),
+        A,
+    ),
     "fill_diagonal_": (lambda m, x: ((x * 1).fill_diagonal_(7.0), (x * 1).t().fill_diagonal_(1)), A),
-    "fill_diagonal_ tall": (lambda m, x: ((x * 1).fill_diagonal_(7.0, wrap=True), (x * 1).fill_diagonal_(7.0)), RNG.normal(size=(7, 3))),
+    "fill_diagonal_ tall": (
+        lambda m, x: ((x * 1).fill_diagonal_(7.0, wrap=True), (x * 1).fill_diagonal_(7.0)),
+        RNG.normal(size=(7, 3)),
+    ),
     "fill_diagonal_ cube": (lambda m, x: (x * 1).fill_diagonal_(5), RNG.normal(size=(3, 3, 3))),
     "is_same_size": (lambda m, x: [x.is_same_size(x + 1), m.is_same_size(x, x[0])], A),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -148,18 +193,58 @@ def test_refusals(name: str) -> None:
     refuse(torch, code, *arrays)
 
 
-IN_PLACE = (
-    "abs acos arccos arcsin arctan asin atan ceil clamp_max clamp_min conj_physical cos cosh deg2rad erf erfc exp exp2 expm1 "
-    "fix floor frac neg negative rad2deg round sigmoid sin sinc sinh square tan tanh trunc arcsinh asinh arctanh atanh"
-).split()
-POSITIVE = "acosh arccosh log log10 log1p log2 reciprocal rsqrt sqrt".split()
+IN_PLACE = [
+    "abs",
+    "acos",
+    "arccos",
+    "arcsin",
+    "arctan",
+    "asin",
+    "atan",
+    "ceil",
+    "clamp_max",
+    "clamp_min",
+    "conj_physical",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "fix",
+    "floor",
+    "frac",
+    "neg",
+    "negative",
+    "rad2deg",
+    "round",
+    "sigmoid",
+    "sin",
+    "sinc",
+    "sinh",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+    "arcsinh",
+    "asinh",
+    "arctanh",
+    "atanh",
+]
+POSITIVE = ["acosh", "arccosh", "log", "log10", "log1p", "log2", "reciprocal", "rsqrt", "sqrt"]
 
 
 @pytest.mark.parametrize("name", IN_PLACE + POSITIVE)
 def test_in_place_functions(name: str) -> None:
     x = np.linspace(0.1, 0.9, 6) + (1 if name in POSITIVE else 0)
     extra = (0.5,) if name.startswith("clamp_") else ()
-    grad = not name.endswith(("sinh", "cosh", "tanh")) or name in ("sinh", "cosh", "tanh")  # PyTorch has no derivative of asinh_
+    grad = not name.endswith(("sinh", "cosh", "tanh")) or name in (
+        "sinh",
+        "cosh",
+        "tanh",
+    )  # PyTorch has no derivative of asinh_
     agree(torch, lambda m, t: getattr(m, name + "_")(t * 1, *extra), x, n=4, grad=grad)
     agree(torch, lambda m, t: getattr(t * 1, name + "_")(*extra), x, n=4, grad=grad)
     refuse(torch, lambda m, t: getattr(m, name + "_")(t, 1, 2, 3), x)
@@ -167,7 +252,13 @@ def test_in_place_functions(name: str) -> None:
 
 def test_in_place_functions_with_arguments() -> None:
     x = np.linspace(0.1, 0.9, 6)
-    agree(torch, lambda m, t: (m.clamp_(t * 1, 0.2, 0.5), m.clip_(t * 1, max=0.5), m.logit_(t * 1), m.nan_to_num_(t * 1)), x)
+    agree(
+        torch,
+        lambda m, t: (m.clamp_(t * 1, 0.2, 0.5), m.clip_(t * 1, max=0.5), m.logit_(t * 1), m.nan_to_num_(t * 1)),
+        x,
+    )
     agree(torch, lambda m, t: (m.fill_(t * 1, 2.0), m.zero_(t * 1), m.xlogy_(t * 1, t), m.ldexp_(t * 1, t)), x)
     agree(torch, lambda m, t: (m.relu_(t - 0.5), m.selu_(t - 0.5), m.celu_(t - 0.5), m.threshold_(t * 1, 0.3, 0.0)), x)
-    agree(torch, lambda m, t: (m.index_put_(t * 1, (m.tensor([0]),), t[1]), m.detach(t), m.clone(t), m.detach_(t * 1)), x)
+    agree(
+        torch, lambda m, t: (m.index_put_(t * 1, (m.tensor([0]),), t[1]), m.detach(t), m.clone(t), m.detach_(t * 1)), x
+    )

@@ -17,14 +17,25 @@ pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 SCALARS = (True, 3, 2.5)
 ARITHMETIC = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "truediv": operator.truediv, "pow": operator.pow,
-    "floordiv": operator.floordiv, "mod": operator.mod,
-}  # fmt: skip
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "truediv": operator.truediv,
+    "pow": operator.pow,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+}
 BITS = {
-    "and": operator.and_, "or": operator.or_, "xor": operator.xor, "lshift": operator.lshift, "rshift": operator.rshift,
-}  # fmt: skip
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "lshift": operator.lshift,
+    "rshift": operator.rshift,
+}
 COMPARISONS = {n: getattr(operator, n) for n in ("eq", "ne", "lt", "le", "gt", "ge")}
-IN_PLACE = {n: getattr(operator, f"i{n}") for n in ARITHMETIC} | {n: getattr(operator, f"i{n}") for n in BITS if n not in ("and", "or")}
+IN_PLACE = {n: getattr(operator, f"i{n}") for n in ARITHMETIC} | {
+    n: getattr(operator, f"i{n}") for n in BITS if n not in ("and", "or")
+}
 IN_PLACE |= {"and": operator.iand, "or": operator.ior}
 EVERY = {**ARITHMETIC, **BITS, **COMPARISONS}
 
@@ -149,9 +160,7 @@ def test_result_types() -> None:
             mine = [f(getattr(gc, a), getattr(gc, b)) for f in (gc.promote_types, gc.can_cast)]
             its = [f(getattr(torch, a), getattr(torch, b)) for f in (torch.promote_types, torch.can_cast)]
             assert str(mine[0])[7:] == str(its[0])[6:] and mine[1] == its[1], (a, b)
-            found = [
-                str(m.result_type(values(m, a), values(m, b, "0-d"))).partition(".")[2] for m in (gc, torch)
-            ]  # fmt: skip
+            found = [str(m.result_type(values(m, a), values(m, b, "0-d"))).partition(".")[2] for m in (gc, torch)]
             assert found[0] == found[1], (a, b)
         for scalar in SCALARS:
             found = [str(m.result_type(values(m, a), scalar)).partition(".")[2] for m in (gc, torch)]

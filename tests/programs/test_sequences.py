@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from training import DOORS, DTYPES, STEPS, TOLERANCE, NumpySGD, numbers, numpy_training, parameter, softmax_cross_entropy, to_dtype
+from training import (
+    DOORS,
+    DTYPES,
+    STEPS,
+    TOLERANCE,
+    NumpySGD,
+    numbers,
+    numpy_training,
+    parameter,
+    softmax_cross_entropy,
+    to_dtype,
+)
 
 import graphc as gc
 from graphc import nn, optim
 from graphc.nn import functional as F
 
 V, E, H, T, N = 5, 3, 4, 4, 3
-TOKENS = [(np.random.default_rng(30 + i).integers(0, V, (N, T)), np.random.default_rng(40 + i).integers(0, V, (N, T))) for i in range(2)]
+TOKENS = [
+    (np.random.default_rng(30 + i).integers(0, V, (N, T)), np.random.default_rng(40 + i).integers(0, V, (N, T)))
+    for i in range(2)
+]
 
 
 def sigmoid(x):
@@ -192,7 +206,9 @@ def test_sequence_programs_equal_numpy(name, door, dtype):
     make, reference, batches, lr = PROGRAMS[name]
     expected = REFERENCES.get((name, dtype))
     if expected is None:
-        expected = REFERENCES[name, dtype] = numpy_training(reference(dtype), NumpySGD(lr), batches, STEPS[dtype], dtype)
+        expected = REFERENCES[name, dtype] = numpy_training(
+            reference(dtype), NumpySGD(lr), batches, STEPS[dtype], dtype
+        )
     DOORS[door](make(dtype), batches, STEPS[dtype]).check(expected, TOLERANCE[dtype])
 
 

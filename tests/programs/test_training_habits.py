@@ -7,8 +7,23 @@ import random
 import numpy as np
 import pytest
 from training import (
-    DOORS, DTYPES, STEPS, TOLERANCE, NumpyAdam, NumpySGD, Run, TwoLayers, classification, numbers, numpy_training, parameter,
-    philox_bits, run_compiled, run_eager, run_session, to_dtype,
+    DOORS,
+    DTYPES,
+    STEPS,
+    TOLERANCE,
+    NumpyAdam,
+    NumpySGD,
+    Run,
+    TwoLayers,
+    classification,
+    numbers,
+    numpy_training,
+    parameter,
+    philox_bits,
+    run_compiled,
+    run_eager,
+    run_session,
+    to_dtype,
 )  # fmt: skip
 
 import graphc as gc
@@ -251,7 +266,9 @@ def test_a_net_that_draws_its_depth_inside_forward(how, dtype):
     steps = STEPS[dtype] if how == "eager" else min(STEPS[dtype], 200)
 
     class NumpyMomentum(NumpySGD):
-        def step(self, p, grads):  # a parameter that a depth does not use still moves, as its gradient is None only at first
+        def step(
+            self, p, grads
+        ):  # a parameter that a depth does not use still moves, as its gradient is None only at first
             super().step(p, {k: g for k, g in grads.items() if k not in ("w", "b") or g.any()})
 
     random.seed(3)
@@ -342,7 +359,10 @@ class GAN:
     """A linear generator and a linear discriminator, each with its own optimizer."""
 
     def __init__(self):
-        self.g, self.d = parameter(numbers(2, 2, scale=0.3), "float64"), parameter(numbers(2, 1, seed=1, scale=0.3), "float64")
+        self.g, self.d = (
+            parameter(numbers(2, 2, scale=0.3), "float64"),
+            parameter(numbers(2, 1, seed=1, scale=0.3), "float64"),
+        )
         self.opt_g, self.opt_d = optim.SGD([self.g], lr=0.05), optim.Adam([self.d], lr=0.05)
 
     def d_loss(self, real, noise):

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 from training import (
-    DOORS, DTYPES, STEPS, TOLERANCE, NumpyAdam, NumpySGD, TwoLayers, classification, numpy_training, parameter, run_compiled, run_eager,
+    DOORS,
+    DTYPES,
+    STEPS,
+    TOLERANCE,
+    NumpyAdam,
+    NumpySGD,
+    TwoLayers,
+    classification,
+    numpy_training,
+    parameter,
+    run_compiled,
+    run_eager,
 )  # fmt: skip
 
 import graphc as gc
