@@ -191,6 +191,13 @@ class CompiledFunction:
     def __get__(self, owner: Any, kind: Any = None) -> Any:
         return self if owner is None else functools.partial(self, owner)
 
+    def __reduce__(self) -> Any:
+        """The function and its options, without what was built; the name alone of one that stands in its module."""
+        name = getattr(self.fn, "__qualname__", "")
+        if getattr(sys.modules.get(getattr(self.fn, "__module__", "")), name, None) is self:
+            return name
+        return CompiledFunction, (self.fn, self.backend, self.optimize, self.verify, self.keep_grads, self.dynamic)
+
     def last_built(self) -> Built | None:
         """The program of the newest build, None before the first call."""
         builds = [*self._by_identity.values(), *(b for group in self._groups.values() for b in group)]

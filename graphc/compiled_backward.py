@@ -26,7 +26,7 @@ from graphc.tracing import plain_name
 
 @dataclass
 class _Kept:
-    """What one call keeps for its backward: its inputs (`Saved`, or a bare array), their edges, the computed residuals, sizes."""
+    """What one call keeps for its backward: inputs (`Saved`, or a bare array), their edges, computed residuals, sizes."""
 
     inputs: list[Any]
     edges: list[Any]

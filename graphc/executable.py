@@ -40,7 +40,9 @@ class Built:
                 program = specialise(program, dict(aliases))
             self.passes: list[Any] = []
             self.program = (
-                optimise(program, name=name, reports=self.passes, verify_each=verify or config.verify) if optimize else program
+                optimise(program, name=name, reports=self.passes, verify_each=verify or config.verify)
+                if optimize
+                else program
             )
         self.verify = verify
         self.executables: dict[tuple[int, ...], Any] = {}

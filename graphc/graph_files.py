@@ -122,7 +122,16 @@ def load_graph(path: Any) -> Graph:
     constants = {k.removeprefix("program."): v for k, v in arrays.items() if k.startswith("program.")}
     try:
         return _rebuild(meta, from_dict(meta["program"], constants), arrays)
-    except (GraphcError, KeyError, TypeError, IndexError, AttributeError, AssertionError, ValueError, OverflowError) as error:
+    except (
+        GraphcError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        AssertionError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise FileFormatError(f"{path} does not hold together: {type(error).__name__}: {error}") from None
 
 
@@ -163,7 +172,9 @@ def _rebuild(meta: dict[str, Any], program: Program, arrays: dict[str, Any]) -> 
     return graph
 
 
-def _restore(graph: Graph, variable: dict[str, Any], array: Any, numbers: dict[str, float], inference: bool) -> tuple[Any, Any]:
+def _restore(
+    graph: Graph, variable: dict[str, Any], array: Any, numbers: dict[str, float], inference: bool
+) -> tuple[Any, Any]:
     """The concrete tensor of a saved variable and its symbol in the graph."""
     name = variable["name"]
     if "number" in variable:

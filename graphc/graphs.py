@@ -112,7 +112,10 @@ class Graph(Recorder):
         for size in sizes:
             if not (size is None or is_size(size)) or (isinstance(size, int) and size < -1):
                 raise ArgumentTypeError(f"placeholder shape takes sizes and None, got {size!r} in {sizes}")
-        dims = tuple(Dim.named(f"{name}_{i}") if d is None or (isinstance(d, int) and d == -1) else d for i, d in enumerate(sizes))
+        dims = tuple(
+            Dim.named(f"{name}_{i}") if d is None or (isinstance(d, int) and d == -1) else d
+            for i, d in enumerate(sizes)
+        )
         type_ = TensorType(dims, as_dtype(dtype) if dtype is not None else defaults.float_dtype)
         tensor = symbolic(self, name, type_, type_.dtype.category == FLOAT)
         tensor.is_fed = True
@@ -157,7 +160,8 @@ class Graph(Recorder):
         if last is not None and last < self._runs and line not in self._warned:
             text = (
                 f"{line} adds nodes to the graph again after a run: the graph grows at each step\n"
-                "  hint: build the graph once before the loop and feed what changes, or call graph.finalize() to find such lines"
+                "  hint: build the graph once before the loop and feed what changes, "
+                "or call graph.finalize() to find such lines"
             )
             if self._strict:
                 raise GraphGrowthError(text)
@@ -187,7 +191,9 @@ class Graph(Recorder):
     def at_start(self, tensor: Any) -> Any:
         """A variable's value when a run starts, whatever writes are recorded so far."""
         shadow = self.shadow(tensor)
-        found = next((c.value for c in self.captures.values() if c.shadow is shadow and c.value is not shadow._data), None)
+        found = next(
+            (c.value for c in self.captures.values() if c.shadow is shadow and c.value is not shadow._data), None
+        )
         return tensor if found is None else SLOTS.new_tensor(found)
 
     def first_grad(self, tensor: Any) -> Any:
@@ -279,7 +285,9 @@ def default_graph() -> Graph:
     """The graph that records this thread's ops; GraphError outside `as_default`."""
     recorder = STATE.recorder
     if not isinstance(recorder, Graph):
-        raise GraphError(f"no default graph at {user_line()}: write `with graph.as_default():` around the code that builds it")
+        raise GraphError(
+            f"no default graph at {user_line()}: write `with graph.as_default():` around the code that builds it"
+        )
     return recorder
 
 
@@ -307,7 +315,9 @@ def gradients(ys: Any, xs: Any, grad_outputs: Any = None, allow_unused: bool = F
     if owner is not None and (recorder is None or recorder.table is not owner):  # type: ignore[attr-defined]
         raise GraphError(f"gradients of graph tensors are built under `with graph.as_default():` (at {user_line()})")
     if isinstance(recorder, Graph) and recorder.pruned_for:
-        raise GraphError(f"this graph was saved pruned for {recorder.pruned_for}: it cannot be differentiated; save it with inference=False")
+        raise GraphError(
+            f"this graph was saved pruned for {recorder.pruned_for}: it cannot be differentiated; save it with inference=False"
+        )
     here_ys, here_xs = [y._here() for y in ys], [x._here() for x in xs]
     for y in here_ys:
         if y._edge is None:

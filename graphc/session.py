@@ -81,7 +81,12 @@ class Session:
     """
 
     def __init__(
-        self, graph: Graph, backend: str | None = None, optimize: bool = True, verify: bool = False, strict: bool = False
+        self,
+        graph: Graph,
+        backend: str | None = None,
+        optimize: bool = True,
+        verify: bool = False,
+        strict: bool = False,
     ):
         if not isinstance(graph, Graph):
             raise GraphError(f"Session takes a Graph, got {type(graph).__name__}")
@@ -155,13 +160,16 @@ class Session:
                 raise FetchError(f"this train op belongs to another graph (at {user_line()})")
             return fetch
         if not isinstance(fetch, TensorBase):
-            raise FetchError(f"cannot fetch {fetch!r}: fetches are tensors, names in graph.outputs and train ops (at {user_line()})")
+            raise FetchError(
+                f"cannot fetch {fetch!r}: fetches are tensors, names in graph.outputs and train ops (at {user_line()})"
+            )
         if fetch._base is not None:
             self.graph.derive_anew(fetch)
         if type(fetch._data) is not _ndarray:
             if fetch._data.node.table is not graph.table:
                 raise FetchError(
-                    f"a tensor {fetch._data.type} made at {fetch._data.origin_text()} belongs to another graph (fetched at {user_line()})"
+                    f"a tensor {fetch._data.type} made at {fetch._data.origin_text()} belongs to another graph "
+                    f"(fetched at {user_line()})"
                 )
             return fetch._data
         capture = graph.captures.get(id(fetch))
@@ -174,7 +182,9 @@ class Session:
     def _feeds(self, feed_dict: Any) -> dict[Value, Any]:
         if not isinstance(feed_dict, Mapping):
             kind = type(feed_dict).__name__
-            raise FeedError(f"feed_dict must be a dict from placeholders or their names to values, got {kind} (at {user_line()})")
+            raise FeedError(
+                f"feed_dict must be a dict from placeholders or their names to values, got {kind} (at {user_line()})"
+            )
         found: dict[Value, Any] = {}
         for key, value in feed_dict.items():
             name, leaf = self._fed(key)
@@ -192,7 +202,9 @@ class Session:
                 return name, self.graph.fed[name]
         known = ", ".join(inputs) or "none"
         shown = repr(key) if isinstance(key, str) else f"{type(key).__name__} {getattr(key, 'tensor_type', '')}"
-        raise FeedError(f"cannot feed {shown}: it is not a placeholder of this graph; the placeholders are {known} (at {user_line()})")
+        raise FeedError(
+            f"cannot feed {shown}: it is not a placeholder of this graph; the placeholders are {known} (at {user_line()})"
+        )
 
     # --- building -------------------------------------------------------------------------------------------------
 
@@ -266,7 +278,10 @@ class Session:
                 array = source.read()
                 want: TensorType = source.value.type
                 if array.shape != want.shape or array.dtype != want.dtype.np:
-                    raise GraphError(f"variable {source.name} is now {array.dtype}{list(array.shape)}, the graph was built for {want} (at {user_line()})")
+                    raise GraphError(
+                        f"variable {source.name} is now {array.dtype}{list(array.shape)}, "
+                        f"the graph was built for {want} (at {user_line()})"
+                    )
                 arrays.append(array)
                 continue
             arrays.append(feeds[source])
@@ -289,9 +304,13 @@ class Session:
         if self.verify:
             for i, (a, b) in enumerate(zip(results, built.reference(arrays), strict=True)):
                 tolerance = 1e-3 if a.itemsize < 8 else 1e-9
-                if not np.allclose(a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance, equal_nan=True):
+                if not np.allclose(
+                    a.astype(np.float64), b.astype(np.float64), rtol=tolerance, atol=tolerance, equal_nan=True
+                ):
                     node = built.recorded.outputs[i].node
-                    raise VerifyError(f"fetch {i} differs from the recorded program: {node} {[str(o) for o in node.origins[:1]]}")
+                    raise VerifyError(
+                        f"fetch {i} differs from the recorded program: {node} {[str(o) for o in node.origins[:1]]}"
+                    )
         return results
 
     def _check_fed(self, sources: list[tuple[str, Any]], feeds: dict[Value, Any], leaves: list[Any]) -> None:
@@ -311,7 +330,8 @@ class Session:
                     f"placeholder {name!r} {placeholder.type} is not fed, and {fetch} needs it (run at {user_line()})\n"
                     f"  path from the fetch:\n{steps}\n    placeholder {name!r}  made at {placeholder.origin_text()}"
                 )
-        return f"placeholder {name!r} {placeholder.type}, made at {placeholder.origin_text()}, is not fed (run at {user_line()})"
+        made = f"placeholder {name!r} {placeholder.type}, made at {placeholder.origin_text()}"
+        return f"{made}, is not fed (run at {user_line()})"
 
 
 class _FetchLeaf(TensorBase):
@@ -359,7 +379,8 @@ def _as_feed(name: str, want: TensorType, value: Any) -> Any:
             raise FeedError(f"{name}: {error} (at {user_line()})") from None
         if have is not want.dtype:
             raise FeedError(
-                f"{name} is {want}, the feed is {have.short}{list(value.shape)}: write `.astype('{want.dtype.name}')` (at {user_line()})"
+                f"{name} is {want}, the feed is {have.short}{list(value.shape)}: "
+                f"write `.astype('{want.dtype.name}')` (at {user_line()})"
             )
         array = value if value.dtype.isnative else value.astype(want.dtype.np)
     else:
@@ -371,8 +392,12 @@ def _as_feed(name: str, want: TensorType, value: Any) -> Any:
             if want.dtype.category != FLOAT and not np.array_equal(array, given):
                 raise ValueError(f"not every number is a {want.dtype.name}")
         except (ValueError, TypeError, OverflowError) as error:
-            raise FeedError(f"{name} is {want}, and {value!r:.60} cannot be fed to it: {error} (at {user_line()})") from None
-    if array.ndim != len(want.shape) or any(not isinstance(d, Dim) and d != s for d, s in zip(want.shape, array.shape, strict=True)):
+            raise FeedError(
+                f"{name} is {want}, and {value!r:.60} cannot be fed to it: {error} (at {user_line()})"
+            ) from None
+    if array.ndim != len(want.shape) or any(
+        not isinstance(d, Dim) and d != s for d, s in zip(want.shape, array.shape, strict=True)
+    ):
         raise FeedError(f"{name} is {want}, the feed has shape {list(array.shape)} (at {user_line()})")
     return array
 

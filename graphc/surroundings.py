@@ -18,7 +18,7 @@ _MISSING = object()
 
 
 def _is_plain(x: Any, depth: int = 3) -> bool:
-    if isinstance(x, _PLAIN) or isinstance(x, np.generic):
+    if isinstance(x, (*_PLAIN, np.generic)):
         return True
     if depth and isinstance(x, tuple | list | set | frozenset):
         return len(x) < 1000 and all(_is_plain(v, depth - 1) for v in x)
@@ -90,7 +90,9 @@ class Surroundings:
             held = getattr(owner, "__dict__", None) or {}
             for name in function.__code__.co_names:
                 if name in held and _is_plain(held[name]):
-                    self.readers.append((f"{type(owner).__name__}.{name}", lambda held=held, name=name: held.get(name, _MISSING)))  # type: ignore[misc]
+                    self.readers.append(
+                        (f"{type(owner).__name__}.{name}", lambda held=held, name=name: held.get(name, _MISSING))
+                    )  # type: ignore[misc]
 
     def settle(self, captured: Iterable[Any] = ()) -> None:
         """After the trace: what the function itself has changed counts as it is now, so a replay is not taken for stale.

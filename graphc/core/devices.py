@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.core.errors import ArgumentTypeError, BackendError
+from graphc.core.errors import ArgumentTypeError, BackendError, DeviceError
 
 KNOWN = ("cpu", "cuda", "opencl", "mps", "meta")
 
@@ -51,8 +51,8 @@ CPU = Device("cpu")
 
 
 def check_device(device: Any) -> Device:
-    """The Device asked for; BackendError for one that has no tensors here."""
+    """The Device asked for; DeviceError for one that has no tensors here."""
     found = CPU if device is None else Device(device)
     if found.type != "cpu":
-        raise BackendError(f"no {found.type} device here: eager tensors live on the CPU (device='cpu')")
+        raise DeviceError(f"no {found.type} device here: eager tensors live on the CPU (device='cpu')")
     return CPU

@@ -165,7 +165,7 @@ class Optimizer:
 
         Numbers are read with `live(group, key)`, structure with `flag` and `is_on`.
         """
-        raise GraphError(
+        raise NotImplementedError(
             f"{type(self).__name__} defines no update()\n"
             "  hint: define `update(self, group, p, grad, state) -> (new_p, new_state)`, or override step()"
         )

@@ -61,7 +61,7 @@ class LRScheduler:
 
     def get_lr(self) -> list[Any]:
         """The rates for `last_epoch`, from those of the epoch before."""
-        raise ArgumentError(f"{type(self).__name__} defines no get_lr()")
+        raise NotImplementedError(f"{type(self).__name__} defines no get_lr()")
 
     def _closed_form(self) -> list[Any]:
         """The rates for `last_epoch`, from the base rates; the chainable form where a schedule has no other."""

@@ -41,7 +41,10 @@ def kept(g: Any, x: Any, axes: tuple[int, ...]) -> Any:
 
 def spread(g: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """g, a reduction of x, repeated along the reduced axes."""
-    return expand(kept(g, x, axes), shape=tuple(x.shape)) if axes else g
+    if not axes:
+        return g
+    leading = axes == tuple(range(len(axes)))  # expand itself adds dimensions in front
+    return expand(g if leading else kept(g, x, axes), shape=tuple(x.shape))
 
 
 def _reduced(x: TensorType, axes: tuple[int, ...]) -> TensorType:

@@ -66,9 +66,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
             if done % 2000 == 0:
                 print(f"# {done} programs, {failures} failures, {time.perf_counter() - start:.0f} s", flush=True)
     elapsed = time.perf_counter() - start
-    print(
-        f"seeds {first}:{last}: {done} programs, {failures} failures, {elapsed:.1f} s ({elapsed / max(done, 1) * 1e3:.1f} ms each)"
-    )
+    each = elapsed / max(done, 1) * 1e3
+    print(f"seeds {first}:{last}: {done} programs, {failures} failures, {elapsed:.1f} s ({each:.1f} ms each)")
     return 1 if failures else 0
 
 

@@ -40,7 +40,7 @@ ELSEWHERE = {
     "nn.Module.set_extra_state": "to be overridden: the libraries ask by identity whether it was",
     "nn.Module.forward": "to be overridden", "autograd.Function": "never made, only its methods run",
     "autograd.Function.forward": "to be overridden", "autograd.Function.backward": "to be overridden",
-    "linalg.LinAlgError": "an error class", "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
+    "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch", "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {
@@ -61,7 +61,10 @@ _OPERATORS = {
 }  # fmt: skip
 _UNARY = {"neg": "neg", "pos": "positive", "abs": "abs", "invert": "bitwise_not"}
 #: PyTorch's calls of these cannot be seen: the class makes another one's objects, or a slot calls no Python
-_UNSEEN = {"nn.Buffer", "autograd.Variable", "Tensor.__delitem__"}
+_UNSEEN = {
+    *("nn.Buffer", "autograd.Variable", "Tensor.__delitem__", "Tensor.__hash__", "Tensor.__iter__", "Tensor.ndimension"),
+    *("Tensor.nelement", "Tensor.set_"),
+}
 _OVERRIDES = torch.overrides.__file__
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _LIBRARIES = tuple(str(Path(m.__file__).parent) for m in (gc, torch))  # type: ignore[arg-type]

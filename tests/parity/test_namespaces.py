@@ -312,6 +312,7 @@ def test_module_protocol() -> None:
         net.type(m.float64)
         assert net[0].weight.dtype is m.float64 and net.cpu() is net and net.share_memory() is net
         assert net.requires_grad_(False) is net and not any(p.requires_grad for p in net.parameters())
+        assert m.nn.Module().extra_repr() == ""
         net.register_module("extra", m.nn.Identity())
         net.set_submodule("extra", m.nn.Tanh())
         assert type(net.extra).__name__ == "Tanh" and net[0].extra_repr() == "in_features=2, out_features=3, bias=True"
