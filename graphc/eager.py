@@ -75,7 +75,7 @@ def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tu
 
 def general(op: Op) -> Callable[..., Any]:
     """The closure of an op of any kind. Types are checked once per signature and remembered."""
-    evaluate, infer, single = op.eval, op.infer, op.n_outputs == 1
+    evaluate, single = op.eval, op.n_outputs == 1
     known: dict[Any, tuple[TensorType, ...] | None] = {}
 
     def call(*inputs: Any, **attrs: Any) -> Any:

@@ -35,6 +35,8 @@ class Other:
         self.value = value
         if isinstance(value, _PLAIN):
             self.key: Any = (type(value), repr(value)) if isinstance(value, slice | complex) else attr_key(value)
+        elif isinstance(value, set | frozenset) and all(isinstance(x, _PLAIN) for x in value):
+            self.key = (type(value), frozenset(map(attr_key, value)))
         elif isinstance(value, np.generic):
             self.key = (value.dtype.str, value.tobytes())
         elif isinstance(value, np.ndarray):

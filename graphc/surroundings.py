@@ -58,8 +58,11 @@ class Surroundings:
             elif isinstance(function, MethodType):
                 objects.append(function.__self__)
                 function = function.__func__
-            else:
-                break
+            else:  # a module or another object that is called
+                kind = type(function)
+                function = getattr(kind, "forward", None) or getattr(kind, "__call__", None)
+                if not isinstance(function, FunctionType):
+                    break
         if isinstance(function, FunctionType):
             self._add_names(function)
             objects += [read() for _, read in self.readers]

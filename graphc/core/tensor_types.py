@@ -41,7 +41,7 @@ class DType:
         return f"graphc.{self.name}"
 
     def __reduce__(self) -> str:
-        return self.name
+        return "bool_" if self.name == "bool" else self.name
 
     def to_numpy(self) -> np.dtype[Any]:
         """The NumPy dtype of the same meaning (ml_dtypes' for bfloat16)."""

@@ -17,7 +17,7 @@ from graphc.core.dims import assumptions
 from graphc.core.errors import VerifyError
 from graphc.core.op import Elementwise, Kind, Op, View
 from graphc.core.tensor_types import TensorType
-from graphc.ir.program import INPUT, Node, Origin, Program, Table, Value
+from graphc.ir.program import INPUT, Node, Origin, Program, Value
 
 Replacement = Value | tuple[Value, ...] | None
 Rule = Callable[[Node, "Build"], Replacement]

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ ELSEWHERE = {
     "nn.Module.set_extra_state": "to be overridden: the libraries ask by identity whether it was",
     "nn.Module.forward": "to be overridden", "autograd.Function": "never made, only its methods run",
     "autograd.Function.forward": "to be overridden", "autograd.Function.backward": "to be overridden",
-    "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch", "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
+    "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch",
+    "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {
@@ -62,8 +63,15 @@ _OPERATORS = {
 _UNARY = {"neg": "neg", "pos": "positive", "abs": "abs", "invert": "bitwise_not"}
 #: PyTorch's calls of these cannot be seen: the class makes another one's objects, or a slot calls no Python
 _UNSEEN = {
-    *("nn.Buffer", "autograd.Variable", "Tensor.__delitem__", "Tensor.__hash__", "Tensor.__iter__", "Tensor.ndimension"),
-    *("Tensor.nelement", "Tensor.set_"),
+    *(
+        "nn.Buffer",
+        "autograd.Variable",
+        "Tensor.__delitem__",
+        "Tensor.__hash__",
+        "Tensor.__iter__",
+        "Tensor.ndimension",
+    ),
+    *("Tensor.nelement", "Tensor.set_", "optim.Optimizer.step"),
 }
 _OVERRIDES = torch.overrides.__file__
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -214,11 +222,15 @@ class Recorder:
         return [functools.partial(setattr, owner, name, old) if had else functools.partial(delattr, owner, name)]
 
     def _function(self, side: int, name: str, fn: Any) -> Any:
+        # Noted here already; seen by `_TorchCalls` too, PyTorch's l1_loss would lose its `weight`.
+        within = torch._C.DisableTorchFunction if side and name.startswith("nn.functional.") else nullcontext
+
         @functools.wraps(fn, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
             if called_by_a_test():
                 self.now[side].add(name)
-            return fn(*args, **kwargs)
+            with within():
+                return fn(*args, **kwargs)
 
         return call
 
