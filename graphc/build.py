@@ -118,6 +118,8 @@ class Build:
     met_outside: dict[int, Any] = field(default_factory=dict)
     #: the lists and dicts among the arguments that the call changes; their contents are returned beside the result
     refilled: list[tuple[Any, ...]] = field(default_factory=list)
+    #: outputs that are leaves made by the call, with the result that is their gradient
+    leaves: dict[int, int | None] = field(default_factory=dict)
     reached: dict[int, Any] = field(default_factory=dict)
 
     def knows(self, call: _Call) -> bool:
@@ -415,6 +417,10 @@ class CompiledFunction:
                 tensor = new_tensor(results[what])
                 if taped is not None and i in build.taped:
                     tensor._edge = (taped, build.taped.index(i))
+                elif i in build.leaves:
+                    tensor._edge, grad = LEAF, build.leaves[i]
+                    if grad is not None:
+                        tensor._grad = new_tensor(results[grad])
                 elif i in build.spent:
                     tensor._edge = (Entry(_Spent, {}, (), (), ((tensor._data.shape, tensor._data.dtype),), None), 0)
                 outputs.append(tensor)
@@ -456,6 +462,7 @@ class _Assembly:
         self.structure = flatten(result, self.returned)
         self.values: list[Value] = []
         self.at: dict[int, int] = {}
+        self.leaves: dict[int, int | None] = {}
 
     def place(self, value: Value) -> int:
         """The number of the program output that gives this value."""
@@ -485,7 +492,7 @@ class _Assembly:
         guards = [Guard(g.owner, g.name, ask(g.owner, g.name) if g.name == "_guard_state" else g.value) for g in trace.guards.values()]
         build = Build(
             self.pattern, self.structure, outputs, sources, updates, grads, flags, _NotBuilt(program),  # type: ignore[arg-type]
-            None, taped, [at[id(w)] for w in wants], guards, self.surroundings, spent,
+            None, taped, [at[id(w)] for w in wants], guards, self.surroundings, spent, leaves=self.leaves,
         )  # fmt: skip
         known = None if reuse is None else reuse(build)
         if known is not None:
@@ -526,6 +533,10 @@ class _Assembly:
         taped, spent = [], set()
         for i, ((kind, _), tensor) in enumerate(zip(outputs, self.returned, strict=True)):
             if kind != "value" or tensor._edge is None or not STATE.grad:
+                continue
+            if tensor._edge is LEAF:
+                grad = getattr(tensor, "_grad", None)
+                self.leaves[i] = None if grad is None else self.place(grad._data)
                 continue
             edge = edge_of(tensor)
             entries = order_entries([edge[0]]) if type(edge) is tuple else []

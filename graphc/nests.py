@@ -85,7 +85,7 @@ class _Record:
 
     def make(self, values: Mapping[str, Any]) -> Any:
         """An instance with these fields, made without calling its __init__."""
-        made = object.__new__(self.kind)
+        made: Any = object.__new__(self.kind)
         for name, value in values.items():
             object.__setattr__(made, name, value)
         return made

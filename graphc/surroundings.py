@@ -4,6 +4,7 @@ places in plain objects and containers where it found tensors."""
 from __future__ import annotations
 
 import copy
+import dis
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -60,12 +61,11 @@ class Surroundings:
                 function = function.__func__
             else:  # a module or another object that is called
                 kind = type(function)
-                function = getattr(kind, "forward", None) or getattr(kind, "__call__", None)
+                function = getattr(kind, "forward", None) or (kind.__call__ if callable(function) else None)
                 if not isinstance(function, FunctionType):
                     break
         if isinstance(function, FunctionType):
             self._add_names(function)
-            objects += [read() for _, read in self.readers]
             self._add_attributes(function, objects)
         self.held: list[tuple[str, Callable[[], Any], bool, Any]] = []
         for name, read in self.readers:
@@ -85,17 +85,17 @@ class Surroundings:
         self.readers.append(("defaults", lambda: function.__defaults__))
         self.readers.append(("keyword defaults", lambda: function.__kwdefaults__))
 
-    def _add_attributes(self, function: FunctionType, objects: Iterable[Any]) -> None:
-        """The plain attributes of the user's own objects whose names the function reads: `self.scale` in a method."""
-        for owner in {id(o): o for o in objects}.values():
-            if isinstance(owner, (*_PLAIN, TensorBase, ModuleType, FunctionType, type)) or _reports_itself(type(owner)):
-                continue
-            held = getattr(owner, "__dict__", None) or {}
-            for name in function.__code__.co_names:
-                if name in held and _is_plain(held[name]):
-                    self.readers.append(
-                        (f"{type(owner).__name__}.{name}", lambda held=held, name=name: held.get(name, _MISSING))
-                    )  # type: ignore[misc]
+    def _add_attributes(self, function: FunctionType, arguments: Iterable[Any]) -> None:
+        """The plain attributes of the user's own objects that the function reads directly: `self.scale` in a method."""
+        reads = _attributes_read(function)
+        parameters = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+        of_parameters = {name for variable, name in reads if variable in parameters}
+        found = [(owner, name) for owner in arguments for name in of_parameters]
+        found += [(read(), name) for known, read in list(self.readers) for variable, name in reads if variable == known]
+        for owner, name in found:
+            held = getattr(owner, "__dict__", None)
+            if isinstance(held, dict) and _is_plain(held.get(name, _MISSING)) and not _reports_itself(type(owner)):
+                self.readers.append((f"{type(owner).__name__}.{name}", partial(held.get, name, _MISSING)))
 
     def settle(self, captured: Iterable[Any] = ()) -> None:
         """After the trace: what the function itself has changed counts as it is now, so a replay is not taken for stale.
@@ -132,6 +132,18 @@ class Surroundings:
 def _holds(value: Any, now: Any, plain: bool) -> bool:
     """Whether a name still stands for `value`, a copy of which was kept where it is plain."""
     return now is value or (plain and _same(value, now))
+
+
+def _attributes_read(function: FunctionType) -> set[tuple[str, str]]:
+    """(variable, attribute) wherever the function's own code reads an attribute straight from a variable."""
+    found = set()
+    before: Any = None
+    for instruction in dis.get_instructions(function):
+        if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and before is not None:
+            found.add((before, instruction.argval))
+        name = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
+        before = name if "LOAD" in instruction.opname and "ATTR" not in instruction.opname and isinstance(name, str) else None
+    return found
 
 
 def _content(cell: Any) -> Any:

@@ -482,7 +482,9 @@ class Trace(Recorder):
         held: set[int] = set()
         for ref in self.made:
             tensor = ref()
-            if tensor is not None and id(tensor) in leaves and all(id(holder) in tape for holder in gc.get_referrers(tensor)):
+            if tensor is None or id(tensor) not in leaves:
+                continue
+            if all(id(holder) in tape for holder in gc.get_referrers(tensor)):
                 held |= {id(tensor), id(getattr(tensor, "_grad", None))}
         return held
 

@@ -111,6 +111,7 @@ def program_dot(
     writer = _Writer(program, role)
     lines = [
         f"digraph {quoted(name)} {{",
+        "  newrank=true;",  # boxes that hold forward and backward nodes at once defeat Graphviz's older ranking
         '  node [style="filled,rounded", fontname="Helvetica", fontsize=10];',
         '  edge [fontname="Helvetica", fontsize=8];',
     ]

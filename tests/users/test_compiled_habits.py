@@ -148,6 +148,27 @@ def test_plain_attributes_the_function_reads_are_never_stale(how: str) -> None:
     assert other.scaled(gc.ones(1)).item() == 1.0
 
 
+def test_an_attribute_that_only_shares_a_name_does_not_rebuild() -> None:
+    class Counter:
+        def __init__(self) -> None:
+            self.step, self.weight = 0, gc.ones(1, requires_grad=True)
+            self.optimizer = gc.optim.SGD([self.weight], lr=0.1)
+
+        @gc.compile
+        def learn(self, x: Any) -> Any:
+            self.optimizer.zero_grad()
+            loss = (self.weight * x).sum()
+            loss.backward()
+            self.optimizer.step()
+            return loss
+
+    counter = Counter()
+    for _ in range(4):
+        counter.step += 1
+        counter.learn(gc.ones(1))
+    assert len(Counter.learn.recompiles) == 1
+
+
 @pytest.mark.parametrize("how", ["module", "partial", "called object"])
 def test_plain_globals_of_forward_and_of_partials_are_guarded(how: str) -> None:
     names: dict[str, Any] = {"SCALE": 1.0, "Module": nn.Module}
@@ -214,6 +235,24 @@ def test_a_leaf_made_inside_a_call_is_no_leak() -> None:
         return [f(gc.ones(3, 2)).item() for _ in range(2)] + [model.weight.grad.tolist()]
 
     assert both(build)[-1] == [[12.0, 12.0]]
+
+
+def test_a_returned_leaf_is_a_leaf_with_its_gradient() -> None:
+    def build(wrap: Any) -> list[Any]:
+        def fn(x: Any, backward: bool) -> Any:
+            x = x.clone().requires_grad_()
+            if backward:
+                (x**3).sum().backward()
+            return x
+
+        f, out = wrap(fn), []
+        for backward in (False, True):
+            x = f(gc.full((2,), 2.0), backward)
+            (x * 5).sum().backward()
+            out += [x.is_leaf, x.requires_grad, x.grad_fn is None, x.grad.tolist()]
+        return out
+
+    assert both(build)[-1] == [17.0, 17.0]
 
 
 def test_a_leaf_made_inside_and_kept_is_a_leak() -> None:
