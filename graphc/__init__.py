@@ -1,7 +1,7 @@
 """graphc: one model, two ways to run it. Define-by-run with PyTorch's API, define-and-run with graphs, one compiler.
 
-    import graphc as gc                 # or: import graphc as torch
-    fast_step = gc.compile(step)        # the same function, traced once and replayed
+import graphc as gc                 # or: import graphc as torch
+fast_step = gc.compile(step)        # the same function, traced once and replayed
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ from graphc.version import __version__
 bool = bool_
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
-strided, contiguous_format, preserve_format, channels_last = "strided", "contiguous_format", "preserve_format", "channels_last"
+strided, contiguous_format, preserve_format, channels_last = (
+    "strided",
+    "contiguous_format",
+    "preserve_format",
+    "channels_last",
+)
 newaxis = None
 
 for _file in FUNCTION_FILES:
@@ -98,7 +103,22 @@ for _name in _IN_PLACE:
 
 _MODULES = {
     name: f"graphc.{name}"
-    for name in ("nn", "optim", "utils", "viz", "autograd", "data", "saving", "session", "build", "gradcheck", "backends", "cuda", "version", "linalg")
+    for name in (
+        "nn",
+        "optim",
+        "utils",
+        "viz",
+        "autograd",
+        "data",
+        "saving",
+        "session",
+        "build",
+        "gradcheck",
+        "backends",
+        "cuda",
+        "version",
+        "linalg",
+    )
 } | {"return_types": "graphc.functions.return_types"}
 _LAZY = {
     "compile": "graphc.build", "no_recompile": "graphc.build", "Graph": "graphc.graphs", "placeholder": "graphc.graphs",

@@ -325,7 +325,9 @@ def pull_to_leaves(
                     accumulate(x, sweep.cotangents[key_of(edge_of(x))])
 
 
-def pull_to(roots: Sequence[tuple[Any, Any]], inputs: Sequence[Any], retain_graph: bool, create_graph: bool) -> list[Any]:
+def pull_to(
+    roots: Sequence[tuple[Any, Any]], inputs: Sequence[Any], retain_graph: bool, create_graph: bool
+) -> list[Any]:
     """`grad`: the cotangents of `inputs`, None where an input is not connected; no leaf's `.grad` is touched."""
     keys = [None if x._edge is None else key_of(edge_of(x)) for x in inputs]
     sweep = Sweep(retain_graph, {key for key in keys if key is not None})

@@ -81,7 +81,9 @@ class BodyTrace(Recorder):
 
     def grad_of(self, tensor: Any) -> Any:
         """`.grad` cannot be read inside a body."""
-        raise SymbolicError(f".grad was used inside the body of a control op at {user_line()}: read it outside and pass it in")
+        raise SymbolicError(
+            f".grad was used inside the body of a control op at {user_line()}: read it outside and pass it in"
+        )
 
     def set_grad_of(self, tensor: Any, grad: Any) -> None:
         """`.grad` cannot be written inside a body."""
@@ -89,7 +91,10 @@ class BodyTrace(Recorder):
 
     def written(self) -> list[tuple[Any, Any]]:
         """The closures whose value the body has changed."""
-        position = {id(s): v for (_, s), v in zip(self.closures, self.inputs[len(self.inputs) - len(self.closures) :], strict=True)}
+        position = {
+            id(s): v
+            for (_, s), v in zip(self.closures, self.inputs[len(self.inputs) - len(self.closures) :], strict=True)
+        }
         return [(outer, s) for outer, s in self.closures if s._data is not position[id(s)]]
 
 
@@ -103,7 +108,9 @@ def body_table(table: Table) -> Table:
 class Body:
     """A traced body: the program, its closures and what it gave."""
 
-    def __init__(self, parent: Any, fn: Callable[..., Sequence[Any]], types: Sequence[TensorType], grads: Sequence[bool]):
+    def __init__(
+        self, parent: Any, fn: Callable[..., Sequence[Any]], types: Sequence[TensorType], grads: Sequence[bool]
+    ):
         self.trace = trace = BodyTrace(body_table(parent.table), parent)
         symbols = [trace.add_input(t, g) for t, g in zip(types, grads, strict=True)]
         with recording(trace):
@@ -125,7 +132,9 @@ class Body:
 
 def as_symbol(trace: Any, x: Any) -> Any:
     """A body's output as a tensor: numbers become constants."""
-    return x if isinstance(x, TensorBase) else trace.constant(np.asarray(x, np.float32 if isinstance(x, float) else None))
+    return (
+        x if isinstance(x, TensorBase) else trace.constant(np.asarray(x, np.float32 if isinstance(x, float) else None))
+    )
 
 
 def replay_body(program: Program, tensors: Sequence[Any]) -> list[Any]:

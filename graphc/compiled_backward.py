@@ -83,7 +83,9 @@ class Backward:
         else:
             computed = iter(kept.residuals)
             arrays = [next(computed) if i is None else _array(kept.inputs[i], entry) for i in self.residual_inputs]
-            results = [SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)]
+            results = [
+                SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)
+            ]
         return [g if need else None for g, need in zip(results, needs, strict=True)]
 
 

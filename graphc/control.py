@@ -64,7 +64,9 @@ def _cond_eval(pred: Any, *operands: Any, true: Program, false: Program) -> tupl
     return tuple(interpret(true if bool(pred) else false, operands))
 
 
-def _cond_vjp(g: Any, out: Any, pred: Any, *operands: Any, needs: Any, true: Program, false: Program) -> tuple[Any, ...]:
+def _cond_vjp(
+    g: Any, out: Any, pred: Any, *operands: Any, needs: Any, true: Program, false: Program
+) -> tuple[Any, ...]:
     wanted = [need and _is_float(x) for need, x in zip(needs[1:], operands, strict=True)]
     cotangents = [c for c in g if c is not None]
     found = cond_op(pred, *operands, *cotangents, true=vjp_program(true, wanted), false=vjp_program(false, wanted))
@@ -99,7 +101,9 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     branches = [_branch(fn, structure, leaves) for fn in (true_fn, false_fn)]
     (true, true_structure), (false, false_structure) = branches
     if true_structure != false_structure:
-        raise ArgumentError(f"cond: the branches return different structures: {true_structure} and {false_structure} (at {user_line()})")
+        raise ArgumentError(
+            f"cond: the branches return different structures: {true_structure} and {false_structure} (at {user_line()})"
+        )
     for i, (a, b) in enumerate(zip(true.values, false.values, strict=True)):
         if STATE.recorder.resolve(a.type) != STATE.recorder.resolve(b.type):  # type: ignore[attr-defined]
             raise ShapeError(f"cond: result {i} is {a.type} in one branch and {b.type} in the other (at {user_line()})")
@@ -182,7 +186,9 @@ def _while_eval(*operands: Any, cond: Program, body: Program, n_carry: int) -> t
     return tuple(np.array(c) for c in carry)
 
 
-def _while_vjp(g: Any, out: Any, *operands: Any, needs: Any, cond: Program, body: Program, n_carry: int) -> tuple[Any, ...]:
+def _while_vjp(
+    g: Any, out: Any, *operands: Any, needs: Any, cond: Program, body: Program, n_carry: int
+) -> tuple[Any, ...]:
     wanted = [_is_float(x) for x in operands]
     back = vjp_program(body, wanted)
     cotangents = [c for c in g if c is not None]
@@ -191,7 +197,9 @@ def _while_vjp(g: Any, out: Any, *operands: Any, needs: Any, cond: Program, body
     return tuple(x if need else None for x, need in zip(_spread(found, wanted), needs, strict=True))
 
 
-def _while_grad_infer(*operands: TensorType, cond: Program, body: Program, back: Program, n_carry: int, wanted: Any) -> Any:
+def _while_grad_infer(
+    *operands: TensorType, cond: Program, body: Program, back: Program, n_carry: int, wanted: Any
+) -> Any:
     """carry, closures and cotangents of the final carry -> cotangents of carry and closures."""
     return tuple(t for t, want in zip(operands, wanted, strict=False) if want)
 
@@ -213,7 +221,9 @@ def _while_grad_eval(*operands: Any, cond: Program, body: Program, back: Program
 
 
 def _no_second_order(*_: Any, **__: Any) -> Any:
-    raise GradientError("the gradient of a while_loop cannot be differentiated again in a graph: use scan, whose length is known")
+    raise GradientError(
+        "the gradient of a while_loop cannot be differentiated again in a graph: use scan, whose length is known"
+    )
 
 
 while_op = declare(
@@ -273,12 +283,18 @@ def _returned(result: Any, single: bool) -> tuple[Any, ...]:
 def _check_carry(recorder: Any, what: str, before: Sequence[TensorType], after: Sequence[TensorType]) -> None:
     for i, (a, b) in enumerate(zip(before, after, strict=True)):
         if recorder.resolve(a) != recorder.resolve(b):
-            raise ShapeError(f"{what}: carry {i} goes in as {a} and comes out as {b}: it must keep its type (at {user_line()})")
+            raise ShapeError(
+                f"{what}: carry {i} goes in as {a} and comes out as {b}: it must keep its type (at {user_line()})"
+            )
 
 
-def _closed_loop(recorder: Any, leaves: list[Any], traced: Body, test: Body) -> tuple[list[Any], list[Any], Program, Program]:
+def _closed_loop(
+    recorder: Any, leaves: list[Any], traced: Body, test: Body
+) -> tuple[list[Any], list[Any], Program, Program]:
     """The loop's carries (with written closures), other closures, and body and condition over both."""
-    _check_carry(recorder, "while_loop", [recorder.shadow(x)._data.type for x in leaves], [v.type for v in traced.values])
+    _check_carry(
+        recorder, "while_loop", [recorder.shadow(x)._data.type for x in leaves], [v.type for v in traced.values]
+    )
     written = traced.written_closures
     outside = list({id(t): t for t in (*traced.closures, *test.closures)}.values())
     rest = [t for t in outside if not any(t is w for w in written)]
@@ -326,7 +342,16 @@ def _scan_eval(
 
 
 def _scan_vjp(
-    g: Any, out: Any, *operands: Any, needs: Any, body: Program, n_carry: int, n_const: int, length: Size, reverse: bool, history: bool
+    g: Any,
+    out: Any,
+    *operands: Any,
+    needs: Any,
+    body: Program,
+    n_carry: int,
+    n_const: int,
+    length: Size,
+    reverse: bool,
+    history: bool,
 ) -> tuple[Any, ...]:
     """A scan the other way. Its carry: cotangents of the carry and sums for the constants; its sequences: xs, the carries
     before each step, the cotangents of ys and of those carries."""
@@ -339,7 +364,12 @@ def _scan_vjp(
     program = _scan_back_body(body, floats, n_carry, n_const)
     init = [c for c in g[:n_carry] if c is not None]
     sums = [_zeros(c) for c in consts if _is_float(c)]
-    sequences = [*xs, *kept, *(c for c in g[n_carry : n_carry + n_y] if c is not None), *(c for c in g_kept if c is not None)]
+    sequences = [
+        *xs,
+        *kept,
+        *(c for c in g[n_carry : n_carry + n_y] if c is not None),
+        *(c for c in g_kept if c is not None),
+    ]
     found = scan_op(
         *init, *sums, *consts, *sequences, body=program, n_carry=len(init) + len(sums), n_const=n_const, length=length,
         reverse=not reverse, history=bool(STATE.grad),
@@ -431,7 +461,10 @@ def _empty_ys(fn: Any, init: Any, leaves: list[Any], xs_structure: Any) -> Any:
     trace = Trace()
     found: list[Any] = []
     with recording(trace), set_grad(False):
-        xs = [SLOTS.new_tensor(trace.table.input(f"x{i}", x.tensor_type.with_shape(x.shape[1:]))) for i, x in enumerate(leaves)]
+        xs = [
+            SLOTS.new_tensor(trace.table.input(f"x{i}", x.tensor_type.with_shape(x.shape[1:])))
+            for i, x in enumerate(leaves)
+        ]
         structure = flatten(fn(init, unflatten(xs_structure, xs))[1], found)
     return unflatten(structure, [SLOTS.new_tensor(np.zeros((0, *y._data.shape), y.dtype.np)) for y in found])
 
@@ -450,7 +483,9 @@ def _graph_scan(fn: Any, init: Any, leaves: list[Any], xs_structure: Any, length
         out: list[Any] = []
         got = flatten(_tensors(result[0]), out)
         if got != carry_structure:
-            raise ArgumentError(f"scan: fn returns a carry of structure {got}, init is {carry_structure} (at {user_line()})")
+            raise ArgumentError(
+                f"scan: fn returns a carry of structure {got}, init is {carry_structure} (at {user_line()})"
+            )
         y_structure.append(flatten(_tensors(result[1]), out))
         return out
 
@@ -467,7 +502,9 @@ def _graph_scan(fn: Any, init: Any, leaves: list[Any], xs_structure: Any, length
     for tensor, value in zip(traced.written_closures, results[len(carry) : n_carry], strict=True):
         write(tensor, value)
     n_y = len(traced.values) - len(carry)
-    return unflatten(carry_structure, results[: len(carry)]), unflatten(y_structure[0], results[n_carry : n_carry + n_y])
+    return unflatten(carry_structure, results[: len(carry)]), unflatten(
+        y_structure[0], results[n_carry : n_carry + n_y]
+    )
 
 
 def _closed_scan(carry: list[Any], leaves: list[Any], traced: Body) -> tuple[list[Any], Program, int, int]:

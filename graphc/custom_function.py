@@ -37,7 +37,9 @@ class FunctionCtx:
         """Keeps inputs, outputs or other tensors for backward, and watches that nobody changes them in place."""
         for t in tensors:
             if t is not None and not isinstance(t, TensorBase):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     save_for_forward = save_for_backward
@@ -95,7 +97,9 @@ class CustomOp:
 
     kind = Kind("opaque")
 
-    def __init__(self, function: type[Function], ctx: FunctionCtx, positions: tuple[int, ...], count: int, n_outputs: int):
+    def __init__(
+        self, function: type[Function], ctx: FunctionCtx, positions: tuple[int, ...], count: int, n_outputs: int
+    ):
         self.function, self.ctx, self.positions, self.count = function, ctx, positions, count
         self.n_outputs = n_outputs
         self.name = function.__name__
@@ -125,7 +129,9 @@ class CustomOp:
             if g is not None and need:
                 shape, have = tuple(entry.metas[i][0]), tuple(g.shape)
                 if not same_shape(have, shape):
-                    raise ShapeError(f"Function {self.name}Backward returned an invalid gradient at index {position} - got {list(have)} but expected shape compatible with {list(shape)}")
+                    raise ShapeError(
+                        f"Function {self.name}Backward returned an invalid gradient at index {position} - got {list(have)} but expected shape compatible with {list(shape)}"
+                    )
                 g = SLOTS.new_tensor(g._data[...]) if not STATE.grad and hasattr(g._data, "flags") else g
             picked.append(g if need else None)
         return picked

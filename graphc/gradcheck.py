@@ -30,7 +30,9 @@ def gradcheck(
     Jacobian that differs, unless `raise_exception` is False.
     """
     args = (inputs,) if isinstance(inputs, TensorBase) else tuple(inputs)
-    wanted = [i for i, a in enumerate(args) if isinstance(a, TensorBase) and a._edge is not None and a.dtype.category == FLOAT]
+    wanted = [
+        i for i, a in enumerate(args) if isinstance(a, TensorBase) and a._edge is not None and a.dtype.category == FLOAT
+    ]
     if not wanted:
         raise ArgumentError("gradcheck expects at least one input tensor to require gradient")
     n_outputs = len(_outputs(func, args))
@@ -94,7 +96,10 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
     seeds = [SLOTS.new_tensor(rng.standard_normal(o._data.shape).astype(o._data.dtype)) for o in _outputs(func, args)]
 
     def first(*moved: Any) -> Any:
-        leaves = [m if isinstance(m, TensorBase) and m._edge is not None else _wanting(m, a) for m, a in zip(moved, args, strict=True)]
+        leaves = [
+            m if isinstance(m, TensorBase) and m._edge is not None else _wanting(m, a)
+            for m, a in zip(moved, args, strict=True)
+        ]
         xs = [x for x in leaves if isinstance(x, TensorBase) and x._edge is not None]
         with set_grad(True):
             outs = [(o, s) for o, s in zip(_outputs(func, leaves), seeds, strict=True) if o._edge is not None]

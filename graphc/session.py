@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends import backend_names
-from graphc.build import Recompile, check_may_build, write_array
+from graphc.builds import Recompile, check_may_build, write_array
 from graphc.compiled_backward import replay
 from graphc.core.config import config
 from graphc.core.context import SLOTS, eagerly

@@ -88,7 +88,9 @@ class Surroundings:
     def _add_attributes(self, function: FunctionType, arguments: Iterable[Any]) -> None:
         """The plain attributes of the user's own objects that the function reads directly: `self.scale` in a method."""
         reads = _attributes_read(function)
-        parameters = function.__code__.co_varnames[: function.__code__.co_argcount + function.__code__.co_kwonlyargcount]
+        parameters = function.__code__.co_varnames[
+            : function.__code__.co_argcount + function.__code__.co_kwonlyargcount
+        ]
         of_parameters = {name for variable, name in reads if variable in parameters}
         found = [(owner, name) for owner in arguments for name in of_parameters]
         found += [(read(), name) for known, read in list(self.readers) for variable, name in reads if variable == known]
@@ -141,8 +143,11 @@ def _attributes_read(function: FunctionType) -> set[tuple[str, str]]:
     for instruction in dis.get_instructions(function):
         if instruction.opname in ("LOAD_ATTR", "LOAD_METHOD") and before is not None:
             found.add((before, instruction.argval))
-        name = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
-        before = name if "LOAD" in instruction.opname and "ATTR" not in instruction.opname and isinstance(name, str) else None
+        loads = instruction.opname.startswith("LOAD") and not instruction.opname.startswith(("LOAD_CONST", "LOAD_ATTR"))
+        name = instruction.argval
+        if isinstance(name, tuple):  # from Python 3.13 on one instruction may load two variables
+            name = name[-1] if name else None
+        before = name if loads and isinstance(name, str) else None
     return found
 
 

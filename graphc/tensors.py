@@ -60,7 +60,6 @@ class Tensor(Reshaping):
         check_device(device)
         return creation.tensor(*args, dtype=float32)
 
-
     @property
     def T(self) -> Any:  # noqa: N802
         """The dimensions in reverse order."""

@@ -411,7 +411,9 @@ def plain_name(size: Size) -> str | None:
 def _follows(tensor: Any, view: ViewOf) -> bool:
     """Whether a concrete view still lies in its base's memory, in its base's dtype."""
     base = view.base._data
-    return base.dtype == tensor._data.dtype and (tensor._data.size == 0 or bool(np.may_share_memory(base, tensor._data)))
+    return base.dtype == tensor._data.dtype and (
+        tensor._data.size == 0 or bool(np.may_share_memory(base, tensor._data))
+    )
 
 
 def shares_memory(op: Op, attrs: Mapping[str, Any], source: Any) -> bool:
@@ -422,7 +424,9 @@ def shares_memory(op: Op, attrs: Mapping[str, Any], source: Any) -> bool:
         array = np.empty(_some_shape(source._base.base._data.shape), np.bool_)
         for above, above_attrs in source._base.chain:
             shown = {k: _some_shape(v) if isinstance(v, tuple) else v for k, v in above_attrs.items()}
-            array = np.reshape(array, shown["shape"], copy=False) if above.name == "reshape" else above.eval(array, **shown)
+            array = (
+                np.reshape(array, shown["shape"], copy=False) if above.name == "reshape" else above.eval(array, **shown)
+            )
         np.reshape(array, _some_shape(attrs["shape"]), copy=False)
     except (ValueError, MemoryError):
         return False

@@ -149,7 +149,9 @@ class RandomProgram:
         choice = self.rng.integers(6)
         if choice == 0:
             size = int(np.prod(shape))
-            options = [s for s in ((size,), (1, size), (size, 1), (2, size // 2), (size // 3, 3)) if int(np.prod(s)) == size]
+            options = [
+                s for s in ((size,), (1, size), (size, 1), (2, size // 2), (size // 3, 3)) if int(np.prod(s)) == size
+            ]
             return self.b(views.reshape, x, shape=self.choose(options))
         if choice == 1:
             return self.b(views.permute, x, axes=tuple(int(a) for a in self.rng.permutation(len(shape))))

@@ -143,9 +143,7 @@ class SkipGram(Program):
 
     def __init__(self, torch: Any):
         rng = _rng(6)
-        self.batches = [
-            (rng.integers(0, 12, 8), rng.integers(0, 12, 8), rng.integers(0, 12, (8, 5))) for _ in range(3)
-        ]
+        self.batches = [(rng.integers(0, 12, 8), rng.integers(0, 12, 8), rng.integers(0, 12, (8, 5))) for _ in range(3)]
         super().__init__(torch)
 
     def initial(self) -> list[Any]:
@@ -250,7 +248,10 @@ class CausalAttention(Program):
         tokens = [rng.integers(0, 11, (n, 6)) for n in (4, 2)]
         self.batches = [(t, (t + 1) % 11) for t in tokens]
         super().__init__(torch)
-        groups = [{"params": self.parameters[:4], "weight_decay": 0.1}, {"params": self.parameters[4:], "weight_decay": 0.0}]
+        groups = [
+            {"params": self.parameters[:4], "weight_decay": 0.1},
+            {"params": self.parameters[4:], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(groups, lr=0.01, betas=(0.9, 0.95))
 
     def initial(self) -> list[Any]:

@@ -36,7 +36,18 @@ FLOORS: dict[int, list[list[str]]] = {
     6: [["passes/"]],
     7: [["planning/"]],
     8: [["backends/"]],
-    9: [["surroundings.py", "executable.py", "compiled_backward.py", "build.py", "graphs.py", "session.py"]],
+    9: [
+        [
+            "surroundings.py",
+            "executable.py",
+            "compiled_backward.py",
+            "builds.py",
+            "assembly.py",
+            "build.py",
+            "graphs.py",
+            "session.py",
+        ]
+    ],
     10: [
         *(["autograd/"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]),
         *(["cuda.py"], ["version.py"], ["linalg.py"]),

@@ -155,7 +155,11 @@ def test_caches_of_a_session_and_a_compiled_function_stay_as_they_are():
             session.run([y, {"again": y}], {x: np.ones((rows, 3), np.float32)})
             session.run(y, {"x": np.ones((rows, 3), np.float32)})
             compiled(gc.ones(rows, 3))
-        assert [len(session.recompiles), len(compiled.recompiles), len(graph.nodes)] == [built[0] + 1, built[1], built[2]]
+        assert [len(session.recompiles), len(compiled.recompiles), len(graph.nodes)] == [
+            built[0] + 1,
+            built[1],
+            built[2],
+        ]
         assert len(session._known_outputs) <= 2
         assert len(session._prepared) <= 2
 
@@ -214,11 +218,21 @@ def test_a_write_recorded_after_a_run_is_part_of_the_next():
 def test_importing_graphc_loads_little():
     """Heavy or optional modules wait for their first use."""
     code = "import sys, numpy, ml_dtypes; known = set(sys.modules); import graphc; print(*set(sys.modules) - known)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCHMARKS.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCHMARKS.parent
+    )
     loaded = set(done.stdout.split())
     assert "graphc.tensors" in loaded
     late = {"tqdm", "networkx", "safetensors", "torch", "ssl", "secrets", "hashlib", "multiprocessing", "asyncio"}
-    ours = {"graphc.build", "graphc.session", "graphc.tracing", "graphc.nn", "graphc.optim", "graphc.data", "graphc.viz"}
+    ours = {
+        "graphc.build",
+        "graphc.session",
+        "graphc.tracing",
+        "graphc.nn",
+        "graphc.optim",
+        "graphc.data",
+        "graphc.viz",
+    }
     assert loaded & (late | ours) == set()
 
 

@@ -36,7 +36,16 @@ def mlp_graph() -> gc.Graph:
 def test_a_graph_shows_roles_modules_types_and_updates():
     dot = viz.to_dot(mlp_graph())
     accepted_by_dot(dot)
-    for part in ["f32[x_0, 4]", '"loss"', "train: new 0.weight", "cluster_", "Sequential", "#fbe3d0", "#dcefd8", "#dbe9f6"]:
+    for part in [
+        "f32[x_0, 4]",
+        '"loss"',
+        "train: new 0.weight",
+        "cluster_",
+        "Sequential",
+        "#fbe3d0",
+        "#dcefd8",
+        "#dbe9f6",
+    ]:
         assert part in dot
 
 

@@ -135,7 +135,9 @@ class Entry:
     retained: dict[int, Any] | None = None
     line: Any = ""
 
-    def __init__(self, op: Any, attrs: Mapping[str, Any], edges: tuple[Any, ...], metas: Any, out_metas: Any, saved: Any):
+    def __init__(
+        self, op: Any, attrs: Mapping[str, Any], edges: tuple[Any, ...], metas: Any, out_metas: Any, saved: Any
+    ):
         self.op = op
         self.attrs = attrs
         self.edges = edges
@@ -201,7 +203,9 @@ def tape_entry(
     # Of several outputs (sort), rules read the indices, not the values, which may then be changed in place.
     kept = [op.n_outputs < 2 or not d for d in differentiable]
     saved = {
-        p: tuple([Saved(o) if k else None for o, k in zip(outputs, kept, strict=True)]) if p == OUT else Saved(inputs[int(p)])
+        p: tuple([Saved(o) if k else None for o, k in zip(outputs, kept, strict=True)])
+        if p == OUT
+        else Saved(inputs[int(p)])
         for p in positions_saved(op, edges)
     }
     entry = Entry(op, attrs, edges, metas, out_metas, saved)

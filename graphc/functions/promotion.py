@@ -98,11 +98,14 @@ def promote(*operands: Any, floating: bool = False, dtype: DType | None = None) 
     """
     if dtype is None and len(operands) == 2:
         x, y = operands
-        if isinstance(x, TensorBase) and isinstance(y, TensorBase) and x.dtype is y.dtype and (x.dtype.category == FLOAT or not floating):
+        if (
+            isinstance(x, TensorBase)
+            and isinstance(y, TensorBase)
+            and x.dtype is y.dtype
+            and (x.dtype.category == FLOAT or not floating)
+        ):
             return operands
     target = dtype or common_dtype(*operands)
     if floating and target.category != FLOAT:
         target = defaults.float_dtype
-    return tuple(
-        cast_to(x, target) if isinstance(x, TensorBase) else scalar_operand(x, target) for x in operands
-    )
+    return tuple(cast_to(x, target) if isinstance(x, TensorBase) else scalar_operand(x, target) for x in operands)

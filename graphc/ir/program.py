@@ -70,7 +70,9 @@ class Node:
 
     __slots__ = ("__weakref__", "attrs", "inputs", "number", "op", "origins", "outputs", "table")
 
-    def __init__(self, op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], types: Sequence[TensorType], table: Table):
+    def __init__(
+        self, op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], types: Sequence[TensorType], table: Table
+    ):
         self.op, self.inputs, self.attrs = op, inputs, attrs
         self.outputs = tuple([Value(self, i, t) for i, t in enumerate(types)])
         self.origins: tuple[Origin, ...] = ()
@@ -167,7 +169,9 @@ class Table:
         data = ConstantData(array)
         return self.node(CONSTANT, (), {"data": data}, lambda: (type_of_array(array),), origins).outputs[0]
 
-    def apply(self, op: Op, inputs: Sequence[Value], attrs: Mapping[str, Any], origins: tuple[Origin, ...] = ()) -> Node:
+    def apply(
+        self, op: Op, inputs: Sequence[Value], attrs: Mapping[str, Any], origins: tuple[Origin, ...] = ()
+    ) -> Node:
         """The node of an op on values of this table, its types inferred."""
         operands = tuple(inputs)
         return self.node(op, operands, attrs, lambda: op.output_types(*[v.type for v in operands], **attrs), origins)

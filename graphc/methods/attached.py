@@ -73,7 +73,9 @@ def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
                 first = copy_op(self)
         out = fn(first, *args, **kwargs)
         if out.dtype is not self.dtype:
-            if out.dtype.category > self.dtype.category and not (self.dtype.category != BOOL and out.dtype.category != FLOAT):
+            if out.dtype.category > self.dtype.category and not (
+                self.dtype.category != BOOL and out.dtype.category != FLOAT
+            ):
                 raise DtypeError(
                     f"result type {_pretty(out.dtype)} can't be cast to the desired output type {_pretty(self.dtype)}"
                 )
@@ -135,7 +137,12 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
             setattr(cls, f"__r{name}__", reflected)
             inplace = "bitwise_" + name if name in ("and", "or", "xor") else _INPLACE_NAMES.get(name, name)
             setattr(cls, f"__i{name}__", _make_inplace(inplace, fn))
-    for name, plain in (("neg", pointwise.neg), ("abs", pointwise.abs), ("invert", _invert), ("pos", pointwise.positive)):
+    for name, plain in (
+        ("neg", pointwise.neg),
+        ("abs", pointwise.abs),
+        ("invert", _invert),
+        ("pos", pointwise.positive),
+    ):
         setattr(cls, f"__{name}__", plain)
     for name, dtype in _CASTS.items():
         setattr(cls, name, _make_cast(name, dtype))

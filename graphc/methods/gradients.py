@@ -76,6 +76,7 @@ class GradFn:
     def __repr__(self) -> str:
         return f"<{self.name()}>"
 
+
 class Gradients(Shapes):
     """What a tensor says and does about gradients."""
 

@@ -86,7 +86,12 @@ class Memory(Numbers):
             return self._view_dtype(shape[0])
         out = shaping.view(self, *shape)
         data = self._data
-        if type(data) is _ndarray is type(out._data) and out is not self and data.size and not np.may_share_memory(out._data, data):
+        if (
+            type(data) is _ndarray is type(out._data)
+            and out is not self
+            and data.size
+            and not np.may_share_memory(out._data, data)
+        ):
             raise ShapeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
                 "contiguous subspaces). Use .reshape(...) instead."
@@ -177,7 +182,10 @@ class Memory(Numbers):
     def __getitem__(self, key: Any) -> Any:
         if type(self._data) is _ndarray and STATE.recorder is None and (self._edge is None or not STATE.grad):
             parts = key if type(key) is tuple else (key,)
-            if all(type(p) is int or (type(p) is slice and p.step is None) for p in parts) and len(parts) <= self._data.ndim:
+            if (
+                all(type(p) is int or (type(p) is slice and p.step is None) for p in parts)
+                and len(parts) <= self._data.ndim
+            ):
                 return self._basic_item(key, parts)
         return indexing.getitem(self, key)
 
@@ -201,7 +209,9 @@ class Memory(Numbers):
     def resize_(self, *sizes: Any) -> Any:
         """Gives this tensor another shape in place; new elements are zero."""
         shape = tuple(sizes[0]) if len(sizes) == 1 and not is_size(sizes[0]) else sizes
-        array = np.resize(self._array("resize_()"), shape) if np.prod(shape, dtype=int) else np.empty(shape, self.dtype.np)
+        array = (
+            np.resize(self._array("resize_()"), shape) if np.prod(shape, dtype=int) else np.empty(shape, self.dtype.np)
+        )
         self.data = SLOTS.new_tensor(array)
         return self
 

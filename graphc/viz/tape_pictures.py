@@ -34,7 +34,11 @@ class TapeDrawing:
             name = getattr(leaf, "name", None) or type(leaf).__name__.lower()
             yield self.ids[key], {"kind": "leaf", "op": name, "type": str(leaf.tensor_type), "saved": ""}
         for entry in self.entries:
-            saved = "freed" if entry.saved is None else ", ".join("result" if p == "out" else f"operand {p}" for p in entry.saved)
+            saved = (
+                "freed"
+                if entry.saved is None
+                else ", ".join("result" if p == "out" else f"operand {p}" for p in entry.saved)
+            )
             types = ", ".join(str(type_of_meta(meta)) for meta in entry.out_metas)
             yield self.ids[id(entry)], {"kind": "entry", "op": entry.op.name, "type": types, "saved": saved}
 
@@ -65,7 +69,9 @@ def tape_dot(tensor: Any, name: str = "tape") -> str:
         leaf = about["kind"] == "leaf"
         label = f"{about['op']}\n{about['type']}" + (f"\nkeeps {about['saved']}" if about["saved"] else "")
         fill = "#fff6c4" if leaf else COLOURS["forward"]
-        lines.append(f"  {quoted(node)} [label={quoted(label)}, shape={'ellipse' if leaf else 'box'}, fillcolor={quoted(fill)}];")
+        lines.append(
+            f"  {quoted(node)} [label={quoted(label)}, shape={'ellipse' if leaf else 'box'}, fillcolor={quoted(fill)}];"
+        )
     lines += [f"  {quoted(a)} -> {quoted(b)} [label={quoted(label)}];" for a, b, label in drawing.edges()]
     result = quoted(f"result\n{drawing.type}")
     lines.append(f'  "result" [label={result}, shape=ellipse, fillcolor="#e6ddf2"];')

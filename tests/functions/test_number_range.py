@@ -7,7 +7,9 @@ import pytest
 import graphc as gc
 
 
-@pytest.mark.parametrize(("value", "dtype"), [(300, "uint8"), (-300, "uint8"), (2**40, "int32"), (float("inf"), "int64")])
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(300, "uint8"), (-300, "uint8"), (2**40, "int32"), (float("inf"), "int64")]
+)
 def test_full_refuses_numbers_its_dtype_cannot_hold(value, dtype):
     with pytest.raises(RuntimeError, match="without overflow"):
         gc.full((2,), value, dtype=getattr(gc, dtype))

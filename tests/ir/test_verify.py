@@ -20,7 +20,9 @@ CALL = Op("call", infer=lambda x, *, body: x, eval=lambda x, **_: x, kind=Kind("
 
 def made(b: Builder, op: Op, inputs: tuple[Value, ...], *types: TensorType, **attrs: Any) -> Value:
     """A node with the types one says, right or wrong."""
-    return b.table.node(op, inputs, attrs, lambda: types, b(elementwise.negate, b.input("line", (1,))).node.origins).outputs[0]
+    return b.table.node(
+        op, inputs, attrs, lambda: types, b(elementwise.negate, b.input("line", (1,))).node.origins
+    ).outputs[0]
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -185,9 +185,7 @@ def test_stays(name: str) -> None:
 
 
 def test_a_number_goes_second() -> None:
-    check_pass(
-        simplify, lambda b, x: b(e.add, b.full(2.0), x), lambda b, x: b(e.add, x, b.full(2.0)), F
-    )
+    check_pass(simplify, lambda b, x: b(e.add, b.full(2.0), x), lambda b, x: b(e.add, x, b.full(2.0)), F)
 
 
 def test_half_precision_divisions_keep_their_bits() -> None:

@@ -46,7 +46,13 @@ def test_shared_values_and_outputs_keep_their_place() -> None:
     x = b.input("x", (2,))
     first = b(e.exp, x)
     shared = b(e.tanh, x)
-    assert order_of(b.program(b(e.add, b(e.sin, shared), b(e.cos, shared)), first)) == ["exp", "tanh", "sin", "cos", "add"]
+    assert order_of(b.program(b(e.add, b(e.sin, shared), b(e.cos, shared)), first)) == [
+        "exp",
+        "tanh",
+        "sin",
+        "cos",
+        "add",
+    ]
 
 
 def test_deep_chains_need_no_deep_stack() -> None:

@@ -264,7 +264,9 @@ def test_a_leaf_made_inside_and_kept_is_a_leak() -> None:
         loss.backward()
         return loss
 
-    with pytest.raises(TraceLeakError, match=r"a symbolic tensor f32\[3\] made at .*test_compiled_habits.py:\d+ outlives"):
+    with pytest.raises(
+        TraceLeakError, match=r"a symbolic tensor f32\[3\] made at .*test_compiled_habits.py:\d+ outlives"
+    ):
         gc.compile(fn)(gc.ones(3))
 
 

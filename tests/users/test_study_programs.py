@@ -90,4 +90,6 @@ def test_like_pytorch(kind: type[Program]) -> None:
         torch.set_default_dtype(before)
     np.testing.assert_allclose(run(ours, "eager"), want, rtol=1e-10)
     for a, b in zip(ours.parameters, theirs.parameters, strict=True):
-        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=0, atol=1e-10 * max(b.abs().max().item(), 1e-3))
+        np.testing.assert_allclose(
+            a.detach().numpy(), b.detach().numpy(), rtol=0, atol=1e-10 * max(b.abs().max().item(), 1e-3)
+        )

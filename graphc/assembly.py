@@ -1,0 +1,253 @@
+"""Turns what a trace recorded into a build: outputs, updates, gradients, and the program that gives them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphc.aliasing import refresh
+from graphc.autodiff import order_entries, pull_to
+from graphc.builds import Build, Call
+from graphc.compiled_backward import Backward, cut
+from graphc.core.context import STATE, recording
+from graphc.core.dims import Dim, Size, substitute
+from graphc.core.errors import is_internal
+from graphc.core.tape import LEAF, edge_of
+from graphc.core.tensor_types import TensorType
+from graphc.executable import Built
+from graphc.ir.program import INPUT, Program, Value, toposort
+from graphc.nests import flatten
+from graphc.surroundings import Surroundings
+from graphc.tracing import Guard, Trace, ask, paused_gc, plain_name, symbolic
+
+
+class Assembly:
+    """Turns what a trace recorded into a Build."""
+
+    def __init__(
+        self, trace: Trace, call: Call, pattern: Any, arguments: list[Value], symbols: list[Any], result: Any,
+        surroundings: Surroundings, keep_grads: bool,
+    ):  # fmt: skip
+        self.trace, self.call, self.pattern, self.arguments = trace, call, pattern, arguments
+        self.symbols, self.surroundings, self.keep_grads = symbols, surroundings, keep_grads
+        self.returned: list[Any] = []
+        self.structure = flatten(result, self.returned)
+        self.values: list[Value] = []
+        self.at: dict[int, int] = {}
+        self.leaves: dict[int, int | None] = {}
+
+    def place(self, value: Value) -> int:
+        """The number of the program output that gives this value."""
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def finish(self, make: Callable[..., Built], reuse: Callable[[Build], Build | None] | None) -> Build:
+        """Checks for leaks and aliases, collects outputs and updates, differentiates, builds."""
+        trace = self.trace
+        symbolic_out = [t for t in self.returned if t.is_symbolic]
+        trace.check_leaks([*symbolic_out, *self.symbols])
+        trace.check_aliases()
+        outputs = self.outputs()
+        taped, spent = self.differentiable(outputs)
+        updates = self.updates()
+        grads, flags = self.gradients()
+        wants, joint = self.pull(taped)
+        sources, inputs = self.inputs([*self.values, *(joint.outputs if joint else ())])
+        backward_parts = None
+        computed: tuple[Value, ...] = ()
+        if joint is not None:
+            joint = Program(trace.table, (*inputs, *joint.inputs), joint.outputs)
+            backward_parts = cut(joint, len(inputs))
+            computed = tuple(v for v in backward_parts[1] if v.node.op is not INPUT)
+        program = Program(trace.table, tuple(inputs), (*self.values, *computed), tuple(trace.checks))
+        at = {id(v): i for i, v in enumerate(inputs)}
+        guards = [
+            Guard(g.owner, g.name, ask(g.owner, g.name) if g.name == "_guard_state" else g.value)
+            for g in trace.guards.values()
+        ]
+        build = Build(
+            self.pattern, self.structure, outputs, sources, updates, grads, flags, _NotBuilt(program),  # type: ignore[arg-type]
+            None, taped, [at[id(w)] for w in wants], guards, self.surroundings, spent, leaves=self.leaves,
+        )  # fmt: skip
+        known = None if reuse is None else reuse(build)
+        if known is not None:
+            build.built, build.backward = known.built, known.backward
+            return build
+        build.built = make(program, trace.aliases)
+        if joint is not None and backward_parts is not None:
+            positions = [at[id(w)] for w in wants]
+            offset = len(self.values)
+            build.backward = Backward(joint, backward_parts, positions, offset, make(backward_parts[0], trace.aliases))
+        return build
+
+    def outputs(self) -> list[tuple[str, Any]]:
+        """Where each returned tensor comes from; one that is returned twice is one object."""
+        first: dict[int, int] = {}
+        found: list[tuple[str, Any]] = []
+        for i, tensor in enumerate(self.returned):
+            known = first.setdefault(id(tensor), i)
+            found.append(self.output(tensor) if known == i else ("same", known))
+        return found
+
+    def output(self, tensor: Any) -> tuple[str, Any]:
+        """Where a returned tensor comes from: an argument, an object that exists, or a value of the program."""
+        if not tensor.is_symbolic:
+            return ("object", tensor)
+        for i, symbol in enumerate(self.symbols):
+            if tensor is symbol:
+                return ("argument", i)
+        concrete = tensor.__dict__.get("_stands_for")
+        if concrete is not None:
+            return ("object", concrete)
+        with recording(self.trace):
+            refresh(tensor)
+        return ("value", self.place(tensor._data))
+
+    def differentiable(self, outputs: list[tuple[str, Any]]) -> tuple[list[int], set[int]]:
+        """The outputs whose gradient is still to come, and those whose gradient the call has used up."""
+        taped, spent = [], set()
+        for i, ((kind, _), tensor) in enumerate(zip(outputs, self.returned, strict=True)):
+            if kind != "value" or tensor._edge is None or not STATE.grad:
+                continue
+            if tensor._edge is LEAF:
+                grad = getattr(tensor, "_grad", None)
+                self.leaves[i] = None if grad is None else self.place(grad._data)
+                continue
+            edge = edge_of(tensor)
+            entries = order_entries([edge[0]]) if type(edge) is tuple else []
+            if any(entry.saved is None for entry in entries):
+                spent.add(i)
+            else:
+                taped.append(i)
+        return taped, spent
+
+    def updates(self) -> list[tuple[Any, int]]:
+        """The arguments and captured tensors the trace has written, with the output that gives the new value."""
+        found: list[tuple[Any, int]] = []
+        seen: set[int] = set()
+        for i, (symbol, value) in enumerate(zip(self.symbols, self.arguments, strict=True)):
+            if id(symbol) not in seen and symbol._data is not value:
+                found.append((i, self.place(symbol._data)))
+            seen.add(id(symbol))
+        for capture in self.trace.captures.values():
+            if capture.shadow._data is not capture.value:
+                found.append((capture, self.place(capture.shadow._data)))
+        return found
+
+    def gradients(self) -> tuple[list[tuple[Any, int | None]], list[tuple[Any, bool]]]:
+        """What becomes of `.grad` and `requires_grad` of the tensors the trace has touched."""
+        grads: list[tuple[Any, int | None]] = []
+        flags: list[tuple[Any, bool]] = []
+        known = [(i, s) for i, s in enumerate(self.symbols)]
+        known += [(concrete, s) for concrete, s in self.trace.shadows.values() if not any(s is x for x in self.symbols)]
+        for owner, shadow in known:
+            state = shadow.__dict__
+            concrete = self.call.leaves[owner] if isinstance(owner, int) else owner
+            if (shadow._edge is LEAF) != (concrete._edge is not None) and (
+                shadow._edge is LEAF or shadow._edge is None
+            ):
+                flags.append((owner, shadow._edge is LEAF))
+            if not state.get("_grad_set"):
+                continue
+            grad = getattr(shadow, "_grad", None)
+            if grad is None or (state.get("_consumed") and state.get("_cleared") and not self.keep_grads):
+                grads.append((owner, None))
+            else:
+                grads.append((owner, self.place(grad._data)))
+        return grads, flags
+
+    def pull(self, taped: list[int]) -> tuple[list[Value], Program | None]:
+        """The gradient of the taped outputs with respect to every input that wants one, recorded on the same table."""
+        if not taped:
+            return [], None
+        trace = self.trace
+        leaves = [s for s in (*self.symbols, *(c.shadow for c in trace.captures.values())) if _is_leaf_input(s)]
+        leaves = list({id(s): s for s in leaves}.values())
+        for leaf in leaves:  # the eager tape below this call runs them
+            leaf.__dict__.pop("_hooks", None)
+        roots, seeds = [], []
+        for k, i in enumerate(taped):
+            tensor = self.returned[i]
+            seed = symbolic(trace, f"cotangent_{k}", tensor._data.type, False)
+            roots.append((edge_of(tensor), seed))
+            seeds.append(seed._data)
+        with paused_gc(), recording(trace):
+            found = pull_to(roots, leaves, retain_graph=False, create_graph=False)
+            connected = [(s, g) for s, g in zip(leaves, found, strict=True) if g is not None]
+        inputs = {id(s): v for s, v in zip(self.symbols, self.arguments, strict=True)}
+        inputs |= {id(c.shadow): c.value for c in trace.captures.values()}
+        wants = [inputs[id(s)] for s, _ in connected]
+        return wants, Program(trace.table, tuple(seeds), tuple(g._data for _, g in connected))
+
+    def inputs(self, outputs: Sequence[Value]) -> tuple[list[Any], list[Value]]:
+        """The inputs the outputs need, with where each is read from; arguments always, for their sizes."""
+        needed = {node.outputs[0] for node in toposort(outputs) if node.op is INPUT}
+        sources: list[Any] = []
+        inputs: list[Value] = []
+        for i, value in enumerate(self.arguments):
+            if value not in inputs:
+                sources.append(i)
+                inputs.append(value)
+        for capture in self.trace.captures.values():
+            if capture.value in needed:
+                sources.append(capture)
+                inputs.append(capture.value)
+        return sources, inputs
+
+
+class _NotBuilt:
+    """Holds a program until it is known whether an equal one is built already."""
+
+    def __init__(self, recorded: Program):
+        self.recorded = recorded
+        self.places: dict[str, Any] = {}
+
+
+def _is_leaf_input(symbol: Any) -> bool:
+    return symbol._edge is LEAF
+
+
+def argument_symbols(trace: Trace, call: Call, pattern: Any) -> tuple[list[Value], list[Any]]:
+    """A symbolic tensor for each argument tensor, one for two arguments that are the same object."""
+    values: list[Value] = []
+    symbols: list[Any] = []
+    seen: dict[int, Any] = {}
+    for leaf, sizes, shape, path in zip(call.leaves, pattern, call.shapes, call.paths, strict=True):
+        known = seen.get(id(leaf))
+        if known is None:
+            name = "".join(c if c.isalnum() else "_" for c in path).strip("_") or "x"
+            dims = tuple(
+                Dim.named(f"{name}_{axis}") if want is None else have
+                for axis, (want, have) in enumerate(zip(sizes, shape, strict=True))
+            )
+            known = symbolic(trace, name, TensorType(dims, leaf.dtype), leaf.requires_grad)
+            known.__dict__["_argument"] = len(symbols), leaf
+            seen[id(leaf)] = known
+            trace.shadows[id(leaf)] = (leaf, known)
+        values.append(known._data)
+        symbols.append(known)
+    return values, symbols
+
+
+def size_decider(
+    symbols: list[Any], call: Call, compared: list[tuple[Size, Size, bool]]
+) -> Callable[[Size, Size], bool] | None:
+    """Answers comparisons of sizes in the traced code itself by the sizes of this call, and notes them."""
+    sizes: dict[str, Size] = {}
+    for symbol, shape in zip(symbols, call.shapes, strict=True):
+        for size, have in zip(symbol._data.type.shape, shape, strict=True):
+            name = plain_name(size)
+            if name is not None:
+                sizes[name] = have
+    if not sizes:
+        return None
+
+    def decide(a: Size, b: Size) -> bool:
+        if is_internal(sys._getframe(2).f_code.co_filename):
+            return False
+        equal = substitute(a, sizes) == substitute(b, sizes)
+        compared.append((a, b, equal))
+        return equal
+
+    return decide
