@@ -10,7 +10,7 @@ from math import e, inf, nan, pi  # noqa: F401
 from typing import Any
 
 from graphc import eager as _eager  # noqa: F401  opens the eager door
-from graphc.core import errors
+from graphc import errors
 from graphc.core.config import config
 from graphc.core.context import eagerly
 from graphc.core.devices import Device as device  # noqa: N813
@@ -144,5 +144,5 @@ def __dir__() -> Any:
 __all__ = [
     "Dim", "Size", "Tensor", "bfloat16", "bool_", "config", "device", "dtype", "eagerly", "enable_grad", "errors", "float16",
     "float32", "float64", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled",
-    "no_grad", "set_grad_enabled", "set_printoptions", "uint8",
+    "no_grad", "set_grad_enabled", "set_printoptions", "uint8", "__version__",
 ]  # fmt: skip

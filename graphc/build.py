@@ -122,7 +122,8 @@ class CompiledFunction:
             array = x._data
             if type(array) is not _ndarray:
                 raise SymbolicError(
-                    f"a symbolic tensor {array.type} was passed to a compiled function outside of its own trace, at {user_line()}"
+                    f"a symbolic tensor {array.type} was passed to a compiled function outside of its own trace, at "
+                    f"{user_line()}"
                 )
             shapes.append(array.shape)
             fixed = id(x) if type(x).__name__ in ("Parameter", "Buffer") else None

@@ -54,8 +54,8 @@ class Backward:
         self.residual_inputs = [places.get(id(v)) for v in parts[1]]
 
     def entry(
-        self, tensors: Sequence[Any], arrays: Sequence[Any], written: Collection[int], results: list[Any], outputs: Sequence[Any],
-        sizes: Mapping[str, int],
+        self, tensors: Sequence[Any], arrays: Sequence[Any], written: Collection[int], results: list[Any],
+        outputs: Sequence[Any], sizes: Mapping[str, int],
     ) -> Entry:  # fmt: skip
         """The tape entry of one call, made before its updates are carried over.
 

@@ -121,7 +121,8 @@ class CustomOp:
             results.pop()
         if len(results) != self.count:
             raise GradientError(
-                f"function {self.name}Backward returned an incorrect number of gradients (expected {self.count}, got {len(results)})"
+                f"function {self.name}Backward returned an incorrect number of gradients "
+                f"(expected {self.count}, got {len(results)})"
             )
         picked = []
         for i, (position, need) in enumerate(zip(self.positions, needs, strict=True)):
@@ -130,7 +131,8 @@ class CustomOp:
                 shape, have = tuple(entry.metas[i][0]), tuple(g.shape)
                 if not same_shape(have, shape):
                     raise ShapeError(
-                        f"Function {self.name}Backward returned an invalid gradient at index {position} - got {list(have)} but expected shape compatible with {list(shape)}"
+                        f"Function {self.name}Backward returned an invalid gradient at index {position} - got "
+                        f"{list(have)} but expected shape compatible with {list(shape)}"
                     )
                 g = SLOTS.new_tensor(g._data[...]) if not STATE.grad and hasattr(g._data, "flags") else g
             picked.append(g if need else None)
@@ -152,7 +154,8 @@ class Function:
     def backward(ctx: Any, *grads: Any) -> Any:
         """Computes one gradient for each argument of forward (None where there is none)."""
         raise NotImplementedError(
-            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD."
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
         )
 
     @classmethod

@@ -54,8 +54,8 @@ def save_graph(graph: Graph, path: Any, inference: bool = False) -> None:
     encoded, constants = to_dict(program)
     arrays.update({f"program.{name}": array for name, array in constants.items()})
     meta = {
-        "kind": _KIND, "format": _FORMAT, "name": graph.name, "inference": bool(inference), "program": encoded, "inputs": inputs,
-        "variables": variables, "outputs": described, "random": random, "placeholders": list(graph.inputs),
+        "kind": _KIND, "format": _FORMAT, "name": graph.name, "inference": bool(inference), "program": encoded,
+        "inputs": inputs, "variables": variables, "outputs": described, "random": random, "placeholders": list(graph.inputs),
         "unknown": {k: str(v) for k, v in graph.aliases.items()},
     }  # fmt: skip
     write_arrays(path, arrays, {"graphc_graph": json.dumps(meta)})

@@ -171,7 +171,7 @@ class Graph(Recorder):
             warnings.warn_explicit(text, GraphGrowthWarning, *place)
 
     def derive_anew(self, view: Any) -> None:
-        """Brings a view that is fetched up to date with writes recorded after it; also in a final graph, and without warning."""
+        """Brings a fetched view up to date with writes recorded after it; also in a final graph, and without warning."""
         final, runs, self._final, self._runs = self._final, self._runs, False, 0
         try:
             with recording(self):

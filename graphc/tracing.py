@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -471,9 +472,9 @@ class Trace(Recorder):
             tensor = ref()
             if tensor is not None and id(tensor) not in expected and not self._is_base(tensor):
                 raise TraceLeakError(
-                    f"a symbolic tensor {tensor._data.type} made at {tensor._data.origin_text()} outlives the traced call without "
-                    "being returned: a replay would not see that assignment\n  hint: return it, write it in place into a tensor "
-                    "that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module"
+                    f"a symbolic tensor {tensor._data.type} made at {tensor._data.origin_text()} outlives the traced call "
+                    "without being returned: a replay would not see that assignment\n  hint: return it, write it in place "
+                    "into a tensor that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module"
                 )
         self.made.clear()
 
@@ -502,13 +503,14 @@ class Trace(Recorder):
         """Raises AliasError if two captured tensors overlap without a common base and one of them is written."""
         plain = [c for c in self.captures.values() if c.tensor is not None and c.tensor._data.size]
         ranges = sorted((*_extent(c.tensor._data), i) for i, c in enumerate(plain))
-        for (_, end, i), (start, _, j) in zip(ranges, ranges[1:], strict=False):
+        for (_, end, i), (start, _, j) in pairwise(ranges):
             if start < end and np.shares_memory(plain[i].tensor._data, plain[j].tensor._data):
                 written = [c for c in (plain[i], plain[j]) if c.shadow._data is not c.value]
                 if written:
                     raise AliasError(
-                        f"captured tensors {plain[i].name} and {plain[j].name} share memory without being views of one tensor, and "
-                        f"{written[0].name} is written: a graph cannot follow that\n  hint: make one a view of the other, or clone it"
+                        f"captured tensors {plain[i].name} and {plain[j].name} share memory without being views of one "
+                        f"tensor, and {written[0].name} is written: a graph cannot follow that\n"
+                        "  hint: make one a view of the other, or clone it"
                     )
 
 

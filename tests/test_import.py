@@ -28,3 +28,10 @@ def test_importing_graphc_adds_no_other_library_than_its_dtypes(tmp_path):
     before = modules_after("import numpy", str(tmp_path))
     added = modules_after("import graphc", str(tmp_path)) - before
     assert added - set(sys.stdlib_module_names) <= {"graphc", "ml_dtypes"}
+
+
+def test_the_error_classes_have_a_public_module():
+    code = "from graphc.errors import __all__, ShapeError\nimport graphc.core.errors as e, graphc\n"
+    code += "assert ShapeError is graphc.errors.ShapeError is e.ShapeError\n"
+    code += "assert set(__all__) == {n for n, c in vars(e).items() if isinstance(c, type) and issubclass(c, Exception)}"
+    modules_after(code, ".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from graphc.aliasing import check_writable, write
 from graphc.autodiff import may_be_same_shape
 from graphc.core.context import STATE
 from graphc.core.dims import Dim
-from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
+from graphc.core.errors import ArgumentTypeError, DtypeError, GradientError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
     BOOL,
@@ -19,6 +20,7 @@ from graphc.core.tensor_types import (
     DType,
     bfloat16,
     bool_,
+    dtype_of,
     float16,
     float32,
     float64,
@@ -34,8 +36,10 @@ from graphc.methods.memory import legacy_name
 from graphc.primitives import arithmetic, comparison
 from graphc.primitives.copying import copy as copy_op
 
+_OPERAND_TYPES = (TensorBase, int, float, bool, np.generic, Dim)
 
-def _binary_operator(fn: Callable[..., Any], op: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+
+def _binary_operator(name: str, fn: Callable[..., Any], op: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """`x + y` and its reflection: straight to the primitive where the operands are tensors of one dtype."""
 
     def forward(self: Any, other: Any) -> Any:
@@ -44,21 +48,55 @@ def _binary_operator(fn: Callable[..., Any], op: Any) -> tuple[Callable[..., Any
                 return op.call(self, other)
         except AttributeError:
             if not isinstance(other, _OPERAND_TYPES):
-                return NotImplemented
+                return fn(*_beside_array(name, self, other)) if isinstance(other, np.ndarray) else NotImplemented
         return fn(self, other)
 
+    return forward, _reflected(name, fn)
+
+
+def _plain_operator(name: str, fn: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The same without a primitive of its own."""
+
+    def forward(self: Any, other: Any) -> Any:
+        if isinstance(other, _OPERAND_TYPES):
+            return fn(self, other)
+        return fn(*_beside_array(name, self, other)) if isinstance(other, np.ndarray) else NotImplemented
+
+    return forward, _reflected(name, fn)
+
+
+def _reflected(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
     def reflected(self: Any, other: Any) -> Any:
-        return fn(as_operand_like(other, self), self) if isinstance(other, _OPERAND_TYPES) else NotImplemented
+        if isinstance(other, _OPERAND_TYPES):
+            return fn(other, self)
+        return fn(*_beside_array(name, self, other)[::-1]) if isinstance(other, np.ndarray) else NotImplemented
 
-    return forward, reflected
+    return reflected
 
 
-_OPERAND_TYPES = (TensorBase, int, float, bool, np.generic, np.ndarray, Dim)
+def _beside_array(name: str, tensor: Any, array: Any) -> tuple[Any, Any]:
+    """A tensor and an array as two tensors of the dtype NumPy would compute in, as PyTorch leaves it to NumPy.
+
+    Raises GradientError, as PyTorch does, where the tensor wants a gradient.
+    """
+    if name in ("eq", "ne"):
+        return tensor, creation.tensor(array)
+    if name in ("lt", "le", "gt", "ge"):
+        raise ArgumentTypeError(f"{name}: a Tensor and a numpy.ndarray cannot be compared", "torch.from_numpy(array)")
+    if tensor.requires_grad:
+        raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    one, other = np.ones(1, tensor.dtype.np), np.ones(1, array.dtype)
+    target = dtype_of(getattr(operator, f"__{name}__")(one, other).dtype)
+    return cast_to(tensor, target), cast_to(creation.tensor(array), target)
 
 
-def as_operand_like(x: Any, other: Any) -> Any:
-    """A left operand for a reflected operator: numbers stay weak, arrays become tensors."""
-    return creation.tensor(x) if isinstance(x, np.ndarray) else x
+def _in_place_operator(inplace: Callable[..., Any]) -> Callable[..., Any]:
+    """`x += y`; with an array it is `x = x + y`, as in PyTorch."""
+
+    def method(self: Any, other: Any) -> Any:
+        return NotImplemented if isinstance(other, np.ndarray) else inplace(self, other)
+
+    return method
 
 
 def _make_inplace(name: str, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,12 +169,12 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
         "gt": (pointwise.gt, comparison.greater), "ge": (pointwise.ge, comparison.greater_equal),
     }  # fmt: skip
     for name, (fn, op) in {**operators, **comparisons}.items():
-        forward, reflected = _binary_operator(fn, op) if op is not None else _plain_operator(fn)
+        forward, reflected = _binary_operator(name, fn, op) if op is not None else _plain_operator(name, fn)
         setattr(cls, f"__{name}__", forward)
         if name in operators:
             setattr(cls, f"__r{name}__", reflected)
             inplace = "bitwise_" + name if name in ("and", "or", "xor") else _INPLACE_NAMES.get(name, name)
-            setattr(cls, f"__i{name}__", _make_inplace(inplace, fn))
+            setattr(cls, f"__i{name}__", _in_place_operator(_make_inplace(inplace, fn)))
     for name, plain in (
         ("neg", pointwise.neg),
         ("abs", pointwise.abs),
@@ -153,18 +191,6 @@ _CASTS = {
     "float": float32, "double": float64, "half": float16, "bfloat16": bfloat16, "long": int64, "int": int32,
     "short": int16, "char": int8, "byte": uint8, "bool": bool_,
 }  # fmt: skip
-
-
-def _plain_operator(fn: Callable[..., Any]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    def forward(self: Any, other: Any) -> Any:
-        if not isinstance(other, _OPERAND_TYPES):
-            return NotImplemented
-        return fn(self, as_operand_like(other, self))
-
-    def reflected(self: Any, other: Any) -> Any:
-        return fn(as_operand_like(other, self), self) if isinstance(other, _OPERAND_TYPES) else NotImplemented
-
-    return forward, reflected
 
 
 def _invert(self: Any) -> Any:

@@ -12,25 +12,18 @@ from graphc.ir.dot import program_dot
 from graphc.ir.program import Program
 from graphc.ir.text import program_text
 from graphc.ir.verify import verify
-from graphc.passes.canonical_views import canonical_views
-from graphc.passes.fold_constants import fold_constants
 from graphc.passes.fold_transposes import fold_transposes
-from graphc.passes.simplify import simplify
+from graphc.passes.tidy import tidy
 
 Pass = Callable[[Program], Program]
 
 DEFAULT: tuple[Pass, ...] = (
-    # Views first: a number seen through fewer views is recognised by every rule after, and operands lose their expands.
-    canonical_views,
-    # Known values next, so that algebra meets numbers instead of expressions of numbers.
-    fold_constants,
-    # Algebra on what is left; x * 1 may leave an expand behind, and dropped casts may bring views together.
-    simplify,
+    # Views, numbers and algebra first and together: each uncovers work for the others.
+    tidy,
     # Transposes after algebra: a transpose behind a dropped copy or cast is seen only now.
     fold_transposes,
-    # The views and numbers that algebra and contractions left over.
-    canonical_views,
-    fold_constants,
+    # The views and numbers that contractions left over.
+    tidy,
 )
 
 

@@ -36,11 +36,20 @@ class Build:
         self.origins: tuple[Origin, ...] = ()
         #: what has taken the place of which value so far
         self.new: dict[Value, Value] = {}
+        #: what rules have made: the only nodes of a sweep's result that no rule has looked at
+        self.made: dict[Node, None] = {}
         self._uses: dict[Value, int] | None = None
 
     def __call__(self, op: Op, *inputs: Value, **attrs: Any) -> Value:
         """The first output of the node of that op."""
-        return self.table.apply(op, inputs, attrs, self.origins).outputs[0]
+        node = self.table.apply(op, inputs, attrs, self.origins)
+        self.made[node] = None
+        return node.outputs[0]
+
+    @property
+    def asked_for_uses(self) -> bool:
+        """Whether some rule has looked at who reads a value, which the sweep itself changes."""
+        return self._uses is not None
 
     def constant(self, array: np.ndarray[Any, Any]) -> Value:
         """The leaf that holds these elements."""
@@ -79,6 +88,17 @@ class Rules:
         self._by_kind: dict[type, tuple[Rule, ...]] = {Elementwise: tuple(elementwise), View: tuple(views)}
         self._others = tuple(others)
         self._known: dict[Op, tuple[Rule, ...]] = {}
+
+    def together(self, *others: Rules) -> Rules:
+        """The rules of all, those of the first before those of the next."""
+        found = Rules({})
+        for rules in (self, *others):
+            for op, more in rules._by_op.items():
+                found._by_op[op] = found._by_op.get(op, ()) + more
+            for kind, more in rules._by_kind.items():
+                found._by_kind[kind] = found._by_kind[kind] + more
+            found._others += rules._others
+        return found
 
     def of(self, op: Op) -> tuple[Rule, ...]:
         """The rules for nodes of that op."""
@@ -121,14 +141,21 @@ class _Rewriter:
         new = program
         with assumptions(lambda a, b: None):
             for _ in range(MOST_SWEEPS):
-                before, new = new, self.sweep(new)
-                if new is before:
+                build = Build(new)
+                before, new = new, self.sweep(new, build)
+                if new is before or self.settled(build):
                     break
         self.bodies[id(program)] = (program, new)
         return new
 
-    def sweep(self, program: Program) -> Program:
-        build = Build(program)
+    def settled(self, build: Build) -> bool:
+        """Whether another sweep would find nothing: every other node was met with its final operands."""
+        if build.asked_for_uses:
+            return False
+        return not any(rule(node, build) is not None for node in list(build.made) for rule in self.rules.of(node.op))
+
+    def sweep(self, program: Program, build: Build) -> Program:
+        """One walk through the program, operands first, with the rules applied where they fit."""
         new = build.new
         rules_of = self.rules.of
         for node in program.nodes:

@@ -215,3 +215,26 @@ def test_questions_about_tensors() -> None:
         assert m.is_tensor(x) and not m.is_tensor(1) and m.is_floating_point(x) and not m.is_floating_point(x > 0)
         assert m.is_nonzero(x) and x.is_nonzero() and not m.is_complex(x) and m.is_signed(x) and not m.is_signed(x > 0)
         assert m.numel(m.zeros(2, 3)) == 6
+
+
+@pytest.mark.parametrize("name", [*ARITHMETIC, "and", "or", "xor", "matmul", "eq", "lt", "iadd"])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "float32", "float64"])
+def test_an_array_on_the_right_is_promoted_as_numpy_does(name: str, dtype: str) -> None:
+    op = {**EVERY, "matmul": operator.matmul, "iadd": operator.iadd}[name]
+    arrays = [np.array([1, 2, 1]), np.array([1.0, 2, 1], np.float32)]
+    arrays += [np.array(2.0)] if name != "matmul" else []
+    arrays += [np.array([True] * 3)] if dtype != "bool" else []  # PyTorch makes uint8 of NumPy's bool result
+    for array in arrays:
+        same(lambda m: op(values(m, dtype, "other"), array), f"{dtype} {name} {array!r}")  # noqa: B023
+
+
+def test_arrays_beside_tensors_that_want_gradients() -> None:
+    for op in (operator.add, operator.iadd, operator.truediv):
+        refuse(torch, lambda m, a: op(a.requires_grad_(), np.ones(3)), np.ones(3), match="requires grad")  # noqa: B023
+    same(lambda m: np.arange(3) / m.ones(3), "array / tensor")
+
+
+def test_arrays_beside_symbolic_tensors() -> None:
+    step = gc.compile(lambda x: x * np.arange(3) + np.ones((2, 1)))
+    compare(step(gc.ones(3)), torch.ones(3) * np.arange(3) + np.ones((2, 1)))
+    assert step(gc.ones(3)).dtype is gc.float64
