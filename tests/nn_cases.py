@@ -1,8 +1,11 @@
-"""Numbers the parity tests of `nn` share."""
+"""What the tests of `nn` share: numbers, and a small module."""
 
 from __future__ import annotations
 
 import numpy as np
+
+import graphc as gc
+from graphc import nn
 
 
 def rng(seed=0):
@@ -36,3 +39,19 @@ T_IGNORED = np.array([1, -100, 3, 0])
 IMAGE, IMAGE_T = f64(2, 3, 4, 5), ints(3, 2, 4, 5)
 PROBS = np.exp(f64(4, 5, seed=3)) / np.exp(f64(4, 5, seed=3)).sum(1, keepdims=True)
 W5 = unit(5, seed=2)
+
+
+class Net(nn.Module):
+    """Two layers, a buffer, a plain attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.second = nn.Linear(4, 2, bias=False)
+        self.scale = nn.Parameter(gc.ones(2))
+        self.register_buffer("count", gc.zeros(1))
+        self.register_buffer("scratch", gc.zeros(1), persistent=False)
+        self.power = 1
+
+    def forward(self, x):
+        return self.second(self.first(x)) * self.scale**self.power

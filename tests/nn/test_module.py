@@ -7,27 +7,12 @@ import pickle
 from collections import OrderedDict
 
 import pytest
+from nn_cases import Net
 
 import graphc as gc
 from graphc import nn
 from graphc.core.context import EPOCH, STATE, recording
 from graphc.nn.modules.module import Module
-
-
-class Net(nn.Module):
-    """Two layers, a buffer, a plain attribute."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(3, 4)
-        self.second = nn.Linear(4, 2, bias=False)
-        self.scale = nn.Parameter(gc.ones(2))
-        self.register_buffer("count", gc.zeros(1))
-        self.register_buffer("scratch", gc.zeros(1), persistent=False)
-        self.power = 1
-
-    def forward(self, x):
-        return self.second(self.first(x)) * self.scale**self.power
 
 
 @pytest.fixture
