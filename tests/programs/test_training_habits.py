@@ -263,7 +263,7 @@ class Deep(Net):
 @pytest.mark.parametrize("how", ["eager", "compiled step", "compiled model"])
 def test_a_net_that_draws_its_depth_inside_forward(how, dtype):
     batches = [(numbers(6, 4, seed=80 + i), numbers(6, 2, seed=90 + i)) for i in range(2)]
-    steps = STEPS[dtype] if how == "eager" else min(STEPS[dtype], 200)
+    steps = STEPS[dtype]
 
     class NumpyMomentum(NumpySGD):
         def step(
