@@ -53,7 +53,7 @@ class Assembly:
         updates = self.updates()
         grads, flags = self.gradients()
         wants, joint = self.pull(taped)
-        sources, inputs = self.inputs([*self.values, *(joint.outputs if joint else ())])
+        sources, inputs = self.inputs([*self.values, *(joint.outputs if joint else ()), *wants])
         backward_parts = None
         computed: tuple[Value, ...] = ()
         if joint is not None:
@@ -181,7 +181,10 @@ class Assembly:
         return wants, Program(trace.table, tuple(seeds), tuple(g._data for _, g in connected))
 
     def inputs(self, outputs: Sequence[Value]) -> tuple[list[Any], list[Value]]:
-        """The inputs the outputs need, with where each is read from; arguments always, for their sizes."""
+        """The inputs the outputs need, with where each is read from; arguments always, for their sizes.
+
+        An input that gets a gradient is one too, also where the call overwrites it and never reads its old value.
+        """
         needed = {node.outputs[0] for node in toposort(outputs) if node.op is INPUT}
         sources: list[Any] = []
         inputs: list[Value] = []

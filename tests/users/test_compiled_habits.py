@@ -314,3 +314,17 @@ def test_copies_and_pickles_of_what_holds_compiled_functions() -> None:
 def test_dtypes_are_pickled_and_copied_as_themselves(dtype: Any) -> None:
     assert pickle.loads(pickle.dumps(dtype)) is dtype
     assert copy.deepcopy({"dtype": dtype})["dtype"] is dtype
+
+
+def test_a_captured_leaf_that_is_overwritten_before_it_is_read_still_gets_its_gradient():
+    weight, source = gc.ones(3, requires_grad=True), gc.tensor([0.5, -1.0, 2.0])
+
+    def step(x):
+        with gc.no_grad():
+            weight.copy_(source)
+        return (weight * x).sum()
+
+    x = gc.tensor([1.0, 2.0, 3.0])
+    gc.compile(step)(x).backward()
+    assert weight.tolist() == source.tolist()
+    assert weight.grad.tolist() == x.tolist()
