@@ -15,7 +15,6 @@ import numpy as np
 from graphc.autodiff import pull_to, zeros_of
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import SymbolicError, user_line
-from graphc.core.op import Op
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, edge_of
 from graphc.core.tensor_types import FLOAT, TensorType
 from graphc.ir.program import CONSTANT, INPUT, Program, Table, Value
@@ -165,8 +164,3 @@ def vjp_program(body: Program, wanted: Sequence[bool]) -> Program:
         found = pull_to(roots, xs, retain_graph=False, create_graph=False) if roots else [None] * len(xs)
         gradients = [zeros_of(x._data.type) if g is None else g for x, g in zip(xs, found, strict=True)]
     return Program(body.table, tuple(trace.inputs), tuple(g._data for g in gradients))
-
-
-def is_control(op: Op) -> bool:
-    """Whether an op holds bodies."""
-    return getattr(op.kind, "name", "") == "control"

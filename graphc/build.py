@@ -243,7 +243,6 @@ class CompiledFunction:
         """A trace that drew from the host's random state: traced at each call, built once per program."""
         self._name_paths(call)
         start = time.perf_counter()
-        made: list[Build] = []
 
         def reuse(candidate: Build) -> Build | None:
             return self._by_identity.get(self._identity(call, candidate))
@@ -258,7 +257,6 @@ class CompiledFunction:
                 self._by_identity.pop(next(iter(self._by_identity)))
             ms = (time.perf_counter() - start) * 1e3
             self.recompiles.append(Recompile("host random state", None, None, None, user_line(), ms))
-        made.clear()
         return build
 
     # --- tracing --------------------------------------------------------------------------------------------------

@@ -27,14 +27,13 @@ from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Size, is_static, same
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError, user_line
 from graphc.core.op import OUT, Joint, Kind, declare
-from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import BOOL, FLOAT, TensorType
 from graphc.functions.axes import normalize_dim
 from graphc.functions.joining import stack
 from graphc.functions.shaping import movedim
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
-from graphc.nests import Other, flatten, unflatten
+from graphc.nests import flatten, unflatten
 from graphc.primitives.copying import copy as copy_op
 from graphc.primitives.elementwise import add
 from graphc.tracing import Trace
@@ -525,4 +524,4 @@ def _closed_scan(carry: list[Any], leaves: list[Any], traced: Body) -> tuple[lis
     return [*carry, *written, *consts, *leaves], program, n + len(written), len(consts)
 
 
-__all__ = ["OUT", "Other", "TensorBase", "cond", "scan", "while_loop"]
+__all__ = ["cond", "scan", "while_loop"]

@@ -16,7 +16,7 @@ from graphc.core.context import SLOTS, recording, set_grad
 from graphc.core.errors import FileFormatError, GraphcError, GraphError
 from graphc.core.tape import LEAF, TensorBase
 from graphc.graphs import AllUpdates, Graph, UpdateGroup
-from graphc.ir.program import INPUT, Program, Value, toposort
+from graphc.ir.program import Program, Value, toposort
 from graphc.ir.serialise import from_dict, to_dict
 from graphc.saving import read_arrays, write_arrays
 from graphc.tracing import Capture
@@ -193,4 +193,4 @@ def _capture(graph: Graph, tensor: Any, symbol: Any) -> Capture:
     return next(c for c in graph.captures.values() if c.shadow is symbol)
 
 
-__all__ = ["INPUT", "load_graph", "save_graph"]
+__all__ = ["load_graph", "save_graph"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from graphc.core.tensor_types import FLOAT, TensorType, dtype_of
 from graphc.executable import Built
 from graphc.graphs import AllUpdates, Graph, UpdateGroup, gradients, placeholder, updates
 from graphc.ir.program import Value
-from graphc.nests import Other, flatten, unflatten
+from graphc.nests import flatten, unflatten
 from graphc.tracing import Capture
 
 _ndarray = np.ndarray
@@ -56,10 +56,6 @@ class SharedLock:
                 self._writing = False
                 self._readers -= not write
                 self._changed.notify_all()
-
-
-class _Handle:
-    """A fetch that is not a tensor, made visible to `flatten` as a leaf."""
 
 
 @dataclass(eq=False)
@@ -125,7 +121,7 @@ class Session:
         with eagerly():
             leaves: list[Any] = []
             structure = flatten(self._as_leaves(fetches), leaves)
-            structure, leaves = self._resolve(structure, leaves)
+            leaves = [self._fetch(leaf.fetch) for leaf in leaves]
             feeds = self._feeds({} if feed_dict is None else feed_dict)
             prepared = self._prepare(leaves, feeds)
             with self._lock.held(write=bool(prepared.writes)):
@@ -143,9 +139,6 @@ class Session:
         if isinstance(nest, dict):
             return {k: self._as_leaves(v) for k, v in nest.items()}
         return _FetchLeaf.around(nest)
-
-    def _resolve(self, structure: Any, wrapped: list[Any]) -> tuple[Any, list[Any]]:
-        return structure, [self._fetch(leaf.fetch) for leaf in wrapped]
 
     def _fetch(self, fetch: Any) -> Any:
         """A Value, or a train op."""
@@ -411,4 +404,4 @@ def _store(capture: Capture, array: Any) -> None:
     write_array(target, array)
 
 
-__all__ = ["Callable", "Graph", "Other", "Session", "UpdateGroup", "gradients", "placeholder", "updates"]
+__all__ = ["Graph", "Session", "UpdateGroup", "gradients", "placeholder", "updates"]
