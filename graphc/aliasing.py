@@ -87,7 +87,10 @@ def mark_detached(out: TensorBase, source: TensorBase) -> None:
     """
     counter = counter_of(source)
     out._version = counter
-    if not isinstance(source._data, np.ndarray) or type(source._edge) is not tuple:
+    symbolic = not isinstance(source._data, np.ndarray)
+    if symbolic:
+        out._layout = getattr(source, "_layout", None)
+    if symbolic or type(source._edge) is not tuple:
         out._base = ViewOf(source, (), counter.count, False)
 
 
@@ -140,6 +143,7 @@ def write(target: Any, value: Any) -> Any:
     """
     recorder = STATE.recorder
     if recorder is not None:
+        recorder.layouts.matter = True
         shadow, value = recorder.shadow(target), recorder.shadow(value)
         refresh(shadow)
         check_writable(shadow)

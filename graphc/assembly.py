@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from graphc.core.tape import LEAF, edge_of
 from graphc.core.tensor_types import TensorType
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Program, Value, toposort
+from graphc.layouts import Decision, Layouts
 from graphc.nests import flatten
 from graphc.surroundings import Surroundings
 from graphc.tracing import Guard, Trace, ask, paused_gc, plain_name, symbolic
@@ -70,6 +72,7 @@ class Assembly:
             self.pattern, self.structure, outputs, sources, updates, grads, flags, _NotBuilt(program),  # type: ignore[arg-type]
             None, taped, [at[id(w)] for w in wants], guards, self.surroundings, spent, leaves=self.leaves,
         )  # fmt: skip
+        build.layouts, build.decisions = trace.layouts.assumed()
         known = None if reuse is None else reuse(build)
         if known is not None:
             build.built, build.backward = known.built, known.backward
@@ -225,6 +228,8 @@ def argument_symbols(trace: Trace, call: Call, pattern: Any) -> tuple[list[Value
                 for axis, (want, have) in enumerate(zip(sizes, shape, strict=True))
             )
             known = symbolic(trace, name, TensorType(dims, leaf.dtype), leaf.requires_grad)
+            known._layout = trace.layouts.give(len(symbols), leaf._data, dims)
+            trace.layouts.sizes.update((d, have) for d, have in zip(map(plain_name, dims), shape, strict=True) if d)
             known.__dict__["_argument"] = len(symbols), leaf
             seen[id(leaf)] = known
             trace.shadows[id(leaf)] = (leaf, known)
@@ -233,16 +238,9 @@ def argument_symbols(trace: Trace, call: Call, pattern: Any) -> tuple[list[Value
     return values, symbols
 
 
-def size_decider(
-    symbols: list[Any], call: Call, compared: list[tuple[Size, Size, bool]]
-) -> Callable[[Size, Size], bool] | None:
+def size_decider(layouts: Layouts, compared: list[Decision]) -> Callable[[Size, Size], bool] | None:
     """Answers comparisons of sizes in the traced code itself by the sizes of this call, and notes them."""
-    sizes: dict[str, Size] = {}
-    for symbol, shape in zip(symbols, call.shapes, strict=True):
-        for size, have in zip(symbol._data.type.shape, shape, strict=True):
-            name = plain_name(size)
-            if name is not None:
-                sizes[name] = have
+    sizes = layouts.sizes
     if not sizes:
         return None
 
@@ -250,7 +248,7 @@ def size_decider(
         if is_internal(sys._getframe(2).f_code.co_filename):
             return False
         equal = substitute(a, sizes) == substitute(b, sizes)
-        compared.append((a, b, equal))
+        compared.append(Decision(operator.eq, (a, b), equal))
         return equal
 
     return decide

@@ -254,6 +254,7 @@ def _operands(entry: Entry) -> tuple[list[Any], list[Any]]:
             inputs.append(edge)
         else:
             tensor = new(kept.data)
+            tensor._layout = getattr(kept, "layout", None)
             tensor._edge = edge
             tensor._version = kept.counter
             inputs.append(tensor)
@@ -265,6 +266,7 @@ def _operands(entry: Entry) -> tuple[list[Any], list[Any]]:
             continue
         check_unchanged(kept_out[i], entry)
         tensor = new(kept_out[i].data)
+        tensor._layout = getattr(kept_out[i], "layout", None)
         tensor._edge = (entry, i) if is_float_meta(meta) else None
         tensor._version = kept_out[i].counter
         outputs.append(tensor)

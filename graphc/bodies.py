@@ -33,6 +33,7 @@ class BodyTrace(Recorder):
         if parent is not None:
             self.aliases, self.checks = parent.aliases, parent.checks
             self.guards, self.functions, self._scopes = parent.guards, parent.functions, parent._scopes
+            self.layouts = parent.layouts
 
     def add_input(self, type_: TensorType, wants_grad: bool) -> Any:
         """The next input of the body."""
@@ -65,6 +66,7 @@ class BodyTrace(Recorder):
         known = self.shadows.get(id(outer))
         if known is None:
             symbol = self.add_input(outer._data.type, outer._edge is not None)
+            symbol._layout = getattr(outer, "_layout", None)
             self.closures.append((outer, symbol))
             known = self.shadows[id(outer)] = (outer, symbol)
         return known[1]

@@ -36,7 +36,7 @@ from graphc.builds import (
 )
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, recording
-from graphc.core.dims import Size, comparisons, substitute
+from graphc.core.dims import comparisons
 from graphc.core.errors import (
     ShapeError,
     SymbolicError,
@@ -46,6 +46,7 @@ from graphc.core.errors import (
 from graphc.core.tape import LEAF, Entry
 from graphc.executable import Built
 from graphc.ir.program import Program, Table
+from graphc.layouts import Decision, form_of, lies, shown
 from graphc.nests import Mutables, flatten, has_sizes, objects_in, refill, unflatten, with_sizes
 from graphc.surroundings import Surroundings
 from graphc.tracing import Trace, paused_gc
@@ -160,21 +161,33 @@ class CompiledFunction:
             build.built.check(shapes, [""] * len(build.sources))
         except ShapeError:
             return False
-        sizes = build.built.sizes(shapes) if build.compared else {}
-        return all((substitute(a, sizes) == substitute(b, sizes)) is equal for a, b, equal in build.compared)
+        sizes = build.built.sizes(shapes) if build.decisions else {}
+        return all(decision.holds(sizes) for decision in build.decisions)
 
     def _why(self, group: list[Build], call: Call) -> tuple[str, int | None, Any, Any]:
-        latest = group[-1]
-        for build in group:
+        alike = [build for build in group if build.fits(call)]
+        self._name_paths(call)
+        if not alike:
+            return self._lies_otherwise(group[-1], call)
+        latest = alike[-1]
+        for build in alike:
             if matches(build.pattern, call.shapes):
                 name, old, new = build.failed()
                 if name:
                     return name, None, old, new
-        self._name_paths(call)
         for path, pattern, shape in zip(call.paths, latest.pattern, call.shapes, strict=True):
             for axis, (want, have) in enumerate(zip(pattern, shape, strict=True)):
                 if want is not None and want != have:
                     return path, axis, want, have
+        return "", None, None, None
+
+    def _lies_otherwise(self, build: Build, call: Call) -> tuple[str, int | None, Any, Any]:
+        """The input of which the memory layout differs from what a build was made for."""
+        for source, form in build.layouts:
+            array = array_of(source, call)
+            if not lies(array, form):
+                name = call.paths[source] if isinstance(source, int) else source.name
+                return f"memory layout of {name}", None, shown(form), shown(form_of(array))
         return "", None, None, None
 
     def _name_paths(self, call: Call) -> None:
@@ -212,7 +225,8 @@ class CompiledFunction:
             kept = [
                 b
                 for b in group
-                if not (why[0] and why[1] is not None and not b.static_only and matches(pattern, b.pattern))
+                if b.layouts != build.layouts
+                or not (why[0] and why[1] is not None and not b.static_only and matches(pattern, b.pattern))
             ]
             self._groups[call.key] = [*kept, build][-config.largest_cache :]
             while len(self._groups) > config.largest_cache:
@@ -226,8 +240,8 @@ class CompiledFunction:
         """The sizes the new build is made for: unknown where they differ from a build that failed for its sizes alone."""
         if self.dynamic:  # a size of 1 broadcasts, so it is another program: it stays a number
             return tuple(tuple(1 if size == 1 else None for size in shape) for shape in call.shapes)
-        related = [b for b in group if not b.static_only]
-        if self.dynamic is False or not related or why[1] is None or any(b.static_only for b in group):
+        related = [b for b in group if b.fits(call)]
+        if self.dynamic is False or not related or why[1] is None or any(b.static_only for b in related):
             return call.shapes
         latest = related[-1].pattern
         return tuple(
@@ -277,8 +291,8 @@ class CompiledFunction:
         arguments, symbols = argument_symbols(trace, call, pattern)
         args, kwargs = unflatten(call.structure, symbols)
         mutables = Mutables(args, kwargs)
-        compared: list[tuple[Size, Size, bool]] = []
-        with paused_gc(), recording(trace), comparisons(size_decider(symbols, call, compared)):
+        compared: list[Decision] = []
+        with paused_gc(), recording(trace), comparisons(size_decider(trace.layouts, compared)):
             result = self.fn(*args, **kwargs)
         refilled = mutables.changed()
         if refilled:
@@ -293,7 +307,8 @@ class CompiledFunction:
         del result
         trace.check_leaks(symbols)
         symbols.clear()
-        build.compared, build.shows_sizes = compared, has_sizes(build.structure)
+        build.decisions += compared
+        build.shows_sizes = has_sizes(build.structure)
         build.met_outside, build.refilled = trace.met_outside, refilled
         build.reached = {id(t): t for t, _ in trace.shadows.values() if id(t) not in given}
         build.epoch = EPOCH.value

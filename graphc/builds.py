@@ -12,10 +12,11 @@ import numpy as np
 
 from graphc.compiled_backward import Backward
 from graphc.core.context import EPOCH, SLOTS
-from graphc.core.dims import Size, is_static
+from graphc.core.dims import is_static
 from graphc.core.errors import RecompileError, user_line
 from graphc.core.op import Kind
 from graphc.executable import Built
+from graphc.layouts import Decision, Form, lies
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Guard, ask
 
@@ -99,8 +100,10 @@ class Build:
     epoch: int = 0
     static_only: bool = False
     shows_sizes: bool = False
-    #: sizes the user's own code has compared, and what the answer was
-    compared: list[tuple[Size, Size, bool]] = field(default_factory=list)
+    #: what was decided for the sizes of the first call
+    decisions: list[Decision] = field(default_factory=list)
+    #: inputs and how they lie in memory, where that matters
+    layouts: list[tuple[int | Capture, Form]] = field(default_factory=list)
     #: arguments the function also reaches by itself, by their place; the other tensors it reaches
     met_outside: dict[int, Any] = field(default_factory=dict)
     #: the lists and dicts among the arguments that the call changes; their contents are returned beside the result
@@ -110,10 +113,16 @@ class Build:
     reached: dict[int, Any] = field(default_factory=dict)
 
     def knows(self, call: Call) -> bool:
-        """Whether the same arguments are tensors that the function also reaches by itself."""
+        """Whether the same arguments are tensors that the function also reaches by itself, and lie in memory as they did."""
+        if self.layouts and not self.fits(call):
+            return False
         if self.met_outside and any(call.leaves[i] is not tensor for i, tensor in self.met_outside.items()):
             return False
         return self.reached.keys().isdisjoint(map(id, call.leaves))
+
+    def fits(self, call: Call) -> bool:
+        """Whether the inputs lie in memory as they did."""
+        return all(lies(array_of(source, call), form) for source, form in self.layouts)
 
     def holds(self) -> bool:
         """Whether nothing the build depends on has changed."""

@@ -6,6 +6,7 @@ a while_loop repeats the loop, keeping what each step read, and walks back; that
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from graphc.core.tensor_types import BOOL, FLOAT, TensorType
 from graphc.functions.axes import normalize_dim
 from graphc.functions.joining import stack
 from graphc.functions.shaping import movedim
-from graphc.ir.interpret import interpret
+from graphc.ir.interpret import interpret, interpreter
 from graphc.ir.program import Program
 from graphc.nests import flatten, unflatten
 from graphc.primitives.copying import copy as copy_op
@@ -132,7 +133,7 @@ def _own(nest: Any) -> Any:
     """The nest with tensors that share memory with nothing: what a control op gives in a graph."""
     leaves: list[Any] = []
     structure = flatten(nest, leaves)
-    return unflatten(structure, [copy_op(x) for x in leaves])
+    return unflatten(structure, [copy_op(x) if x.is_contiguous() else x.contiguous() for x in leaves])
 
 
 def _tensors(nest: Any) -> Any:
@@ -180,8 +181,9 @@ def _while_infer(*operands: TensorType, cond: Program, body: Program, n_carry: i
 
 def _while_eval(*operands: Any, cond: Program, body: Program, n_carry: int) -> tuple[Any, ...]:
     carry, rest = list(operands[:n_carry]), operands[n_carry:]
-    while bool(interpret(cond, [*carry, *rest])[0]):
-        carry = interpret(body, [*carry, *rest])
+    test, step = interpreter(cond), interpreter(body)
+    while bool(test([*carry, *rest])[0]):
+        carry = step([*carry, *rest])
     return tuple(np.array(c) for c in carry)
 
 
@@ -207,13 +209,14 @@ def _while_grad_eval(*operands: Any, cond: Program, body: Program, back: Program
     n = len(wanted)
     carry, rest, cotangents = list(operands[:n_carry]), operands[n_carry:n], list(operands[n:])
     history = []
-    while bool(interpret(cond, [*carry, *rest])[0]):
+    test, step, step_back = interpreter(cond), interpreter(body), interpreter(back)
+    while bool(test([*carry, *rest])[0]):
         history.append(carry)
-        carry = interpret(body, [*carry, *rest])
+        carry = step([*carry, *rest])
     n_float = sum(wanted[:n_carry])
     totals = [np.zeros_like(x) for x, want in zip(rest, wanted[n_carry:], strict=True) if want]
-    for step in reversed(history):
-        found = interpret(back, [*step, *rest, *cotangents])
+    for before in reversed(history):
+        found = step_back([*before, *rest, *cotangents])
         cotangents = found[:n_float]
         totals = [a + b for a, b in zip(totals, found[n_float:], strict=True)]
     return tuple(map(np.array, (*cotangents, *totals)))
@@ -330,10 +333,11 @@ def _scan_eval(
     carry, consts, xs = list(operands[:n_carry]), operands[n_carry : n_carry + n_const], operands[n_carry + n_const :]
     ys = [np.empty((length, *v.type.shape), v.dtype.np) for v in body.outputs[n_carry:]]
     kept = [np.empty((length, *c.shape), c.dtype) for c in carry] if history else []
+    step = interpreter(body)
     for t in range(length - 1, -1, -1) if reverse else range(length):
         for store, c in zip(kept, carry, strict=False):
             store[t] = c
-        found = interpret(body, [*carry, *consts, *(x[t] for x in xs)])
+        found = step([*carry, *consts, *(x[t] for x in xs)])
         carry = found[:n_carry]
         for store, y in zip(ys, found[n_carry:], strict=True):
             store[t] = y
@@ -360,7 +364,7 @@ def _scan_vjp(
     carry_at, consts, xs = operands[:n_carry], operands[n_carry : n_carry + n_const], operands[n_carry + n_const :]
     kept, g_kept = out[n_carry + n_y :], g[n_carry + n_y :]
     floats = [_is_float(x) for x in operands]
-    program = _scan_back_body(body, floats, n_carry, n_const)
+    program = _known_back_body(body, floats, n_carry, n_const)
     init = [c for c in g[:n_carry] if c is not None]
     sums = [_zeros(c) for c in consts if _is_float(c)]
     sequences = [
@@ -380,6 +384,18 @@ def _scan_vjp(
 
 def _zeros(x: Any) -> Any:
     return zeros_of(x.tensor_type)
+
+
+# Eager code runs one body over and over: its gradient is traced once.
+_BACK_BODIES: weakref.WeakKeyDictionary[Program, dict[Any, Program]] = weakref.WeakKeyDictionary()
+
+
+def _known_back_body(body: Program, floats: Sequence[bool], n_carry: int, n_const: int) -> Program:
+    known = _BACK_BODIES.setdefault(body, {})
+    key = (tuple(floats), n_carry, n_const)
+    if key not in known:
+        known[key] = _scan_back_body(body, floats, n_carry, n_const)
+    return known[key]
 
 
 def _scan_back_body(body: Program, floats: Sequence[bool], n_carry: int, n_const: int) -> Program:

@@ -73,6 +73,7 @@ class FunctionCtx:
         if isinstance(edge, TensorBase) and edge._data is saved.data:
             return edge
         tensor = SLOTS.new_tensor(saved.data)
+        tensor._layout = saved.layout
         tensor._edge = (entry, index) if index is not None and entry is not None else edge
         tensor._version = saved.counter
         return tensor
@@ -82,14 +83,19 @@ class FunctionCtx:
         kept: list[Any] = []
         places = {id(o): i for i, o in enumerate(outputs)}
         for t in self._to_save:
-            here = None if t is None else _here(t)
-            index = None if t is None else places.get(id(t))
-            kept.append(None if here is None else (Saved(here), None if index is not None else edge_of(here), index))
+            if t is None:
+                kept.append(None)
+                continue
+            here, index = _here(t), places.get(id(t))
+            saved = Saved(here)
+            saved.layout = getattr(here, "_layout", None)
+            kept.append((saved, None if index is not None else edge_of(here), index))
         self._saved, self._to_save = tuple(kept), ()
 
 
 def _here(t: Any) -> Any:
-    return t if STATE.recorder is None else STATE.recorder.shadow(t)
+    """A tensor as the current context sees it, brought up to date."""
+    return t._here()
 
 
 class CustomOp:

@@ -74,8 +74,12 @@ def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tu
 
 
 def general(op: Op) -> Callable[..., Any]:
-    """The closure of an op of any kind. Types are checked once per signature and remembered."""
+    """The closure of an op of any kind. Types are checked once per signature and remembered.
+
+    Results lie row by row, except that elementwise ops keep the order of their operands in memory, as in PyTorch.
+    """
     evaluate, single = op.eval, op.n_outputs == 1
+    rows = not isinstance(op.kind, Elementwise | View)
     known: dict[Any, tuple[TensorType, ...] | None] = {}
 
     def call(*inputs: Any, **attrs: Any) -> Any:
@@ -109,6 +113,10 @@ def general(op: Op) -> Callable[..., Any]:
             better = explain(op, inputs, attrs, error)
             raise better from (None if isinstance(better, GraphcError) else error.__cause__)
         outputs = (wrap(result),) if single else tuple(map(wrap, result))
+        if rows:
+            for x in outputs:
+                if not x._data.flags.c_contiguous:
+                    x._data = x._data.copy()
         if taped and STATE.grad:
             out_types = known.get(key) or tuple(x.tensor_type for x in outputs)
             tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)

@@ -14,8 +14,7 @@ from graphc.core.tensor_types import TensorType
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise, unknowns
-from graphc.passes.pipelines import optimise
-from graphc.planning.memory import make_plan
+from graphc.passes.pipelines import NATIVE, optimise
 from graphc.tracing import paused_gc, plain_name
 
 
@@ -110,7 +109,9 @@ class Built:
         if found is None:
             with paused_gc():
                 static = specialise(self.program, sizes) if key else self.program
-                found = self.backend.compile(make_plan(static))
+                if self.backend.fuses:
+                    static = optimise(static, NATIVE, config.verify or self.verify)
+                found = self.backend.compile(static)
             if len(self.executables) >= config.largest_cache:
                 self.executables.pop(next(iter(self.executables)))
             self.executables[key] = found

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.aliasing import refresh
 from graphc.core.errors import ArgumentError
 from graphc.core.tape import LEAF
 from graphc.core.tensor_types import FLOAT, bool_, defaults, dtype_of, int64
@@ -80,6 +81,7 @@ def format_array(data: np.ndarray[Any, Any], indent: int = 0) -> str:
 def _notes(tensor: Any, data: np.ndarray[Any, Any]) -> list[str]:
     """What stands behind the elements: size of an empty tensor, unusual dtype, place in the graph."""
     notes = []
+    refresh(tensor)
     dtype = dtype_of(data.dtype)
     usual = (defaults.float_dtype,) if data.size == 0 else (defaults.float_dtype, int64, bool_)
     if data.size == 0 and data.ndim != 1:

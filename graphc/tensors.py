@@ -13,6 +13,8 @@ from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, float32
 from graphc.functions import (
     activations,
+    adaptive_pooling,
+    convolutions,
     creation,
     dtypes,
     indexing,
@@ -21,6 +23,7 @@ from graphc.functions import (
     matching,
     norms,
     pointwise,
+    pooling,
     random,
     reductions,
     running,
@@ -37,7 +40,7 @@ from graphc.methods.shapes import TensorSize
 
 FUNCTION_FILES = (
     pointwise, activations, reductions, running, softmaxes, norms, statistics, sorting, matching, shaping, joining, creation,
-    linalg, indexing, random, dtypes,
+    linalg, convolutions, pooling, adaptive_pooling, indexing, random, dtypes,
 )  # fmt: skip
 _ndarray = np.ndarray
 

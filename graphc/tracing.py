@@ -17,16 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from graphc.aliasing import mark_detached, mark_view, refresh
+from graphc.aliasing import mark_detached, refresh
 from graphc.autodiff import order_entries
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Dim, Size, assumptions, substitute
 from graphc.core.errors import AliasError, OperandError, SymbolicError, TraceLeakError, show_line, user_frame, user_line
-from graphc.core.op import Op, View
+from graphc.core.op import Op
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, tape_entry
 from graphc.core.tensor_types import TensorType, float64, type_of_array
 from graphc.eager import describe_operands
 from graphc.ir.program import Origin, Table, Value
+from graphc.layouts import Layouts, save_layouts
 
 _ndarray = np.ndarray
 
@@ -127,6 +128,7 @@ class Recorder:
         self.functions: list[tuple[str, tuple[Value, ...]]] = []
         self.made: list[weakref.ref[Any]] = []
         self.names: set[str] = set()
+        self.layouts = Layouts()
         #: arguments that the traced code also reached by itself, by their place
         self.met_outside: dict[int, Any] = {}
         self._scopes: list[_ModuleScope] = []
@@ -148,6 +150,7 @@ class Recorder:
         values = tuple([s._data for s in symbols])
         node = self.table.node(op, values, attrs, lambda: self.infer(op, symbols, attrs), (origin,))
         outputs = tuple(map(SLOTS.new_tensor, node.outputs))
+        self.layouts.record(op, attrs, symbols, outputs)
         if STATE.grad:
             for s in symbols:
                 if s._edge is not None:
@@ -156,9 +159,8 @@ class Recorder:
                     entry = tape_entry(op, attrs, tuple(symbols), outputs, types, out_types)
                     if entry is not None:
                         entry.line = origin
+                        save_layouts(entry, symbols, outputs)
                     break
-        if isinstance(op.kind, View) and shares_memory(op, attrs, symbols[0]):
-            mark_view(outputs[0], symbols[0], op, attrs)
         if self.has_leaks:
             self.made.extend(map(weakref.ref, outputs))
         return outputs[0] if op.n_outputs == 1 else outputs
@@ -253,6 +255,7 @@ class Recorder:
             return derived
         capture = self.add_capture(self.name_of(tensor), tensor.tensor_type, id(tensor))
         capture.tensor = tensor
+        capture.shadow._layout = self.layouts.give(capture, tensor._data, tensor._data.shape)
         capture.shadow._edge = LEAF if tensor._edge is not None else None
         capture.shadow.__dict__["_stands_for"] = tensor
         if tensor._edge is LEAF and "_hooks" in tensor.__dict__:
@@ -295,7 +298,9 @@ class Recorder:
 
     def constant(self, array: Any) -> Any:
         """A fresh symbolic tensor that holds a copy of the array."""
-        out = SLOTS.new_tensor(self.table.constant(np.array(array), (self.origin(),)))
+        array = np.array(array)
+        out = SLOTS.new_tensor(self.table.constant(array, (self.origin(),)))
+        out._layout = self.layouts.fix(array)
         if self.has_leaks:
             self.made.append(weakref.ref(out))
         return out
@@ -337,12 +342,16 @@ class Recorder:
             return None
         capture = self.add_capture("argument.grad", shadow.tensor_type, ("argument", place))
         capture.argument = place
+        capture.shadow._layout = self.layouts.give(capture, argument.grad_outside()._data, shadow._data.type.shape)
         return capture.shadow
 
     def capture_grad(self, tensor: Any) -> Any:
         """An input that reads `tensor.grad` at each run."""
         capture = self.add_capture(self.name_of(tensor) + ".grad", tensor.tensor_type, ("grad", id(tensor)))
         capture.grad_of = tensor
+        grad = tensor.grad_outside()
+        if grad is not None:
+            capture.shadow._layout = self.layouts.give(capture, grad._data, grad._data.shape)
         return capture.shadow
 
     def set_grad_of(self, tensor: Any, grad: Any) -> None:
@@ -415,34 +424,6 @@ def _follows(tensor: Any, view: ViewOf) -> bool:
     return base.dtype == tensor._data.dtype and (
         tensor._data.size == 0 or bool(np.may_share_memory(base, tensor._data))
     )
-
-
-def shares_memory(op: Op, attrs: Mapping[str, Any], source: Any) -> bool:
-    """Whether eager code would get a view here: always, except for a reshape that strides do not allow."""
-    if op.name != "reshape" or source._base is None:
-        return True
-    try:
-        array = np.empty(_some_shape(source._base.base._data.shape), np.bool_)
-        for above, above_attrs in source._base.chain:
-            shown = {k: _some_shape(v) if isinstance(v, tuple) else v for k, v in above_attrs.items()}
-            array = (
-                np.reshape(array, shown["shape"], copy=False) if above.name == "reshape" else above.eval(array, **shown)
-            )
-        np.reshape(array, _some_shape(attrs["shape"]), copy=False)
-    except (ValueError, MemoryError):
-        return False
-    return True
-
-
-def _some_shape(shape: Sequence[Any]) -> tuple[int, ...]:
-    """A shape with an example number for every unknown."""
-    return tuple(_some_size(d) for d in shape)
-
-
-def _some_size(d: Any) -> Any:
-    if not isinstance(d, Dim):
-        return d
-    return substitute(d, dict.fromkeys(d.names(), 7))
 
 
 class Trace(Recorder):

@@ -1,4 +1,4 @@
-"""Backends compile a plan for a machine. They load when they are first asked for."""
+"""Backends compile a program for a machine. They load when they are first asked for."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, Protocol
 from graphc.backends.torch_switches import cuda, cudnn, mkl, mkldnn, mps, openmp
 from graphc.core.errors import BackendError
 from graphc.core.lazy import lazy_import
+from graphc.ir.program import Program
 
 
 class Executable(Protocol):
-    """A compiled plan: call it with one array per input, get one new array per output."""
+    """A compiled program: call it with one array per input, get one new array per output."""
 
     peak: int
 
     def __call__(self, arrays: Sequence[Any]) -> list[Any]:
-        """Runs the plan; several threads may call one executable at once."""
+        """Runs the program; several threads may call one executable at once."""
 
     @property
     def steps(self) -> str:
@@ -27,9 +28,11 @@ class Backend(Protocol):
     """What every backend offers."""
 
     name: str
+    #: whether it joins ops into kernels: such a backend gets programs that were prepared for that
+    fuses: bool
 
-    def compile(self, plan: Any) -> Executable:
-        """An executable for the plan; BackendError where the backend cannot do what it asks."""
+    def compile(self, program: Program) -> Executable:
+        """An executable for a program whose sizes are numbers; BackendError where the backend cannot do what it asks."""
 
 
 _LOADERS: dict[str, Callable[[], Backend]] = {}
@@ -58,7 +61,9 @@ def find_backend(name: str) -> Backend:
 
 
 _numpy = lazy_import("graphc.backends.numpy_backend")
+_llvm = lazy_import("graphc.backends.llvm.backend")
 register_backend("numpy", lambda: _numpy.NumpyBackend())
+register_backend("llvm", lambda: _llvm.LlvmBackend())
 
 __all__ = [
     "Backend", "Executable", "backend_names", "cuda", "cudnn", "find_backend", "mkl", "mkldnn", "mps", "openmp",

@@ -15,8 +15,8 @@ import numpy as np
 
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.ir.blame import blame
-from graphc.ir.program import Node, Value
-from graphc.planning.memory import ALIGNMENT
+from graphc.ir.program import Node, Program, Value
+from graphc.planning.memory import ALIGNMENT, make_plan
 from graphc.planning.plan import ARENA, EVAL, INPLACE, VIEW, Plan, Step
 
 _ndarray = np.ndarray
@@ -29,13 +29,14 @@ MOST_IDLE = 4
 
 
 class NumpyBackend:
-    """Compiles plans for NumPy."""
+    """Compiles programs for NumPy."""
 
     name = "numpy"
+    fuses = False
 
-    def compile(self, plan: Plan) -> NumpyExecutable:
-        """An executable for the plan."""
-        return NumpyExecutable(plan)
+    def compile(self, program: Program) -> NumpyExecutable:
+        """An executable for a program whose sizes are numbers."""
+        return NumpyExecutable(make_plan(program))
 
 
 class NumpyExecutable:

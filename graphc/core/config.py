@@ -16,6 +16,10 @@ class Config:
         self.dump: str = environ.get("GRAPHC_DUMP", "")
         #: `GRAPHC_BACKEND=name`: the backend of `compile` and `Session` where none is named.
         self.backend: str = environ.get("GRAPHC_BACKEND", "numpy")
+        #: `GRAPHC_THREADS=n`: threads of the native run, the caller counted; 0 is one for each CPU we may use.
+        self.threads: int = int(environ.get("GRAPHC_THREADS", "") or 0)
+        #: `GRAPHC_POOL=futex|portable|serial`: how workers wait, or none at all; empty is the best this system has.
+        self.pool: str = environ.get("GRAPHC_POOL", "")
         #: Constants up to this many bytes are folded and compared by value.
         self.largest_fold: int = 1 << 16
         #: Builds a compiled function or session keeps before it drops the one unused longest.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 class Recorder(Protocol):
     """What a trace or a default graph offers to the rest of the package."""
 
+    #: where recorded tensors lie in memory, a `layouts.Layouts`
+    layouts: Any
+
     def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
         """Records one op; operands may be concrete (they are captured) or this recorder's own."""
 

@@ -77,7 +77,9 @@ class Cumulative:
 class Kind:
     """A kind that is told by its name alone.
 
-    `name`: "sort", "gather", "scatter", "contraction", "concat", "pad", "create", "random", "control", "opaque", "leaf".
+    `name`: "sort", "gather", "scatter", "contraction", "convolution", "concat", "pad", "create", "random", "control",
+    "window", "opaque", "leaf". The three ops of kind "convolution" are told apart by their names
+    (primitives/convolution.py), and so are the four of kind "window" (primitives/windows.py).
     """
 
     name: str
@@ -121,6 +123,7 @@ class Op:
 
     __slots__ = (
         "call",
+        "element",
         "errors",
         "eval",
         "infer",
@@ -146,12 +149,16 @@ class Op:
         errors: Callable[[], Iterable[ErrorSample]] = lambda: (),
         n_outputs: int = 1,
         inplace: Callable[..., Any] | None = None,
+        element: Callable[..., Any] | None = None,
     ):
         self.name, self.infer, self.eval, self.kind = name, infer, eval, kind
         self.vjp, self.saves, self.samples, self.errors = vjp, saves, samples, errors
         self.n_outputs = n_outputs
         #: `inplace(out, *arrays, **attrs)`: like eval, written into the given array; None where NumPy has no such form.
         self.inplace = inplace
+        #: `element(at, out_index, *types, **attrs)`: one output element as a scalar tree over elements of the operands at any
+        #: places, for ops that are neither elementwise nor views; see `planning/groups.py` for what `at` offers.
+        self.element = element
         #: the closure eager evaluation has built for this op; until then the general door
         self.call: Callable[..., Any] = self.apply
 

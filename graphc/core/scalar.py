@@ -18,14 +18,15 @@ import numpy as np
 
 from graphc.core import erf as error_function
 from graphc.core.errors import DtypeError
-from graphc.core.tensor_types import BOOL, FLOAT, INT, DType, bfloat16, bool_, float16, float32, int64
+from graphc.core.tensor_types import BOOL, FLOAT, INT, DType, bfloat16, bool_, float16, float32, float64, int16, int32, int64
 
 
 @dataclass(frozen=True)
 class Primitive:
     """One machine operation: how many operands, of which dtype categories, what dtype results, and its NumPy meaning.
 
-    `result`: "same" (the operands' own dtype; the condition of `select` does not count) or "bool".
+    `result`: "same" (the operands' own dtype; the condition of `select` does not count), "bool", or "int" and "float":
+    the type of that category as wide as the operand.
     """
 
     arity: int
@@ -35,7 +36,8 @@ class Primitive:
 
 
 class Scalar:
-    """A node. `value` is an operand's position for "leaf", an axis for "index", the number for "const", else None."""
+    """A node. `value` is an operand's position for "leaf", an axis for "index", the number for "const", the numbers for
+    "table", else None."""
 
     __slots__ = ("__weakref__", "_hash", "args", "dtype", "op", "value")
 
@@ -159,6 +161,11 @@ def const(value: Any, dtype: DType) -> Scalar:
     return Scalar("const", (), dtype, plain)
 
 
+def table(numbers: Sequence[Any], position: Scalar, dtype: DType) -> Scalar:
+    """The number at `position`, an integer within range, of a tuple of constants."""
+    return Scalar("table", (position,), dtype, tuple(numbers))
+
+
 def _as_scalar(x: Any, like: Scalar) -> Scalar:
     return x if isinstance(x, Scalar) else const(x, like.dtype)
 
@@ -168,15 +175,23 @@ def node(op: str, *operands: Any) -> Scalar:
     primitive = PRIMITIVES[op]
     assert len(operands) == primitive.arity, f"{op} takes {primitive.arity} operands, got {len(operands)}"
     head: tuple[Scalar, ...] = ()
-    if op == "select":
+    if op in ("select", "rarely"):
         head, operands = operands[:1], operands[1:]
-        assert head[0].dtype is bool_, f"the condition of select must be bool, got {head[0].dtype.name}"
+        assert head[0].dtype is bool_, f"the condition of {op} must be bool, got {head[0].dtype.name}"
     like = next(x for x in operands if isinstance(x, Scalar))
     args = head + tuple(_as_scalar(x, like) for x in operands)
     kinds = {a.dtype for a in args[len(head) :]}
     assert len(kinds) == 1, f"{op} of different dtypes: {', '.join(d.name for d in kinds)}"
     assert like.dtype.category in primitive.accepts, f"{op} of {like.dtype.name}"
-    return Scalar(op, args, bool_ if primitive.result == "bool" else like.dtype)
+    dtype = like.dtype if primitive.result == "same" else _RESULTS[primitive.result, like.dtype.itemsize]
+    return Scalar(op, args, dtype)
+
+
+_RESULTS: dict[tuple[str, int], DType] = {
+    **{("bool", size): bool_ for size in (1, 2, 4, 8)},
+    **{("int", d.itemsize): d for d in (int16, int32, int64)},
+    **{("float", d.itemsize): d for d in (float16, float32, float64)},
+}
 
 
 def cast(x: Scalar, dtype: DType) -> Scalar:
@@ -249,6 +264,64 @@ def _select(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y)
 
 
+def _bits(x: Any) -> Any:
+    """The bits of a float as an integer of its width."""
+    x = np.asarray(x)
+    return x.view(f"i{x.dtype.itemsize}")
+
+
+def _from_bits(x: Any) -> Any:
+    """The float that has these bits."""
+    x = np.asarray(x)
+    return x.view(f"f{x.dtype.itemsize}")
+
+
+def _scale(x: Any, n: Any) -> Any:
+    """x * 2^n, rounded once; n is a whole number."""
+    return np.ldexp(x, np.clip(n, -5000, 5000).astype(np.int32))
+
+
+def _two_sum(x: Any, y: Any) -> tuple[Any, Any]:
+    """x + y rounded, and the error of that."""
+    total = x + y
+    z = total - x
+    return total, (x - (total - z)) + (y - z)
+
+
+def _two_product(x: Any, y: Any) -> tuple[Any, Any]:
+    """x * y rounded, and the error of that (T. J. Dekker, "A floating-point technique", Numer. Math. 18, 1971)."""
+
+    def halves(a: Any) -> tuple[Any, Any]:
+        c = a * 134217729.0  # 2^27 + 1
+        high = c - (c - a)
+        return high, a - high
+
+    product, (xh, xl), (yh, yl) = x * y, halves(x), halves(y)
+    return product, xl * yl - (((product - xh * yh) - xl * yh) - xh * yl)
+
+
+def _sum_to_odd(x: Any, y: Any) -> Any:
+    """x + y, and where that is inexact the neighbour with an odd last bit: it may be rounded again without harm."""
+    total, error = _two_sum(x, y)
+    bits = np.asarray(total).view(np.int64)
+    toward = np.where((error > 0) == (total > 0), 1, -1)
+    return np.where((error == 0) | ~np.isfinite(error) | (bits & 1 == 1), bits, bits + toward).view(np.float64)
+
+
+def _fma(x: Any, y: Any, z: Any) -> Any:
+    """x * y + z, rounded once (S. Boldo, G. Melquiond, "Emulation of FMA and correctly rounded sums", IEEE TC 2008)."""
+    dtype = np.asarray(x).dtype
+    x, y, z = (np.asarray(a, np.float64) for a in (x, y, z))
+    if dtype.itemsize < 8:
+        return _sum_to_odd(x * y, z).astype(dtype)
+    high, low = _two_product(x, y)
+    total, rest = _two_sum(z, low)
+    upper, lower = _two_sum(high, total)
+    exact = upper + _sum_to_odd(lower, rest)
+    plain = x * y + z
+    return np.where(np.isfinite(exact) & (np.abs(plain) > 1e-280), exact, plain)
+
+
 def _table(accepts: tuple[int, ...], result: str, **meanings: Callable[..., Any]) -> dict[str, Primitive]:
     def arity(f: Any) -> int:
         return int(f.nin if isinstance(f, np.ufunc) else f.__code__.co_argcount)
@@ -263,6 +336,10 @@ PRIMITIVES: Mapping[str, Primitive] = {
     **_table(_INT, "same", quot=_quot, shl=np.left_shift, shr=np.right_shift),
     **_table(_ANY, "same", max=np.maximum, min=np.minimum, select=_select),
     **_table(_ANY, "bool", lt=np.less, le=np.less_equal, eq=np.equal, ne=np.not_equal),
+    **_table(_ANY, "same", rarely=_select),
+    **_table(_FLOAT, "same", fma=_fma, scale=_scale),
+    **_table(_FLOAT, "int", bits=_bits),
+    **_table(_INT, "float", from_bits=_from_bits),
     **_table(_LOGIC, "same", and_=np.bitwise_and, or_=np.bitwise_or, xor=np.bitwise_xor, not_=np.invert),
     **_table(_FLOAT, "same", floor=np.floor, ceil=np.ceil, rint=np.rint, trunc=np.trunc, sqrt=np.sqrt),
     **_table(_FLOAT, "same", exp=np.exp, exp2=np.exp2, expm1=np.expm1),
@@ -284,6 +361,9 @@ asin, acos, atan = _function("asin"), _function("acos"), _function("atan")
 sinh, cosh, tanh = _function("sinh"), _function("cosh"), _function("tanh")
 asinh, acosh, atanh = _function("asinh"), _function("acosh"), _function("atanh")
 erf, erfc = _function("erf"), _function("erfc")
+rarely = _function("rarely")  # select whose condition holds for few elements: a printer may jump over the first branch
+fma, scale = _function("fma"), _function("scale")  # x * y + z rounded once; x * 2^n for a whole number n
+bits, from_bits = _function("bits"), _function("from_bits")  # a float read as the integer of its width, and back
 
 
 # -- walking trees --------------------------------------------------------------------------------------------------
@@ -335,6 +415,8 @@ def evaluate(root: Scalar, arrays: Sequence[Any] = (), indices: Sequence[Any] = 
             value = indices[x.value]
         elif x.op == "const":
             value = np.asarray(x.value).astype(x.dtype.np)
+        elif x.op == "table":
+            value = np.array(x.value, x.dtype.np)[values[id(x.args[0])]]
         elif x.op == "cast":
             value = np.asarray(values[id(x.args[0])]).astype(x.dtype.np)
         else:

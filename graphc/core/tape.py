@@ -73,16 +73,18 @@ class TensorBase:
     """The slots every tensor has. `_data` is an ndarray, a program's value, or `TypeOnly`.
 
     `_edge`: None (no gradient), `LEAF`, or `(entry, output index)`. `_version`: the write counter, None until someone
-    needs one. `_base`: a `ViewOf` for views. `_grad`: unset or the gradient of a leaf.
+    needs one. `_base`: a `ViewOf` for views. `_grad`: unset or the gradient of a leaf. `_layout`: unset, or where the elements
+    of a recorded tensor lie (`layouts.py`).
     """
 
-    __slots__ = ("_base", "_data", "_edge", "_grad", "_version")
+    __slots__ = ("_base", "_data", "_edge", "_grad", "_layout", "_version")
 
     _data: Any
     _edge: Any
     _version: Counter | None
     _base: ViewOf | None
     _grad: Any
+    _layout: Any
 
     @property
     def tensor_type(self) -> TensorType:
@@ -110,9 +112,11 @@ def counter_of(tensor: TensorBase) -> Counter:
 
 
 class Saved:
-    """Data the tape keeps for a rule, and the write count it had then."""
+    """Data the tape keeps for a rule, and the write count it had then; of recorded tensors also their layout."""
 
-    __slots__ = ("counter", "data", "stamp")
+    __slots__ = ("counter", "data", "layout", "stamp")
+
+    layout: Any
 
     def __init__(self, tensor: TensorBase):
         self.data, self.counter = tensor._data, counter_of(tensor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,27 +35,54 @@ def evaluate(node: Node, arrays: Sequence[Any]) -> tuple[Any, ...]:
     return tuple([r if type(r) is np.ndarray else np.asarray(r) for r in results])
 
 
-def interpret(program: Program, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+Arrays = Sequence[np.ndarray[Any, Any]]
+
+
+def interpret(program: Program, arrays: Arrays) -> list[np.ndarray[Any, Any]]:
     """The outputs for these inputs, one array per input in the program's order; unknown sizes must be specialised first.
 
     An output may share memory with an input, a constant or another output. Errors of kernels name the user's line.
     """
-    assert len(arrays) == len(program.inputs), f"{len(program.inputs)} inputs, {len(arrays)} arrays"
-    env: dict[Value, Any] = dict(zip(program.inputs, arrays, strict=True))
+    return interpreter(program)(arrays)
+
+
+def interpreter(program: Program) -> Callable[[Arrays], list[np.ndarray[Any, Any]]]:
+    """`interpret` of one program, for many runs: who reads what, and what dies when, is found out once."""
+    slots: dict[Value, int] = {}
+    for value in (*program.inputs, *(v for node in program.nodes for v in node.outputs)):
+        slots.setdefault(value, len(slots))
     dying = last_uses(program)
-    token = quiet_set(quiet)
-    try:
-        for node in program.nodes:
-            if node.op is CONSTANT:
-                env[node.outputs[0]] = node.attrs["data"].array
-            elif node.op is not INPUT:
+    constants = [(slots[n.outputs[0]], n.attrs["data"].array) for n in program.nodes if n.op is CONSTANT]
+    steps = [
+        (
+            node,
+            [slots[v] for v in node.inputs],
+            [slots[v] for v in node.outputs],
+            [slots[v] for v in dying.get(node, ())],
+        )
+        for node in program.nodes
+        if node.op is not CONSTANT and node.op is not INPUT
+    ]
+    taken, given = [slots[v] for v in program.inputs], [slots[v] for v in program.outputs]
+
+    def run(arrays: Arrays) -> list[np.ndarray[Any, Any]]:
+        assert len(arrays) == len(taken), f"{len(taken)} inputs, {len(arrays)} arrays"
+        env: list[Any] = [None] * len(slots)
+        for at, array in (*zip(taken, arrays, strict=True), *constants):
+            env[at] = array
+        token = quiet_set(quiet)
+        try:
+            for node, reads, makes, dead in steps:
                 try:
-                    results = evaluate(node, [env[v] for v in node.inputs])
+                    results = evaluate(node, [env[at] for at in reads])
                 except Exception as error:
                     raise blame(error, node) from error.__cause__
-                env.update(zip(node.outputs, results, strict=True))
-            for value in dying.get(node, ()):
-                env.pop(value, None)
-    finally:
-        quiet_reset(token)
-    return [env[value] for value in program.outputs]
+                for at, result in zip(makes, results, strict=True):
+                    env[at] = result
+                for at in dead:
+                    env[at] = None
+        finally:
+            quiet_reset(token)
+        return [env[at] for at in given]
+
+    return run

@@ -17,6 +17,7 @@ from graphc.core.tape import LEAF, Entry, TensorBase, counter_of
 from graphc.core.tensor_types import FLOAT
 from graphc.functions.promotion import as_operand
 from graphc.methods.shapes import Shapes
+from graphc.primitives.copying import copy
 from graphc.primitives.elementwise import add
 
 _ndarray = np.ndarray
@@ -246,7 +247,9 @@ class Gradients(Shapes):
         recorder = STATE.recorder
         if recorder is not None:
             shadow = recorder.shadow(self)
-            shadow._data = recorder.shadow(value)._data
+            given = recorder.shadow(value)
+            shadow._data, shadow._layout = given._data, getattr(given, "_layout", None)
+            recorder.layouts.matter = True
             return
         if value._data is not self._data:
             self._data = value._data
@@ -290,8 +293,22 @@ def _accumulate(taken: set[int], create_graph: bool, leaf: Any, g: Any) -> None:
         return
     data = g._data
     if type(data) is _ndarray:
-        if id(data) in taken or data.base is not None or not data.flags.writeable or hasattr(leaf, "_hooks"):
-            data = np.array(data)
+        if (
+            id(data) in taken
+            or data.base is not None
+            or not data.flags.writeable
+            or hasattr(leaf, "_hooks")
+            or not _lies_like(data, leaf._data)
+        ):
+            data = np.empty_like(leaf._data, g._data.dtype)
+            np.copyto(data, g._data)
         taken.add(id(data))
     fresh = SLOTS.new_tensor(data)
+    if STATE.recorder is not None:
+        STATE.recorder.layouts.record(copy, {}, (STATE.recorder.shadow(leaf),), (fresh,))
     leaf.grad = fresh
+
+
+def _lies_like(array: Any, leaf: Any) -> bool:
+    """Whether an array lies in memory as a leaf does, so that it can be its gradient."""
+    return array.strides == leaf.strides or (array.flags.c_contiguous and leaf.flags.c_contiguous)

@@ -9,7 +9,7 @@ import numpy as np
 from graphc.aliasing import mark_detached, mark_lazily, refresh, write
 from graphc.core.context import SLOTS, STATE
 from graphc.core.devices import Device, check_device
-from graphc.core.dims import is_size, product
+from graphc.core.dims import is_size
 from graphc.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
@@ -28,6 +28,7 @@ from graphc.core.tensor_types import (
 )
 from graphc.functions import creation, indexing, pointwise, shaping
 from graphc.functions.promotion import as_operand
+from graphc.layouts import in_rows, strides_of
 from graphc.methods.numbers import Numbers
 from graphc.primitives.copying import copy as copy_op
 from graphc.primitives.elementwise import cast
@@ -46,12 +47,13 @@ class Memory(Numbers):
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps between neighbours along each dimension, in elements."""
-        data = self._data
-        if type(data) is _ndarray:
-            steps: tuple[Any, ...] = tuple(s // data.itemsize for s in data.strides)
+        data, recorder = self._data, STATE.recorder
+        if recorder is not None:
+            steps: tuple[Any, ...] = recorder.layouts.told(recorder.shadow(self))
+        elif type(data) is _ndarray:
+            steps = tuple(s // data.itemsize for s in data.strides)
         else:
-            sizes = self._symbolic_type().shape
-            steps = tuple(product(sizes[i + 1 :]) for i in range(len(sizes)))
+            steps = strides_of(self)
         return steps if dim is None else steps[dim]
 
     def storage_offset(self) -> int:
@@ -61,16 +63,23 @@ class Memory(Numbers):
         return (self.data_ptr() - self._base.base.data_ptr()) // self.dtype.itemsize  # type: ignore[attr-defined]
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        """Whether the elements lie row by row without gaps (a symbolic tensor counts as so)."""
-        return type(self._data) is not _ndarray or self._data.flags.c_contiguous
+        """Whether the elements lie row by row without gaps."""
+        recorder = STATE.recorder
+        if recorder is not None:
+            recorder.layouts.matter = True
+            return bool(recorder.layouts.are_rows(recorder.shadow(self)))
+        data = self._data
+        return bool(data.flags.c_contiguous) if type(data) is _ndarray else in_rows(self.shape, strides_of(self))
 
     def contiguous(self, memory_format: Any = None) -> Any:
         """This tensor if its elements lie row by row, else a copy that does."""
-        if self.is_contiguous():
+        recorder = STATE.recorder
+        if recorder.layouts.are_rows(recorder.shadow(self)) if recorder is not None else self.is_contiguous():
             return self
         out = copy_op(self)
         if type(out._data) is _ndarray:
             out._data = np.ascontiguousarray(out._data)
+        out._layout = None
         return out
 
     def clone(self, *, memory_format: Any = None) -> Any:
@@ -85,13 +94,9 @@ class Memory(Numbers):
         if len(shape) == 1 and isinstance(shape[0], DType):
             return self._view_dtype(shape[0])
         out = shaping.view(self, *shape)
-        data = self._data
-        if (
-            type(data) is _ndarray is type(out._data)
-            and out is not self
-            and data.size
-            and not np.may_share_memory(out._data, data)
-        ):
+        if STATE.recorder is not None:
+            STATE.recorder.layouts.matter = True
+        if out._base is None and 0 not in out.shape:
             raise ShapeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
                 "contiguous subspaces). Use .reshape(...) instead."
@@ -180,6 +185,8 @@ class Memory(Numbers):
         raise ArgumentTypeError("Tensor does not support deleting items")
 
     def __getitem__(self, key: Any) -> Any:
+        if self._base is not None and STATE.recorder is None:
+            refresh(self)
         if type(self._data) is _ndarray and STATE.recorder is None and (self._edge is None or not STATE.grad):
             parts = key if type(key) is tuple else (key,)
             if (
@@ -195,8 +202,6 @@ class Memory(Numbers):
             array = self._data[(*parts, ...)]
         except (IndexError, TypeError):
             return indexing.getitem(self, key)
-        if self._base is not None:
-            refresh(self)
         out = SLOTS.new_tensor(array)
         mark_lazily(out, self, lambda x: indexing.getitem(x, key))
         return out

@@ -38,7 +38,7 @@ class Numbers(Gradients):
 
     def numpy(self, *, force: bool = False) -> Any:
         """The elements as a NumPy array that shares memory."""
-        if not force and self._edge is not None and STATE.recorder is None and type(self._data) is _ndarray:
+        if not force and STATE.recorder is None and type(self._data) is _ndarray and self._here()._edge is not None:
             raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._array("numpy()")
 
@@ -120,7 +120,7 @@ class Numbers(Gradients):
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) in memo:
             return memo[id(self)]
-        if self._edge is not None and self._edge is not LEAF:
+        if not self.is_leaf:
             raise GradientError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
             )

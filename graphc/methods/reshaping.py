@@ -37,6 +37,8 @@ class Reshaping(Memory):
         if here._base is not None and out is not here:
             here._base = out._base
         here._data, here._edge = out._data, out._edge
+        if STATE.recorder is not None:
+            here._layout = getattr(out, "_layout", None)
         if "_watched" in self.__dict__:
             EPOCH.bump()
         return self

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
 from graphc.core.dims import product
 from graphc.core.errors import DtypeError, ShapeError
-from graphc.core.tensor_types import INT, bool_, int64
+from graphc.core.tensor_types import INT, int64
 from graphc.functions import indexing
 from graphc.functions.activations import (
     celu,
@@ -40,20 +39,60 @@ from graphc.functions.activations import (
     threshold,
     threshold_,
 )  # fmt: skip
+from graphc.functions.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
+)
 from graphc.functions.arguments import need_float, need_tensor
+from graphc.functions.convolutions import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+    fold,
+    unfold,
+)
 from graphc.functions.creation import ones, zeros
 from graphc.functions.dropout import alpha_dropout, dropout, feature_alpha_dropout, feature_dropout
 from graphc.functions.indexing import one_hot
+from graphc.functions.interpolating import interpolate, upsample, upsample_bilinear, upsample_nearest
 from graphc.functions.joining import pad
-from graphc.functions.linalg import matmul
 from graphc.functions.pointwise import sigmoid, tanh
+from graphc.functions.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool2d_with_indices,
+    max_pool3d,
+    max_pool3d_with_indices,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from graphc.functions.promotion import cast_to
 from graphc.functions.random import rand
 from graphc.functions.reductions import argmax
-from graphc.functions.shaping import squeeze, transpose, tril, unsqueeze
+from graphc.functions.shaping import squeeze, unsqueeze
 from graphc.functions.softmaxes import log_softmax as _log_softmax
 from graphc.functions.softmaxes import softmax as _softmax
+from graphc.nn.attention import scaled_dot_product_attention
 from graphc.nn.class_losses import cross_entropy, kl_div, multi_margin_loss, multilabel_soft_margin_loss, nll_loss
+from graphc.nn.linear import bilinear, linear
 from graphc.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -74,39 +113,22 @@ from graphc.nn.losses import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )  # fmt: skip
-from graphc.nn.normalizing import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
-from graphc.primitives import contraction
-from graphc.primitives.elementwise import equal, less, log
+from graphc.nn.multihead import multi_head_attention_forward
+from graphc.nn.normalizing import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    normalize,
+    rms_norm,
+)
+from graphc.primitives.elementwise import less, log
 from graphc.primitives.elementwise import where as choose
 from graphc.primitives.indexing import index, scatter, scatter_add
-from graphc.primitives.views import expand, reshape
+from graphc.primitives.views import reshape
 
-# --- linear and embedding ---------------------------------------------------------------------------------------------
-
-
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
-    """input @ weight.T + bias; input: f32[*, in], weight: f32[out, in] (or f32[in]), bias: f32[out]."""
-    x = need_tensor(input)
-    if len(weight.shape) == 1:
-        out = matmul(x, weight)
-    elif len(x.shape) >= 2:
-        out = contraction.matmul(x, weight, transpose_a=False, transpose_b=True)
-    else:
-        out = matmul(weight, x)
-    return out if bias is None else out + bias
-
-
-def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
-    """x1 @ weight[k] @ x2 + bias[k] for each output k; weight: f32[out, in1, in2]."""
-    x, y = need_tensor(input1), need_tensor(input2)
-    rows = product(shape_of(x)[:-1])
-    count, left, right = shape_of(weight)
-    a = reshape(x, shape=(rows, 1, x.shape[-1], 1))
-    b = reshape(y, shape=(rows, 1, y.shape[-1], 1))
-    half = contraction.matmul(reshape(weight, shape=(1, count, left, right)), b, transpose_a=False, transpose_b=False)
-    out = contraction.matmul(a, half, transpose_a=True, transpose_b=False)
-    out = reshape(out, shape=(*shape_of(x)[:-1], count))
-    return out if bias is None else out + bias
+# --- embedding --------------------------------------------------------------------------------------------------------
 
 
 def embedding(
@@ -170,7 +192,7 @@ def _finish(x: Any, out: Any, inplace: bool) -> Any:
     return x.copy_(out) if inplace else out
 
 
-# --- softmax and attention --------------------------------------------------------------------------------------------
+# --- softmax ----------------------------------------------------------------------------------------------------------
 
 
 def _softmax_dim(name: str, ndim: int) -> int:
@@ -211,40 +233,6 @@ def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float =
     return chosen - soft.detach() + soft
 
 
-def scaled_dot_product_attention(
-    query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
-    scale: float | None = None, enable_gqa: bool = False,
-) -> Any:  # fmt: skip
-    """softmax(q k^T scale + mask) v; q: f32[*, L, E], k: f32[*, S, E], v: f32[*, S, Ev]; `scale` None is 1 / sqrt(E).
-
-    A bool mask tells which positions take part. ShapeError if a mask is given together with `is_causal`.
-    """
-    q, k, v = need_float(query), need_float(key), need_float(value)
-    if enable_gqa:
-        repeats = q.shape[-3] // k.shape[-3]
-        k, v = (_repeat_heads(t, repeats) for t in (k, v))
-    factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = matmul(q * factor, transpose(k, -2, -1))
-    low = number(-math.inf, scores)
-    if is_causal:
-        if attn_mask is not None:
-            raise ShapeError("scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
-        attn_mask = tril(ones(q.shape[-2], k.shape[-2], dtype=bool_))
-    if attn_mask is not None:
-        scores = choose(attn_mask, scores, low) if attn_mask.dtype is bool_ else scores + attn_mask
-    weights = _softmax(scores, -1)
-    if attn_mask is not None:
-        # a query that may look nowhere gets zeros
-        weights = choose(equal(weights, weights), weights, number(0, weights))
-    return matmul(dropout(weights, dropout_p), v)
-
-
-def _repeat_heads(t: Any, repeats: Any) -> Any:
-    *lead, heads, length, width = shape_of(t)
-    wide = expand(reshape(t, shape=(*lead, heads, 1, length, width)), shape=(*lead, heads, repeats, length, width))
-    return reshape(wide, shape=(*lead, heads * repeats, length, width))
-
-
 def rrelu(
     input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False
 ) -> Any:
@@ -262,14 +250,22 @@ def rrelu_(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training:
 
 
 __all__ = [
-    "alpha_dropout", "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_",
-    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu",
-    "elu_", "embedding", "feature_alpha_dropout", "gaussian_nll_loss", "gelu", "glu", "group_norm", "gumbel_softmax",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss",
-    "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "log_softmax",
-    "logsigmoid", "margin_ranking_loss", "mish", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss",
-    "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss", "prelu", "relu", "relu6",
-    "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_", "sigmoid", "silu",
-    "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
-    "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices", "adaptive_max_pool2d", "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d", "adaptive_max_pool3d_with_indices", "alpha_dropout", "avg_pool1d", "avg_pool2d",
+    "avg_pool3d", "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "celu_",
+    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "elu_", "embedding",
+    "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu", "glu", "group_norm", "gumbel_softmax", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "hardtanh_", "hinge_embedding_loss", "huber_loss", "instance_norm",
+    "kl_div", "l1_loss", "layer_norm", "leaky_relu", "leaky_relu_", "linear", "local_response_norm", "log_softmax",
+    "logsigmoid", "lp_pool1d", "lp_pool2d", "lp_pool3d", "margin_ranking_loss", "max_pool1d", "max_pool1d_with_indices",
+    "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices", "max_unpool1d", "max_unpool2d",
+    "max_unpool3d", "mish", "mse_loss", "multi_head_attention_forward", "multi_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "poisson_nll_loss",
+    "prelu", "relu", "relu6", "relu_", "rms_norm", "rrelu", "rrelu_", "scaled_dot_product_attention", "selu", "selu_",
+    "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign",
+    "tanh", "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+    "unfold",
+    "interpolate", "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip

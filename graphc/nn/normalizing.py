@@ -7,7 +7,7 @@ from typing import Any
 
 from graphc.core.context import at_start
 from graphc.core.dims import product
-from graphc.core.errors import ArgumentError, ShapeError
+from graphc.core.errors import ArgumentError, IndexRangeError, ShapeError
 from graphc.functions.arguments import need_float, need_tensor
 from graphc.functions.norms import vector_norm
 from graphc.functions.promotion import cast_to
@@ -16,6 +16,7 @@ from graphc.grad_mode import no_grad
 from graphc.nn.losses import differ, number, shape_of
 from graphc.primitives.elementwise import maximum, sqrt
 from graphc.primitives.views import expand, reshape
+from graphc.primitives.windows import window_sum
 
 # the distance from 1 to the next number
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
@@ -96,6 +97,7 @@ def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None
             f"{list(x.shape)} and num_groups={num_groups}"
         )
     _check_batch(shape_of(x), num_groups)
+    _check_channels(x, weight=weight, bias=bias)
     wide = computed_in(x)
     groups = reshape(wide, shape=(x.shape[0], num_groups, product(shape_of(x)[1:]) // num_groups))
     out, _, _ = _standardized(groups, (2,), eps)
@@ -123,6 +125,13 @@ def _affine(x: Any, weight: Any, bias: Any) -> Any:
     return x if bias is None else x + _per_channel(bias, len(x.shape))
 
 
+def _check_channels(x: Any, **tensors: Any) -> None:
+    """Raises ShapeError unless each tensor given has one element per channel of x."""
+    for name, tensor in tensors.items():
+        if tensor is not None and differ(tensor.shape[0], x.shape[1]):
+            raise ShapeError(f"{name} should contain {x.shape[1]} elements not {tensor.shape[0]}")
+
+
 def batch_norm(
     input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
     momentum: Any = 0.1, eps: float = 1e-5,
@@ -135,15 +144,8 @@ def batch_norm(
     x = need_float(input)
     ndim = len(x.shape)
     if ndim < 2:
-        raise ShapeError(f"batch_norm: expected at least 2 dimensions [N, C, *], got {ndim}")
-    for name, tensor in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        if tensor is not None and differ(tensor.shape[0], x.shape[1]):
-            raise ShapeError(f"{name} should contain {x.shape[1]} elements not {tensor.shape[0]}")
+        raise IndexRangeError(f"batch_norm: expected at least 2 dimensions [N, C, *], got {ndim}")
+    _check_channels(x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     wide = computed_in(x)
     if not training:
         if running_mean is None or running_var is None:
@@ -175,14 +177,20 @@ def instance_norm(
     input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
     use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
-    """Batch norm with statistics for each sample and channel of its own; input: f32[N, C, *]."""
+    """Batch norm with statistics for each sample and channel of its own; input: f32[N, C, *].
+
+    ArgumentError for a single spatial element or only one of the running statistics, ShapeError where channels differ.
+    """
     x = need_float(input)
     ndim = len(x.shape)
+    if (running_mean is None) != (running_var is None):
+        raise ArgumentError("running_mean and running_var must either both be None or neither be None")
     if not use_input_stats:
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     count = product(shape_of(x)[2:])
     if isinstance(count, int) and count == 1:
         raise ArgumentError(f"Expected more than 1 spatial element when training, got input size {_shown(shape_of(x))}")
+    _check_channels(x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     out, center, spread = _standardized(computed_in(x), tuple(range(2, ndim)), eps)
     _update(running_mean, mean(center, 0), momentum)
     if running_var is not None:
@@ -191,4 +199,22 @@ def instance_norm(
     return cast_to(_affine(out, weight, bias), x.dtype)
 
 
-__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "normalize", "rms_norm"]
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    """input / (k + alpha * mean of the squares of `size` neighbouring channels)^beta; input: f32[N, C, *].
+
+    Channels beyond the first and the last count as 0 (Krizhevsky et al. 2012). ArgumentError for fewer than 3 dimensions.
+    """
+    x = need_float(input)
+    if len(x.shape) < 3:
+        raise ArgumentError(f"Expected 3D or higher dimensionality input (got {len(x.shape)} dimensions)")
+    if size < 1:
+        raise ShapeError(f"local_response_norm: size must be greater than zero, but got {size}")
+    wide = computed_in(x)
+    squares = reshape(wide * wide, shape=(*shape_of(x)[:2], product(shape_of(x)[2:])))
+    around = ((size // 2, (size - 1) // 2), (0, 0))
+    total = window_sum(squares, kernel=(size, 1), stride=(1, 1), padding=around, dilation=(1, 1))
+    spread = reshape(total, shape=shape_of(x)) * (alpha / size) + k
+    return cast_to(wide / spread**beta, x.dtype)
+
+
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize", "rms_norm"]

@@ -13,6 +13,8 @@ from graphc.ir.program import Program
 from graphc.ir.text import program_text
 from graphc.ir.verify import verify
 from graphc.passes.fold_transposes import fold_transposes
+from graphc.passes.scatter_selects import scatter_selects
+from graphc.passes.split_reductions import split_reductions
 from graphc.passes.tidy import tidy
 
 Pass = Callable[[Program], Program]
@@ -24,6 +26,14 @@ DEFAULT: tuple[Pass, ...] = (
     fold_transposes,
     # The views and numbers that contractions left over.
     tidy,
+)
+
+#: What backends that fuse run beside it, on programs whose sizes are numbers.
+NATIVE: tuple[Pass, ...] = (
+    # A selection fuses; a scatter does not.
+    scatter_selects,
+    # Last: the parts of a fold would hide it from every other rule.
+    split_reductions,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core import scalar as s
 from graphc.core.dims import Shape, Size
 from graphc.core.errors import ShapeError
 from graphc.core.op import ErrorSample, Kind, Op, Sample, declare
@@ -45,6 +46,7 @@ full: Op = declare(
     "full",
     infer=_full_infer,
     eval=_full_eval,
+    element=lambda at, index, *, shape, value, dtype: s.const(_full_eval(shape=(), value=value, dtype=dtype).item(), dtype),
     kind=Kind("create"),
     vjp=(),
     samples=_full_samples,
@@ -63,6 +65,11 @@ def _iota_eval(*, size: int, start: Any, step: Any, dtype: DType) -> Any:
     return (np.arange(size, dtype=wide) * wide(step) + wide(start)).astype(dtype.np)
 
 
+def _iota_element(at: Any, index: Any, *, size: int, start: Any, step: Any, dtype: DType) -> Any:
+    wide = float64 if dtype.category == FLOAT else int64
+    return s.cast(s.cast(at.tree(index[0]), wide) * s.const(step, wide) + s.const(start, wide), dtype)
+
+
 def _iota_samples() -> Iterator[Sample]:
     for dtype in DTYPES[1:]:
         yield Sample((), {"size": 5, "start": 2, "step": 3, "dtype": dtype})
@@ -79,6 +86,7 @@ iota: Op = declare(
     "iota",
     infer=_iota_infer,
     eval=_iota_eval,
+    element=_iota_element,
     kind=Kind("create"),
     vjp=(),
     samples=_iota_samples,
@@ -95,6 +103,7 @@ size: Op = declare(
     "size",
     infer=lambda *, dim: TensorType((), int64),
     eval=lambda *, dim: np.asarray(dim, np.int64),
+    element=lambda at, index, *, dim: s.const(dim, int64),
     kind=Kind("create"),
     vjp=(),
     samples=_size_samples,

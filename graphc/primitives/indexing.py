@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from graphc.core.context import STATE
-from graphc.core.dims import Dim, Shape, broadcast_shapes, same
+from graphc.core.dims import Dim, Shape, Size, broadcast_shapes, same
 from graphc.core.errors import (
     ArgumentError,
     DimensionError,
@@ -110,6 +110,33 @@ def _add_at(x: Array, places: tuple[Array, ...], values: Array) -> Array:
     return out.astype(x.dtype, copy=False)
 
 
+# ---- indices that have been tested -----------------------------------------------------------------------------------
+
+
+def _checked_index_type(index: TensorType, *, size: Size, axis: int) -> TensorType:
+    _check_index("index", index)
+    return index
+
+
+def _checked_index_samples() -> Iterator[Sample]:
+    for values in ([0, 2, -1, -3], [], [[1, -2]]):
+        yield Sample((np.array(values, np.int64),), {"size": 3, "axis": 0})
+    yield Sample((np.array(-1, np.int64),), {"size": 1, "axis": 2})
+
+
+checked_index: Op = declare(
+    "checked_index",
+    infer=_checked_index_type,
+    eval=lambda index, *, size, axis: np.array(in_range(index, size, axis)),
+    element=lambda at, out_index, index, *, size, axis: at.looked_up(0, out_index, size).tree(),
+    kind=Kind("gather"),
+    samples=_checked_index_samples,
+    errors=lambda: [
+        ErrorSample((np.zeros(2, np.float32),), {"size": 3, "axis": 0}, DtypeError, "index is float32"),
+    ],
+)
+
+
 # ---- one index along one axis ----------------------------------------------------------------------------------------
 
 
@@ -171,6 +198,11 @@ def _written(index: Array, x: Array) -> Array:
     return np.arange(1, index.size + 1).reshape(index.shape).astype(x.dtype)
 
 
+def _gather_element(at: Any, out_index: Any, x: TensorType, index: TensorType, *, axis: int) -> Any:
+    found = at.looked_up(1, out_index, x.shape[axis])
+    return at(0, [found if n == axis else i for n, i in enumerate(out_index)])
+
+
 def _scatter_samples() -> Iterator[Sample]:
     for x, smooth in _kinds():
         yield Sample((x, _ROWS, _written(_ROWS, x)), {"axis": 0}, smooth)
@@ -205,6 +237,7 @@ gather: Op = declare(
     "gather",
     infer=_gather_type,
     eval=_gather,
+    element=_gather_element,
     kind=Kind("gather"),
     vjp=(lambda g, out, x, index, *, axis: scatter_add(_zeros_like(x), index, g, axis=axis), None),
     saves=((1,), ()),
@@ -295,6 +328,19 @@ def _index(x: Array, *indices: Array, axes: tuple[int, ...]) -> Array:
         return np.asarray(x.take(in_range(indices[0], x.shape[axes[0]], axes[0]), axes[0]))
     out = x[_key(x, indices, axes)]
     return np.array(out) if out.base is not None else np.asarray(out)
+
+
+def _index_element(at: Any, out_index: Any, x: TensorType, *indices: TensorType, axes: tuple[int, ...]) -> Any:
+    depth = max(i.ndim for i in indices)
+    first = axes[0] if adjacent(axes) else 0
+    common = out_index[first : first + depth]
+    rest = iter((*out_index[:first], *out_index[first + depth :]))
+    found = {}
+    for n, (axis, index) in enumerate(zip(axes, indices, strict=True)):
+        own = common[depth - index.ndim :]
+        where = [0 if size == 1 else i for i, size in zip(own, index.shape, strict=True)]
+        found[axis] = at.looked_up(n + 1, where, x.shape[axis])
+    return at(0, [found[a] if a in found else next(rest) for a in range(x.ndim)])
 
 
 def _index_put(x: Array, value: Array, *indices: Array, axes: tuple[int, ...], accumulate: bool) -> Array:
@@ -396,6 +442,7 @@ index: Op = declare(
     "index",
     infer=_index_type,
     eval=_index,
+    element=_index_element,
     kind=Kind("gather"),
     vjp=Joint(_index_vjp),
     saves=tuple(range(1, _MOST + 1)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core import scalar as s
 from graphc.core.dims import Shape, same
 from graphc.core.errors import ArgumentError, DimensionError, DtypeError, ShapeError
 from graphc.core.op import ErrorSample, Joint, Kind, Op, Sample, declare
@@ -27,6 +28,19 @@ def _pad_eval(x: Any, *, low: Shape, high: Shape, value: Any) -> Any:
     inner: tuple[Any, ...] = tuple(slice(a, a + s) for a, s in zip(low, x.shape, strict=True))
     out[(*inner, ...)] = x
     return out
+
+
+def _pad_element(at: Any, index: Any, x: TensorType, *, low: Any, high: Any, value: Any) -> Any:
+    inside = None
+    for i, before, after, size in zip(index, low, high, x.shape, strict=True):
+        if before or after:
+            place = at.tree(i)
+            here = (place >= before) & (place < size + before)
+            inside = here if inside is None else inside & here
+    if inside is None:
+        return at(0, index)
+    own = at(0, [i - before for i, before in zip(index, low, strict=True)], inside)
+    return s.select(inside, own, s.const(np.asarray(value).astype(x.dtype.np).item(), x.dtype))
 
 
 def _pad_rule(g: Any, out: Any, x: Any, *, low: Shape, high: Shape, value: Any) -> Any:
@@ -51,6 +65,7 @@ pad: Op = declare(
     "pad",
     infer=_pad_infer,
     eval=_pad_eval,
+    element=_pad_element,
     kind=Kind("pad"),
     vjp=(_pad_rule,),
     saves=((),),
@@ -79,6 +94,20 @@ def _concat_infer(*xs: TensorType, axis: int) -> TensorType:
                 need = f"size {shape[a]} but got size {size} for tensor number {n} in the list"
                 shape[a] = same(shape[a], size, problem, need)
     return first.with_shape(shape)
+
+
+def _concat_element(at: Any, index: Any, *xs: TensorType, axis: int) -> Any:
+    place, end = at.tree(index[axis]), sum(x.shape[axis] for x in xs)
+    found = None
+    for operand in reversed(range(len(xs))):
+        size = xs[operand].shape[axis]
+        start = end - size
+        here = (place >= start) & (place < end)
+        where = [i - start if n == axis else i for n, i in enumerate(index)]
+        element = at(operand, where, here)
+        found = element if found is None else s.select(here, element, found)
+        end = start
+    return found
 
 
 def _concat_rule(g: Any, out: Any, *xs: Any, needs: tuple[bool, ...], axis: int) -> tuple[Any, ...]:
@@ -120,6 +149,7 @@ concat: Op = declare(
     "concat",
     infer=_concat_infer,
     eval=lambda *xs, axis: np.concatenate(xs, axis),
+    element=_concat_element,
     inplace=lambda out, *xs, axis: np.concatenate(xs, axis, out=out),
     kind=Kind("concat"),
     vjp=Joint(_concat_rule),

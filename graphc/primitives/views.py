@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core import scalar as s
 from graphc.core.dims import Shape, Size, floordiv, is_static, product, same, size_max, size_min
 from graphc.core.errors import ArgumentError, DimensionError, DtypeError, ShapeError
 from graphc.core.op import ErrorSample, Kind, Op, Sample, View, declare, find_op
-from graphc.core.tensor_types import DTYPES, TensorType
+from graphc.core.tensor_types import DTYPES, TensorType, int64
 from graphc.primitives.creation import full
 
 Indices = tuple[Any, ...]
@@ -362,6 +363,24 @@ def _slice_put_eval(base: Any, value: Any, *, starts: Shape, limits: Shape, stri
     return out
 
 
+def _slice_put_element(
+    at: Any, index: Any, base: TensorType, value: TensorType, *, starts: Any, limits: Any, strides: tuple[int, ...]
+) -> Any:
+    inside, own = None, []
+    for n, (i, start, stride) in enumerate(zip(index, starts, strides, strict=True)):
+        own.append(i - start if stride == 1 else (i - start) // stride)
+        if start == 0 and stride == 1 and value.shape[n] == base.shape[n]:
+            continue
+        place = at.tree(i)
+        here = (place >= start) & (place < limits[n])
+        if stride != 1:
+            here = here & s.eq(s.rem(place - start, s.const(stride, int64)), 0)
+        inside = here if inside is None else inside & here
+    if inside is None:
+        return at(1, index)
+    return s.select(inside, at(1, own, inside), at(0, index, ~inside))
+
+
 def _put_samples(singles: Iterator[Sample], part: Any) -> Iterator[Sample]:
     """Samples of a put from those of its view: the operand, and a value of the view's shape."""
     for sample in singles:
@@ -384,6 +403,7 @@ slice_put: Op = declare(
     "slice_put",
     infer=_slice_put_infer,
     eval=_slice_put_eval,
+    element=_slice_put_element,
     kind=Kind("scatter"),
     vjp=(
         lambda g, out, base, value, **attrs: slice_put(g, zeros_of(value.shape, g.dtype), **attrs),

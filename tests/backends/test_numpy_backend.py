@@ -24,7 +24,7 @@ from graphc.primitives import contraction, elementwise, indexing, joining, sorti
 
 
 def compiled(program: Program) -> NumpyExecutable:
-    return NumpyBackend().compile(make_plan(program))
+    return NumpyBackend().compile(program)
 
 
 def samples() -> list[Any]:

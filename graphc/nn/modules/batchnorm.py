@@ -1,4 +1,4 @@
-"""BatchNorm1d, 2d, 3d: one class but for the number of dimensions they take."""
+"""BatchNorm1d, 2d, 3d: one class but for the number of dimensions they take; and what they share with instance norm."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from graphc.nn import functional
 from graphc.nn.modules.normalization import _Normalization
 
 
-class _BatchNorm(_Normalization):
-    """Batch normalisation with running statistics as buffers, written in place in each training call."""
+class _NormBase(_Normalization):
+    """Normalisation of channels, with running statistics as buffers where they are kept."""
 
     _version = 2
     running_mean: Any
@@ -56,23 +56,6 @@ class _BatchNorm(_Normalization):
     def _check_input_dim(self, input: Any) -> None:
         """Raises ArgumentError for a number of dimensions the class does not take."""
 
-    def forward(self, input: Any) -> Any:
-        """input: f32[N, num_features, *]."""
-        self._check_input_dim(input)
-        average: Any = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
-                if self.momentum is None:
-                    # a plain mean over all batches
-                    average = 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
-        has_none = self.running_mean is None and self.running_var is None
-        keep = not self.training or self.track_running_stats
-        return functional.batch_norm(
-            input, self.running_mean if keep else None, self.running_var if keep else None, self.weight, self.bias,
-            self.training or has_none, average, self.eps,
-        )  # fmt: skip
-
     def extra_repr(self) -> str:
         """Sizes and options."""
         return (
@@ -95,6 +78,27 @@ class _BatchNorm(_Normalization):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+
+class _BatchNorm(_NormBase):
+    """Batch normalisation with running statistics as buffers, written in place in each training call."""
+
+    def forward(self, input: Any) -> Any:
+        """input: f32[N, num_features, *]."""
+        self._check_input_dim(input)
+        average: Any = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            with no_grad():
+                self.num_batches_tracked.add_(1)
+                if self.momentum is None:
+                    # a plain mean over all batches
+                    average = 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
+        has_none = self.running_mean is None and self.running_var is None
+        keep = not self.training or self.track_running_stats
+        return functional.batch_norm(
+            input, self.running_mean if keep else None, self.running_var if keep else None, self.weight, self.bias,
+            self.training or has_none, average, self.eps,
+        )  # fmt: skip
 
 
 def _need_dims(input: Any, *counts: int) -> None:

@@ -1,0 +1,595 @@
+"""Kernels as LLVM IR: loops, loads and stores around scalar trees, vectorised along one loop.
+
+A kernel becomes a task function `i64 task(ptr table, ptr args, i64 begin, i64 end)` that does the steps [begin, end) of its
+outermost loop. Extents, strides and offsets are read from `args`, so that kernels of other sizes share their code; short
+inner extents and strides of 0 and 1 are part of the code. `args` begins with a (slot, byte offset) pair for each buffer.
+
+The loop that is vectorised is the last outer or the last inner one, whichever most accesses walk with stride 1. What is
+left of it after whole vectors is done once more under a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from graphc.backends.llvm.emit import Function, Module
+from graphc.backends.llvm.host import Machine
+from graphc.backends.llvm.scalars import literal, memory_type, print_trees, register_type, to_memory, to_register
+from graphc.core import scalar as s
+from graphc.core.scalar import Scalar
+from graphc.core.tensor_types import DType
+from graphc.ir.kernel import Access, Kernel, Made, Statement
+
+#: Extents up to this are part of the code, except that of the outermost loop.
+LARGEST_BAKED = 16
+#: Bytes that rows kept between passes may take on the stack.
+LARGEST_KEPT = 1 << 18
+
+_FOLDS = {"add": "add", "multiply": "mul", "maximum": "max", "minimum": "min", "or": "or", "and": "and"}
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The text of a kernel's task function, the words of `args` after the buffers, and the lanes of its vectors."""
+
+    text: str
+    words: tuple[int, ...]
+    lanes: int
+    axis: int | None
+
+
+def print_kernel(kernel: Kernel, machine: Machine, name: str = "task") -> Printed:
+    """The task function of a kernel."""
+    module = Module(machine)
+    printer = _Printer(kernel, module, name)
+    printer.print()
+    return Printed(module.text(), tuple(printer.words), printer.lanes, printer.axis)
+
+
+# --- which loop, how many lanes ------------------------------------------------------------------------------------------
+
+
+def vector_axis(kernel: Kernel) -> int | None:
+    """The loop to vectorise, None if there is none."""
+    last_outer = kernel.n_outer - 1 if kernel.n_outer else None
+    last_inner = len(kernel.extents) - 1 if len(kernel.extents) > kernel.n_outer else None
+    if last_inner is None or last_outer is None:
+        return last_outer if last_inner is None else last_inner
+    width = min(_widest(kernel), 4)
+    kept = any(x.kept for x in kernel.statements)
+    inner_steps = 1
+    for n in kernel.extents[kernel.n_outer :]:
+        inner_steps *= n
+    if kept and inner_steps * 16 * width > LARGEST_KEPT:
+        return last_inner
+    return max((last_inner, last_outer), key=lambda axis: _score(kernel, axis))
+
+
+def _score(kernel: Kernel, axis: int) -> float:
+    """How well the accesses suit vectors along a loop."""
+    total = 0.0
+    for access in kernel.accesses():
+        inner = any(access.coefs[kernel.n_outer :]) or not any(access.coefs)
+        step = access.coefs[axis]
+        total += (4.0 if inner else 1.0) * (2.0 if step == 1 else 1.0 if step == 0 else -2.0)
+    extent = kernel.extents[axis]
+    used = extent / (-(-extent // 16) * 16) if extent else 1.0
+    return total * used if total > 0 else total
+
+
+def _widest(kernel: Kernel) -> int:
+    sizes = [x.dtype.itemsize for tree in kernel.trees() for x in s.postorder(tree) if x.op not in ("index", "const")]
+    return max(sizes, default=4)
+
+
+def lanes_for(kernel: Kernel, axis: int | None, machine: Machine) -> int:
+    """Elements done at once: a few registers' worth for short trees and folds, one for long ones."""
+    if axis is None:
+        return 1
+    one = max(machine.vector_bytes // 4, 4)
+    operations = kernel.operations
+    folds = any(x.combine for x in kernel.statements)
+    lanes = one * (4 if operations <= 12 or (folds and operations <= 40) else 2 if operations <= 60 else 1)
+    if _widest(kernel) == 8:
+        lanes = max(lanes // 2, one // 2)
+    extent = kernel.extents[axis]
+    while lanes > 1 and extent <= lanes // 2:
+        lanes //= 2
+    return lanes
+
+
+# --- printing ------------------------------------------------------------------------------------------------------------
+
+
+class _Printer:
+    def __init__(self, kernel: Kernel, module: Module, name: str):
+        self.kernel = kernel
+        self.f: Function = module.function(
+            name, [("ptr", "table"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")], "i64"
+        )
+        self.axis = vector_axis(kernel)
+        self.lanes = lanes_for(kernel, self.axis, module.machine)
+        self.outer = list(range(kernel.n_outer))
+        self.inner = list(range(kernel.n_outer, len(kernel.extents)))
+        self.words: list[int] = []
+        self.counters: dict[int, str] = {}
+        #: for each access, its offset in elements as far as the open loops have moved it
+        self.offsets: dict[int, str] = {}
+        self.coefs: dict[tuple[int, int], str] = {}
+        self.accesses: list[Access] = list(kernel.accesses())
+        self.numbers = {id(a): n for n, a in enumerate(self.accesses)}
+        self.made: dict[int, str] = {}
+        self.kept: dict[int, str] = {}
+        self.mask: str | None = None
+
+    # --- the frame ------------------------------------------------------------------------------------------------
+
+    def word(self, number: int) -> str:
+        """A number of the plan, read from `args`."""
+        at = 2 * len(self.kernel.buffers) + len(self.words)
+        self.words.append(number)
+        return self.argument(at)
+
+    def argument(self, at: int) -> str:
+        where = self.f.let(f"getelementptr i64, ptr %args, i64 {at}")
+        return self.f.let(f"load i64, ptr {where}, align 8")
+
+    def print(self) -> None:
+        """Writes the function."""
+        f, kernel = self.f, self.kernel
+        self.buffers = [self.buffer(n) for n in range(len(kernel.buffers))]
+        self.extents = [self.extent(axis) for axis in range(len(kernel.extents))]
+        for n, access in enumerate(self.accesses):
+            self.offsets[n] = self.word(access.offset) if access.offset else "0"
+            for axis, c in enumerate(access.coefs):
+                if c not in (0, 1):
+                    self.coefs[n, axis] = self.word(c)
+        self.multipliers = {
+            (n, m): self.word(k) for n, a in enumerate(self.accesses) for m, (_, k) in enumerate(a.computed) if k != 1
+        }
+        self.allocate_kept()
+        if not self.outer:
+            self.body()
+        else:
+            self.over(self.outer)
+        f.do("ret i64 0")
+
+    def buffer(self, n: int) -> str:
+        f = self.f
+        slot, offset = self.argument(2 * n), self.argument(2 * n + 1)
+        base = f.let(f"load ptr, ptr {f.let(f'getelementptr ptr, ptr %table, i64 {slot}')}, align 8")
+        return f.let(f"getelementptr i8, ptr {base}, i64 {offset}")
+
+    def extent(self, axis: int) -> str:
+        if axis == 0 and self.outer:
+            return "%end"
+        n = self.kernel.extents[axis]
+        return str(n) if n <= LARGEST_BAKED else self.word(n)
+
+    def allocate_kept(self) -> None:
+        """Room on the stack for the rows that a later pass reads again."""
+        steps = 1
+        for axis in self.inner:
+            steps *= self.kernel.extents[axis]
+        kept = [n for n, x in enumerate(self.kernel.statements) if x.kept]
+        if not kept:
+            return
+        room = self.word(steps * self.lanes if self.axis not in self.inner else steps + self.lanes)
+        for n in kept:
+            kind = memory_type(self.kernel.statements[n].dtype, 1)
+            self.kept[n] = self.f.let(f"alloca {kind}, i64 {room}, align 64")
+
+    # --- loops ----------------------------------------------------------------------------------------------------
+
+    def over(self, axes: Sequence[int]) -> None:
+        """The outer loops from here on, and in them the body."""
+        if not axes:
+            self.body()
+            return
+        axis = axes[0]
+        start = "%begin" if axis == 0 else "0"
+        if axis == self.axis:
+            self.vectors(axis, start, [], lambda carried: self.body() or [])
+            return
+        with self.f.loop(start, self.extents[axis], 1) as turn:
+            saved = self.enter(axis, turn.index)
+            self.over(axes[1:])
+            self.leave(axis, saved)
+
+    def enter(self, axis: int, counter: str) -> dict[int, str]:
+        """Moves every access along a loop; returns where they were."""
+        saved = dict(self.offsets)
+        self.counters[axis] = counter
+        for n, access in enumerate(self.accesses):
+            if access.coefs[axis]:
+                step = counter
+                if access.coefs[axis] != 1:
+                    step = self.f.let(f"mul nsw i64 {counter}, {self.coefs[n, axis]}")
+                before = self.offsets[n]
+                self.offsets[n] = step if before == "0" else self.f.let(f"add nsw i64 {before}, {step}")
+        return saved
+
+    def leave(self, axis: int, saved: dict[int, str]) -> None:
+        """Back to where the accesses were before the loop."""
+        self.offsets = saved
+        del self.counters[axis]
+
+    def vectors(self, axis: int, start: str, carry: list[tuple[str, str]], body: object) -> list[str]:
+        """Whole vectors of a loop, then the rest under a mask; `body(carried)` returns what is carried on."""
+        f, lanes, extent = self.f, self.lanes, self.extents[axis]
+        assert callable(body)
+        known = int(extent) if extent.isdecimal() and start == "0" else None
+        if lanes == 1:
+            with f.loop(start, extent, 1, carry) as turn:
+                saved = self.enter(axis, turn.index)
+                turn.next = body(turn.carried)
+                self.leave(axis, saved)
+            return turn.results
+        carried = [value for _, value in carry]
+        whole = str(known // lanes * lanes) if known is not None else self.whole(start, extent)
+        if known is None or known >= lanes:
+            with f.loop(start, whole, lanes, carry) as turn:
+                saved = self.enter(axis, turn.index)
+                turn.next = body(turn.carried)
+                self.leave(axis, saved)
+            carried = turn.results
+        if known is not None and known % lanes == 0:
+            return carried
+        return self.rest(axis, whole, carry, carried, body, known)
+
+    def whole(self, start: str, extent: str) -> str:
+        """Where the last whole vector ends."""
+        f = self.f
+        steps = f.let(f"sub nsw i64 {extent}, {start}")
+        return f.let(f"add nsw i64 {start}, {f.let(f'and i64 {steps}, {-self.lanes}')}")
+
+    def rest(
+        self, axis: int, whole: str, carry: list[tuple[str, str]], carried: list[str], body: object, known: int | None
+    ) -> list[str]:
+        """The last, partial vector of a loop."""
+        f, lanes = self.f, self.lanes
+        assert callable(body)
+        before, some, after = f.block, f.label("rest"), f.label("done")
+        if known is None:
+            f.branch_if(f.let(f"icmp slt i64 {whole}, {self.extents[axis]}"), some, after)
+            f.begin(some)
+        left = f.let(f"sub nsw i64 {self.extents[axis]}, {whole}")
+        narrow = f.let(f"trunc i64 {left} to i32")
+        self.mask = f.let(f"icmp ult {self.ramp('i32')}, {self.splat(narrow, 'i32')}")
+        saved = self.enter(axis, whole)
+        following = body(carried)
+        self.leave(axis, saved)
+        self.mask = None
+        if known is not None:
+            return list(following)
+        last = f.block
+        f.branch(after)
+        f.begin(after)
+        results = []
+        for (kind, _), old, new in zip(carry, carried, following, strict=True):
+            results.append(f.phi(kind, (old, before), (new, last)).name)
+        return results
+
+    def ramp(self, kind: str) -> str:
+        """0, 1, 2, ... in the lanes, with the type before it."""
+        return f"<{self.lanes} x {kind}> <{', '.join(f'{kind} {i}' for i in range(self.lanes))}>"
+
+    def splat(self, value: str, kind: str, lanes: int | None = None) -> str:
+        """A scalar in every lane."""
+        lanes = self.lanes if lanes is None else lanes
+        if lanes == 1:
+            return value
+        first = self.f.let(f"insertelement <{lanes} x {kind}> poison, {kind} {value}, i64 0")
+        return self.f.let(
+            f"shufflevector <{lanes} x {kind}> {first}, <{lanes} x {kind}> poison, <{lanes} x i32> zeroinitializer"
+        )
+
+    # --- statements -----------------------------------------------------------------------------------------------
+
+    def body(self) -> None:
+        """One step of the outer loops: the passes over the inner ones, and what is done between them."""
+        for stage in range(self.kernel.n_stages):
+            rows = [n for n, x in enumerate(self.kernel.statements) if x.stage == stage and not x.inner]
+            self.evaluate(rows, self.row_lanes)
+            inner = [n for n, x in enumerate(self.kernel.statements) if x.stage == stage and x.inner]
+            if inner:
+                self.passes(inner)
+
+    @property
+    def row_lanes(self) -> int:
+        """Lanes of row-level values: rows are side by side in vectors unless the vectors run along the rows."""
+        return 1 if self.axis in self.inner else self.lanes
+
+    def passes(self, numbers: list[int]) -> None:
+        """One pass over the inner loops."""
+        folds = [n for n in numbers if self.kernel.statements[n].combine]
+        carry = []
+        for n in folds:
+            statement = self.kernel.statements[n]
+            start = literal(statement.identity, statement.dtype, self.lanes)
+            carry.append((register_type(statement.dtype, self.lanes), start))
+        results = self.within(self.inner, numbers, folds, carry)
+        for n, value in zip(folds, results, strict=True):
+            dtype = self.kernel.statements[n].dtype
+            self.made[n] = self.across(n, value, dtype) if self.axis in self.inner else value
+            self.finish(n, self.made[n], self.row_lanes)
+
+    def within(
+        self, axes: Sequence[int], numbers: list[int], folds: list[int], carry: list[tuple[str, str]]
+    ) -> list[str]:
+        """The inner loops from here on; returns the folds' values."""
+        if not axes:
+            return self.step(numbers, folds, [value for _, value in carry])
+        axis = axes[0]
+
+        def deeper(carried: list[str]) -> list[str]:
+            kinds = [(kind, value) for (kind, _), value in zip(carry, carried, strict=True)]
+            return self.within(axes[1:], numbers, folds, kinds)
+
+        if axis == self.axis:
+            return self.vectors(axis, "0", carry, deeper)
+        with self.f.loop("0", self.extents[axis], 1, carry) as turn:
+            saved = self.enter(axis, turn.index)
+            turn.next = deeper(turn.carried)
+            self.leave(axis, saved)
+        return turn.results
+
+    def step(self, numbers: list[int], folds: list[int], carried: list[str]) -> list[str]:
+        """One step of the inner loops."""
+        self.evaluate(numbers, self.lanes)
+        following = []
+        for n, before in zip(folds, carried, strict=True):
+            statement = self.kernel.statements[n]
+            assert statement.combine is not None
+            value = self.combined(statement.combine, statement.dtype, before, self.made[n], self.lanes)
+            if self.mask is not None and self.axis in self.inner:
+                kind = register_type(statement.dtype, self.lanes)
+                value = self.f.let(f"select <{self.lanes} x i1> {self.mask}, {kind} {value}, {kind} {before}")
+            following.append(value)
+        return following
+
+    def combined(self, combine: str, dtype: DType, a: str, b: str, lanes: int) -> str:
+        tree = s.node(_FOLDS[combine], s.leaf(0, dtype), s.leaf(1, dtype))
+        return print_trees(self.f, [tree], lanes, lambda leaf: (a, b)[leaf.value], lambda axis: "")[0]
+
+    def across(self, n: int, value: str, dtype: DType) -> str:
+        """The lanes of a fold's vector folded into one value."""
+        combine, lanes, f = self.kernel.statements[n].combine, self.lanes, self.f
+        assert combine is not None
+        while lanes > 1:
+            kind, half = register_type(dtype, lanes), lanes // 2
+            parts = []
+            for first in (0, half):
+                places = ", ".join(f"i32 {i}" for i in range(first, first + half))
+                parts.append(f.let(f"shufflevector {kind} {value}, {kind} poison, <{half} x i32> <{places}>"))
+            if half == 1:
+                one = register_type(dtype, 1)
+                parts = [f.let(f"extractelement <1 x {one}> {part}, i64 0") for part in parts]
+            value, lanes = self.combined(combine, dtype, parts[0], parts[1], half), half
+        return value
+
+    def evaluate(self, numbers: list[int], lanes: int) -> None:
+        """Statements of one place, all at once: what they share is computed once."""
+        if not numbers:
+            return
+        statements = self.kernel.statements
+        trees: dict[int, Scalar] = {}
+
+        def joined(x: Scalar) -> Scalar:
+            if x.op == "leaf":
+                source = self.kernel.sources[x.value]
+                if isinstance(source, Made) and source.statement in trees and not statements[source.statement].combine:
+                    return trees[source.statement]
+            return x
+
+        for n in numbers:
+            trees[n] = s.rebuild(statements[n].tree, joined)
+        reader = _Reader(self, lanes)
+        values = print_trees(self.f, list(trees.values()), lanes, reader.leaf, reader.index)
+        for n, value in zip(numbers, values, strict=True):
+            self.made[n] = value
+        for n in numbers:
+            if not statements[n].combine:
+                self.finish(n, self.made[n], lanes)
+
+    def finish(self, n: int, value: str, lanes: int) -> None:
+        """Stores a statement's value where it is wanted."""
+        statement = self.kernel.statements[n]
+        if statement.fails:
+            self.stop_if(value, lanes)
+        if statement.store is not None:
+            target = self.kernel.buffers[statement.store.buffer]
+            if target is not statement.dtype:
+                tree = s.cast(s.leaf(0, statement.dtype), target)
+                (value,) = print_trees(self.f, [tree], lanes, lambda leaf: value, lambda axis: "")
+            _Reader(self, lanes).store(statement.store, to_memory(self.f, value, target, lanes), target)
+        if statement.kept:
+            self.keep(n, statement, value)
+
+    def stop_if(self, value: str, lanes: int) -> None:
+        """Ends the task with a failure if the condition holds in any lane."""
+        f = self.f
+        if lanes > 1:
+            if self.mask is not None:
+                value = f.let(f"and <{lanes} x i1> {value}, {self.mask}")
+            value = f.call(f"llvm.vector.reduce.or.v{lanes}i1", "i1", (f"<{lanes} x i1>", value))
+        bad, good = f.label("bad"), f.label("good")
+        f.branch_if(value, bad, good)
+        f.begin(bad)
+        f.do("ret i64 1")
+        f.begin(good)
+
+    # --- rows kept between passes ---------------------------------------------------------------------------------
+
+    def kept_place(self, n: int, dtype: DType) -> str:
+        """Where the current step's element(s) of a kept row are."""
+        f, flat = self.f, "0"
+        for axis in self.inner:
+            step = self.counters[axis]
+            if flat == "0":
+                flat = step
+            else:
+                flat = f.let(f"add i64 {f.let(f'mul i64 {flat}, {self.extents[axis]}')}, {step}")
+        if self.axis not in self.inner and self.lanes > 1:
+            flat = f.let(f"mul i64 {flat}, {self.lanes}")
+        return f.let(f"getelementptr {memory_type(dtype, 1)}, ptr {self.kept[n]}, i64 {flat}")
+
+    def keep(self, n: int, statement: Statement, value: str) -> None:
+        """Writes a kept row's element(s); beyond the row's end there is room."""
+        kind = memory_type(statement.dtype, self.lanes)
+        value = to_memory(self.f, value, statement.dtype, self.lanes)
+        self.f.do(f"store {kind} {value}, ptr {self.kept_place(n, statement.dtype)}, align {statement.dtype.itemsize}")
+
+    def recall(self, n: int) -> str:
+        """Reads them back."""
+        dtype = self.kernel.statements[n].dtype
+        kind = memory_type(dtype, self.lanes)
+        value = self.f.let(f"load {kind}, ptr {self.kept_place(n, dtype)}, align {dtype.itemsize}")
+        return to_register(self.f, value, dtype, self.lanes)
+
+
+class _Reader:
+    """Loads and stores at one place of the loops, `lanes` elements at once."""
+
+    def __init__(self, printer: _Printer, lanes: int):
+        self.p, self.f, self.lanes = printer, printer.f, lanes
+        self.axis = printer.axis if lanes > 1 else None
+        self.mask = printer.mask if lanes > 1 else None
+
+    def index(self, axis: int) -> str:
+        """A loop's counter in every lane."""
+        counter = self.p.splat(self.p.counters[axis], "i64", self.lanes)
+        if axis != self.axis:
+            return counter
+        return self.f.let(f"add nsw <{self.lanes} x i64> {counter}, {self.p.ramp('i64').split('> ', 1)[1]}")
+
+    def leaf(self, x: Scalar) -> str:
+        """The value of a source."""
+        source = self.p.kernel.sources[x.value]
+        if isinstance(source, Access):
+            return self.load(source, x.dtype)
+        n = source.statement
+        statement = self.p.kernel.statements[n]
+        if statement.inner and statement.combine is None:
+            return self.p.recall(n)
+        value = self.p.made[n]
+        if self.lanes > 1 and self.p.row_lanes == 1:
+            value = self.p.splat(value, register_type(x.dtype, 1), self.lanes)
+        return value
+
+    def varies(self, tree: Scalar) -> bool:
+        """Whether a tree differs from lane to lane."""
+        return any(
+            (x.op == "index" and x.value == self.axis) or (x.op == "leaf" and self._source_varies(x.value))
+            for x in s.postorder(tree)
+        )
+
+    def _source_varies(self, n: int) -> bool:
+        source = self.p.kernel.sources[n]
+        if isinstance(source, Made):
+            return self.p.row_lanes > 1 or self.p.kernel.statements[source.statement].combine is None
+        assert self.axis is not None
+        trees = [tree for tree, _ in source.computed] + ([] if source.guard is None else [source.guard])
+        return bool(source.coefs[self.axis]) or any(map(self.varies, trees))
+
+    def place(self, access: Access) -> tuple[str, str | None]:
+        """The offset common to all lanes, and what each lane adds (None: consecutive lanes, consecutive elements)."""
+        f, n = self.f, self.p.numbers[id(access)]
+        common, apart = self.p.offsets[n], None
+        step = access.coefs[self.axis] if self.axis is not None else 0
+        for m, (tree, _) in enumerate(access.computed):
+            uniform = self.lanes == 1 or not self.varies(tree)
+            reader = _Reader(self.p, 1) if uniform else self
+            lanes = 1 if uniform else self.lanes
+            (value,) = print_trees(f, [tree], lanes, reader.leaf, reader.index)
+            kind = "i64" if lanes == 1 else f"<{lanes} x i64>"
+            if (n, m) in self.p.multipliers:
+                value = f.let(f"mul {kind} {value}, {self.p.splat(self.p.multipliers[n, m], 'i64', lanes)}")
+            if uniform:
+                common = value if common == "0" else f.let(f"add i64 {common}, {value}")
+            else:
+                apart = value if apart is None else f.let(f"add {kind} {apart}, {value}")
+        if self.lanes == 1:
+            return common, None
+        kind = f"<{self.lanes} x i64>"
+        if step == 1 and apart is None:
+            return common, None
+        if step:
+            walk = self.p.ramp("i64").split("> ", 1)[1]
+            if step != 1:
+                walk = f.let(f"mul {kind} {walk}, {self.p.splat(self.p.coefs[n, self.axis or 0], 'i64', self.lanes)}")
+            apart = walk if apart is None else f.let(f"add {kind} {apart}, {walk}")
+        return common, "zeroinitializer" if apart is None else apart
+
+    def condition(self, access: Access) -> str | None:
+        """The lanes that may be read."""
+        if access.guard is None:
+            return self.mask
+        (guard,) = print_trees(self.f, [access.guard], self.lanes, self.leaf, self.index)
+        return guard if self.mask is None else self.f.let(f"and <{self.lanes} x i1> {guard}, {self.mask}")
+
+    def load(self, access: Access, dtype: DType) -> str:
+        """The element(s) of a load, in registers."""
+        f, lanes, kind = self.f, self.lanes, memory_type(dtype, self.lanes)
+        condition = self.condition(access)
+        common, apart = self.place(access)
+        one, align = memory_type(dtype, 1), dtype.itemsize
+        base = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
+        if lanes == 1:
+            if condition is not None:
+                base = f.let(f"select i1 {condition}, ptr {base}, ptr %args")
+            value = f.let(f"load {one}, ptr {base}, align {align}")
+        elif apart is None and condition is None:
+            value = f.let(f"load {kind}, ptr {base}, align {align}")
+        elif apart == "zeroinitializer" and access.guard is None:
+            value = self.p.splat(f.let(f"load {one}, ptr {base}, align {align}"), one, lanes)
+        elif apart is None:
+            value = masked(f, "load", dtype, lanes, base, condition)
+        else:
+            places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
+            value = masked(f, "gather", dtype, lanes, places, condition)
+        return to_register(f, value, dtype, lanes)
+
+    def store(self, access: Access, value: str, dtype: DType) -> None:
+        """Writes the element(s) of a statement."""
+        f, lanes, kind = self.f, self.lanes, memory_type(dtype, self.lanes)
+        common, apart = self.place(access)
+        one, align = memory_type(dtype, 1), dtype.itemsize
+        base = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
+        if lanes == 1:
+            f.do(f"store {one} {value}, ptr {base}, align {align}")
+        elif apart is None and self.mask is None:
+            f.do(f"store {kind} {value}, ptr {base}, align {align}")
+        elif apart is None:
+            masked(f, "store", dtype, lanes, base, self.mask, value)
+        elif apart == "zeroinitializer":  # all lanes hold the same
+            first = f.let(f"extractelement {kind} {value}, i64 0")
+            f.do(f"store {one} {first}, ptr {base}, align {align}")
+        else:
+            places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
+            masked(f, "scatter", dtype, lanes, places, self.mask, value)
+
+
+_SUFFIXES = {"i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "float": "f32", "double": "f64"}
+
+
+def masked(
+    f: Function, what: str, dtype: DType, lanes: int, where: str, mask: str | None, value: str | None = None
+) -> str:
+    """A masked load, store, gather or scatter."""
+    kind, one = memory_type(dtype, lanes), memory_type(dtype, 1)
+    suffix = f"v{lanes}{_SUFFIXES[one]}"
+    mask = mask if mask is not None else "splat (i1 true)"
+    apart = what in ("gather", "scatter")
+    pointer = f"<{lanes} x ptr>" if apart else "ptr"
+    name = f"llvm.masked.{what}.{suffix}.{f'v{lanes}p0' if apart else 'p0'}"
+    bits = f"<{lanes} x i1>"
+    if value is None:
+        f.module.declare(name, kind, [pointer, "i32 immarg", bits, kind])
+        return f.let(f"call {kind} @{name}({pointer} {where}, i32 {dtype.itemsize}, {bits} {mask}, {kind} zeroinitializer)")
+    f.module.declare(name, "void", [kind, pointer, "i32 immarg", bits])
+    f.do(f"call void @{name}({kind} {value}, {pointer} {where}, i32 {dtype.itemsize}, {bits} {mask})")
+    return ""
+

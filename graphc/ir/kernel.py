@@ -1,0 +1,131 @@
+"""Kernels: loops over an index space, and what happens to one element inside them.
+
+A `Kernel` runs its outer loops (independent of each other, so that they can be done in parts) and, inside them, one or more
+passes over its inner loops (the reduced axes). A statement gives one value for each step of the outer loops ("row" level) or
+for each step of outer and inner loops: a scalar tree over loads and over earlier statements, perhaps folded over the inner
+loops, perhaps stored. Views are in the index maps of loads and stores; they cost nothing.
+
+    softmax of rows:   m = fold maximum of x          (stage 0, inner)
+                       e = exp(x - m)                 (stage 1, inner, kept for the next pass)
+                       t = fold add of e              (stage 1, inner)
+                       store e / t                    (stage 2, inner)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from graphc.core.scalar import Scalar, postorder
+from graphc.core.tensor_types import DType
+
+
+class Access(NamedTuple):
+    """An element of a buffer: `offset + sum(coefs[a] * counter of loop a) + sum(k * tree)`, in elements.
+
+    `guard`: a condition; where it is false nothing is read, and the value is of no account.
+    """
+
+    buffer: int
+    coefs: tuple[int, ...]
+    offset: int
+    computed: tuple[tuple[Scalar, int], ...] = ()
+    guard: Scalar | None = None
+
+
+class Made(NamedTuple):
+    """The value that statement number `statement` has made for the same element or row."""
+
+    statement: int
+
+
+Source: TypeAlias = Access | Made
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One value. `tree`'s leaves are the kernel's sources.
+
+    `stage`: the pass over the inner loops it belongs to; a row-level statement runs before that pass. `inner`: whether it is
+    made for each step of the inner loops. `combine`: the fold over the inner loops ("add", ...), whose result is row-level and
+    ready at the next stage; `identity`: what the fold starts from. `store`: where the value goes. `kept`: an inner value that
+    a later stage reads again. `fails`: where the value is true, the run stops (an index that does not exist).
+    """
+
+    tree: Scalar
+    stage: int = 0
+    inner: bool = False
+    combine: str | None = None
+    identity: float | int | bool | None = None
+    store: Access | None = None
+    kept: bool = False
+    fails: bool = False
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the value."""
+        return self.tree.dtype
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Loops (`extents`; the first `n_outer` are the outer ones, from outermost to innermost) and their statements.
+
+    `buffers`: the dtype of each buffer that loads and stores name.
+    """
+
+    extents: tuple[int, ...]
+    n_outer: int
+    sources: tuple[Source, ...]
+    statements: tuple[Statement, ...]
+    buffers: tuple[DType, ...]
+
+    @property
+    def n_stages(self) -> int:
+        """How many passes over the inner loops there are."""
+        return 1 + max((s.stage for s in self.statements), default=0)
+
+    def accesses(self) -> Iterator[Access]:
+        """Every load and store."""
+        yield from (source for source in self.sources if isinstance(source, Access))
+        yield from (s.store for s in self.statements if s.store is not None)
+
+    def trees(self) -> Iterator[Scalar]:
+        """Every scalar tree: of statements, of computed indices and of guards."""
+        yield from (s.tree for s in self.statements)
+        for access in self.accesses():
+            yield from (tree for tree, _ in access.computed)
+            if access.guard is not None:
+                yield access.guard
+
+    @property
+    def operations(self) -> int:
+        """Scalar operations for one step of the loops, folds included."""
+        leaves = ("leaf", "const", "index")
+        return sum(x.op not in leaves for s in self.statements for x in postorder(s.tree)) + sum(
+            s.combine is not None for s in self.statements
+        )
+
+    def __str__(self) -> str:
+        loops = [f"i{a}<{n}" for a, n in enumerate(self.extents)]
+        outer, inner = " ".join(loops[: self.n_outer]) or "once", " ".join(loops[self.n_outer :])
+        lines = [f"for {outer}" + (f", in it {inner}" if inner else "") + ":"]
+        for n, source in enumerate(self.sources):
+            lines.append(f"  x{n} = {self._shown(source)}")
+        for n, statement in enumerate(self.statements):
+            fold = f"fold {statement.combine} of " if statement.combine else ""
+            where = f"stage {statement.stage}, inner" if statement.inner else f"stage {statement.stage}"
+            lines.append(f"  v{n} = {fold}{statement.tree!r}  ({where}{', kept' if statement.kept else ''})")
+            if statement.store is not None:
+                lines.append(f"  {self._shown(statement.store)} = v{n}")
+        return "\n".join(lines)
+
+    def _shown(self, source: Source) -> str:
+        if isinstance(source, Made):
+            return f"v{source.statement}"
+        terms = [f"{c}*i{a}" if c != 1 else f"i{a}" for a, c in enumerate(source.coefs) if c]
+        terms += [f"{k}*{tree!r}" for tree, k in source.computed]
+        terms += [str(source.offset)] if source.offset or not terms else []
+        guard = f" if {source.guard!r}" if source.guard is not None else ""
+        return f"b{source.buffer}[{' + '.join(terms)}]{guard}"

@@ -1,0 +1,63 @@
+"""Folds of much into little are done in two steps, so that the first can be done in parts side by side."""
+
+from __future__ import annotations
+
+import math
+
+from graphc.core.dims import is_static
+from graphc.core.op import Reduction
+from graphc.core.tensor_types import float16, bfloat16
+from graphc.ir.program import Node, Program
+from graphc.passes.rewrite import Build, Replacement, Rules, rewrite
+from graphc.primitives.views import reshape
+
+#: Fewer results than this leave too little to do side by side.
+FEW = 256
+#: More elements than this are worth two steps.
+MANY = 1 << 15
+#: The first step gives at most this many partial results for each result, at least LEAST.
+MOST, LEAST = 64, 4
+
+
+def _parts(size: int) -> int:
+    """The largest divisor that is a fitting number of parts, 1 if there is none."""
+    return next((n for n in range(min(MOST, size), LEAST - 1, -1) if size % n == 0), 1)
+
+
+def split(node: Node, build: Build) -> Replacement:
+    """reduce(x, axes) => reduce(reduce(x in parts, axes), parts), where few results come from many elements"""
+    if not isinstance(node.op.kind, Reduction):
+        return None
+    (x,) = node.inputs
+    if not is_static(x.shape) or x.dtype in (float16, bfloat16):
+        return None
+    axes: tuple[int, ...] = node.attrs["axes"]
+    folded = [int(x.shape[a]) for a in axes]
+    results = math.prod(int(n) for n in node.outputs[0].shape)
+    if results >= FEW or math.prod(folded) * max(results, 1) < MANY or math.prod(folded) < 4096:
+        return None
+    axis = next((a for a in axes if x.shape[a] != 1), None)
+    if axis is None:
+        return None
+    if results == 1 and len(axes) == x.type.ndim:  # everything: one long row
+        size, axis, shape = math.prod(folded), 0, (math.prod(folded),)
+        axes = (0,)
+    else:
+        size, shape = int(x.shape[axis]), tuple(map(int, x.shape))
+    parts = _parts(size)
+    if parts == 1 or parts == size:
+        return None
+    finer = (*shape[:axis], parts, size // parts, *shape[axis + 1 :])
+    inner = tuple(sorted(a + 1 if a >= axis else a for a in axes))
+    partial = build(node.op, build(reshape, x, shape=finer), axes=inner)
+    kept = axis - sum(a < axis for a in axes)
+    total = build(node.op, partial, axes=(kept,))
+    return total if total.shape == node.outputs[0].shape else build(reshape, total, shape=node.outputs[0].shape)
+
+
+RULES = Rules({}, others=(split,))
+
+
+def split_reductions(program: Program) -> Program:
+    """Splits folds of much into little."""
+    return rewrite(program, RULES, "split_reductions")

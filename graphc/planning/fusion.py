@@ -1,0 +1,473 @@
+"""From a program to steps: fused kernels, contractions, and what neither can do.
+
+One walk, operands first. Values that cost little or are read once are written out where they are read; the others are added
+to a group (`planning/groups.py`), preferably one that makes or reads the same data. Each group and each other step has a level
+above those of all it reads: steps of one level are independent of each other, and the levels are the order of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from graphc.core import scalar as s
+from graphc.core.op import Elementwise, Kind, Reduction, View
+from graphc.core.tensor_types import float32, float64, int64
+from graphc.ir.kernel import Access, Kernel, Made, Statement
+from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
+from graphc.planning.groups import Group, NotFusable, finish
+from graphc.planning.index_maps import Index, Space, Split
+
+#: An inlined value may cost this much and still be written out for several readers.
+CHEAP = 3
+#: No tree is written out beyond this cost; it bounds the size of kernels and with it the time to compile them.
+LARGEST = 160
+#: A group has at most this many statements.
+MOST_STATEMENTS = 48
+#: Rows longer than this are not kept on the stack between two passes over them.
+LONGEST_ROW = 65536
+#: A fold with fewer rows than this and more elements than that is not joined to what makes its operand.
+FEW_ROWS, MANY_ELEMENTS = 256, 1 << 15
+
+_COSTS = dict.fromkeys(("divide", "sqrt", "rsqrt", "remainder", "fmod", "floor_divide"), 4)
+_FREE = ("cast", "copy")
+_CHEAP_OPS = (
+    "add", "subtract", "multiply", "negate", "absolute", "maximum", "minimum", "where", "equal", "not_equal", "less",
+    "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not", "logical_xor",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OutputCopy:
+    """The memory of output number `output`, where that is not the one home of a value."""
+
+    output: int
+    value: Value
+
+    @property
+    def type(self) -> Any:
+        """The type of the value."""
+        return self.value.type
+
+
+#: What a buffer of a step holds.
+Buffered: TypeAlias = Value | OutputCopy
+
+
+@dataclass(frozen=True)
+class Strided:
+    """Elements of a value in memory: `offset + sum(strides[a] * i_a)`, in elements."""
+
+    value: Value
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass(eq=False)
+class KernelStep:
+    """A fused kernel; `buffers[i]` is the value in its buffer i, `made` the values it stores."""
+
+    level: int
+    kernel: Kernel
+    buffers: tuple[Buffered, ...]
+    made: tuple[Buffered, ...]
+    nodes: tuple[Node, ...]
+
+
+@dataclass(eq=False)
+class ContractionStep:
+    """A matrix product of strided operands (batch dims first), flags already applied to the strides."""
+
+    level: int
+    node: Node
+    a: Strided
+    b: Strided
+
+    @property
+    def made(self) -> tuple[Value, ...]:
+        """The product."""
+        return self.node.outputs
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The op."""
+        return (self.node,)
+
+
+@dataclass(eq=False)
+class CheckStep:
+    """A test of every element of an integer tensor against a size, before anything is read through it."""
+
+    level: int
+    kernel: Kernel
+    buffers: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    made: tuple[Value, ...] = ()
+
+
+@dataclass(eq=False)
+class HostStep:
+    """A node that Python evaluates: no native form of it exists."""
+
+    level: int
+    node: Node
+    operands: tuple[Strided, ...]
+
+    @property
+    def made(self) -> tuple[Value, ...]:
+        """Its outputs."""
+        return self.node.outputs
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The op."""
+        return (self.node,)
+
+
+Step: TypeAlias = KernelStep | ContractionStep | CheckStep | HostStep
+
+
+@dataclass(eq=False)
+class _Pending:
+    """A step that is no group, before its level is final."""
+
+    level: int
+    step: Any = field(default=None)
+
+
+class Fuser:
+    """One walk over a program with known sizes."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.homes: dict[Value, Group | _Pending] = {}
+        self.groups: list[Group] = []
+        self.others: list[_Pending] = []
+        self.numbers: dict[Value, Any] = {}
+        self.costs: dict[Value, int] = {}
+        self.checks: dict[tuple[Value, int], _Pending] = {}
+        self.near: dict[Any, list[Group]] = {}
+        self.outputs = set(program.outputs)
+        self.uses = self._count_uses()
+
+    def _count_uses(self) -> dict[Value, list[Node]]:
+        """Who reads each value in the end, views looked through."""
+        uses: dict[Value, list[Node]] = {}
+        for node in reversed(self.program.nodes):
+            through = isinstance(node.op.kind, View) and node.outputs[0] not in self.outputs
+            readers = uses.get(node.outputs[0], []) if through else [node]
+            for value in dict.fromkeys(node.inputs):
+                known = uses.setdefault(value, [])
+                if len(known) < 16:
+                    known.extend(readers)
+        return uses
+
+    # --- what groups ask (groups.Memory) --------------------------------------------------------------------------
+
+    def number(self, value: Value) -> Any:
+        """The number of a constant that holds one element."""
+        node = value.node
+        if node.op is not CONSTANT:
+            return None
+        found = self.numbers.get(value)
+        if found is None and node.attrs["data"].array.size == 1:
+            found = self.numbers[value] = node.attrs["data"].array.reshape(()).item()
+        return found
+
+    def level(self, value: Value) -> int | None:
+        """The level of the step that makes the value; 0 for leaves; None if it is not in memory."""
+        if value.node.op is INPUT or value.node.op is CONSTANT:
+            return 0
+        home = self.homes.get(value)
+        return None if home is None else home.level
+
+    def check(self, index: Value, size: int, node: Node) -> int:
+        """The level at which `index` is tested against `size`, by a step that is made if there is none."""
+        known = self.checks.get((index, size))
+        if known is None:
+            base = self.require(index)
+            known = _Pending((self.level(base.value) or 0) + 1)
+            self.checks[(index, size)] = known
+            kernel = _check_kernel(base, size)
+            known.step = lambda level: CheckStep(level, kernel, (base.value,), (node,))
+            self.others.append(known)
+        return known.level
+
+    # --- the walk -------------------------------------------------------------------------------------------------
+
+    def run(self) -> list[Step]:
+        """The steps, sorted by level."""
+        for node in self.program.nodes:
+            if node.op is INPUT or node.op is CONSTANT:
+                continue
+            if not self.is_inlinable(node):
+                self.place(node)
+            elif self.wants_memory(node):
+                self.root(node.outputs[0])
+        for value in self.program.outputs:
+            if self.level(value) is None:
+                self.root(value)
+        return self.steps()
+
+    def is_inlinable(self, node: Node) -> bool:
+        """Whether an element of the node's output can be written as a tree."""
+        return isinstance(node.op.kind, Elementwise | View) or node.op.element is not None
+
+    def cost(self, value: Value) -> int:
+        """A measure of the work to write out one element."""
+        found = self.costs.get(value)
+        if found is not None:
+            return found
+        node = value.node
+        if node.op is INPUT or value in self.homes:
+            return 1
+        if node.op is CONSTANT or not node.inputs:
+            return 0 if node.op is not CONSTANT or self.number(value) is not None else 1
+        own = 0 if isinstance(node.op.kind, View) else self.own_cost(node)
+        total = own + sum(self.cost(x) for x in node.inputs)
+        self.costs[value] = total
+        return total
+
+    def own_cost(self, node: Node) -> int:
+        """What the op itself adds."""
+        name = node.op.name
+        return 0 if name in _FREE else 1 if name in _CHEAP_OPS else _COSTS.get(name, 12)
+
+    def wants_memory(self, node: Node) -> bool:
+        """Whether an inlinable value is better made once than written out where it is read."""
+        value = node.outputs[0]
+        if value in self.outputs:
+            return True
+        if isinstance(node.op.kind, View):
+            return False
+        cost = self.cost(value)
+        if cost > LARGEST:
+            return True
+        readers = self.uses.get(value, [])
+        if cost <= CHEAP + len(node.inputs):
+            return False
+        if len(readers) > 1:
+            return True
+        n = value.type.size
+        return any(reader.outputs[0].type.size >= 2 * n > 0 and isinstance(reader.op.kind, Elementwise) for reader in readers)
+
+    # --- groups ---------------------------------------------------------------------------------------------------
+
+    def root(self, value: Value) -> None:
+        """Adds the value to the best group, or to a new one."""
+        producers, loads = self.neighbours(value)
+        n = value.node.inputs[0].type.size if isinstance(value.node.op.kind, Reduction) else value.type.size
+        for group in self.candidates(value, n, producers, loads):
+            try:
+                group.add(value)
+            except NotFusable:
+                continue
+            self.settle(value, group, loads)
+            return
+        folds = isinstance(value.node.op.kind, Reduction)
+        shape = value.node.inputs[0].shape if folds else value.shape
+        group = Group(self, tuple(map(int, shape)), 1)
+        self.groups.append(group)
+        group.add(value)
+        self.settle(value, group, loads)
+
+    def settle(self, value: Value, group: Group, loads: list[Value]) -> None:
+        """Notes where a value is made and who reads what."""
+        self.homes[value] = group
+        self.costs[value] = 1
+        for load in loads:
+            near = self.near.setdefault(load, [])
+            if group not in near[-4:]:
+                near.append(group)
+
+    def neighbours(self, value: Value) -> tuple[list[Group], list[Value]]:
+        """The groups that make what the value reads, and everything in memory it reads."""
+        groups: dict[Group, None] = {}
+        loads: dict[Value, None] = {}
+        seen = {value}
+        pending = list(value.node.inputs)
+        while pending:
+            x = pending.pop()
+            if x in seen:
+                continue
+            seen.add(x)
+            if self.level(x) is not None:
+                home = self.homes.get(x)
+                if isinstance(home, Group):
+                    groups[home] = None
+                if self.number(x) is None:
+                    loads[x] = None
+            else:
+                pending.extend(x.node.inputs)
+        return list(groups), list(loads)
+
+    def candidates(self, value: Value, n: Any, producers: list[Group], loads: list[Value]) -> Iterator[Group]:
+        """Groups that may take the value, best first: those that make what it reads, then those that read the same."""
+        if n == 0:
+            return
+        found: dict[Group, None] = {}
+        for group in sorted(producers, key=lambda g: -g.level):
+            found[group] = None
+        for load in loads[:8]:
+            for group in self.near.get(load, [])[-4:]:
+                found[group] = None
+        folds = isinstance(value.node.op.kind, Reduction)
+        for group in list(found)[:8]:
+            if len(group.drafts) >= MOST_STATEMENTS:
+                continue
+            total = group.size(group.space.order)
+            if n != total and not (group.inner and n == group.size(group.outer)):
+                continue
+            if folds and not self.may_fold(value, group, total):
+                continue
+            if self.keeps_long_row(group, value):
+                continue
+            yield group
+
+    def may_fold(self, value: Value, group: Group, total: int) -> bool:
+        """Whether folding in this group leaves enough rows to work on side by side."""
+        rows = int(value.type.size)
+        return bool(group.inner) or rows >= FEW_ROWS or total < MANY_ELEMENTS
+
+    def keeps_long_row(self, group: Group, value: Value) -> bool:
+        """Whether the group passes over rows too long to stay near the processor."""
+        return bool(group.inner) and value.type.size != group.size(group.outer) and group.size(group.inner) > LONGEST_ROW
+
+    # --- other steps ----------------------------------------------------------------------------------------------
+
+    def place(self, node: Node) -> None:
+        """A node that is not written out element by element."""
+        if isinstance(node.op.kind, Reduction):
+            self.root(node.outputs[0])
+            return
+        dtype = node.outputs[0].dtype
+        native = node.op.kind == Kind("contraction") and dtype in (float32, float64)
+        operands = [self.matrix(x) if native else self.require(x) for x in node.inputs]
+        pending = _Pending(1 + max((self.level(x.value) or 0 for x in operands), default=0))
+        if native:
+            a, b = operands
+            pending.step = lambda level: ContractionStep(level, node, a, b)
+        else:
+            pending.step = lambda level: HostStep(level, node, tuple(operands))
+        self.others.append(pending)
+        for value in node.outputs:
+            self.homes[value] = pending
+
+    def require(self, value: Value) -> Strided:
+        """The value's elements in memory: where they are, or put there now."""
+        found = self.strided(value)
+        if found is None:
+            source = value
+            while isinstance(source.node.op.kind, View):
+                source = source.node.inputs[0]
+            if self.level(source) is None:
+                self.root(source)
+                found = self.strided(value)
+            if found is None:
+                self.root(value)
+                found = self.strided(value)
+        assert found is not None
+        return found
+
+    def matrix(self, value: Value) -> Strided:
+        """The value as a stack of matrices with a unit stride, put in memory anew where its strides are others."""
+        found = self.require(value)
+        rows, columns = found.strides[-2:]
+        m, n = found.shape[-2:]
+        fits = (columns == 1 or n == 1) and (rows >= n or m == 1)
+        fits = fits or ((rows == 1 or m == 1) and (columns >= m or n == 1))
+        if fits:
+            return found
+        if self.level(value) is None:
+            self.root(value)
+        return self.require(value)
+
+    def strided(self, value: Value) -> Strided | None:
+        """The value as strided elements of something in memory, if it is no more than a view of that."""
+        shape = tuple(map(int, value.shape))
+        space = Space(shape)
+        index = tuple([space.counter(axis) for axis in space.order])
+        source = value
+        while self.level(source) is None:
+            node = source.node
+            if not isinstance(node.op.kind, View):
+                return None
+            source = node.inputs[0]
+            if value.type.size == 0:
+                continue
+            try:
+                found = node.op.kind.index(index, source.type, **node.attrs)
+            except Split:
+                return None
+            index = tuple([Index(space, {}, i) if isinstance(i, int) else i for i in found])
+        if value.type.size == 0:
+            return Strided(source, shape, contiguous(shape), 0)
+        total = Index(space, {}, 0)
+        for i, step in zip(index, contiguous(tuple(map(int, source.shape))), strict=True):
+            total = total + i * step
+        if total.computed:
+            return None
+        return Strided(source, shape, tuple(total.coefs.get(axis, 0) for axis in range(len(shape))), total.offset)
+
+    # --- the result -----------------------------------------------------------------------------------------------
+
+    def steps(self) -> list[Step]:
+        """The steps of all groups and others, by level."""
+        others: list[Step] = [pending.step(pending.level) for pending in self.others]
+        needed: set[Value] = set(self.outputs)
+        for step in others:
+            if isinstance(step, ContractionStep):
+                needed.update((step.a.value, step.b.value))
+            elif isinstance(step, HostStep):
+                needed.update(x.value for x in step.operands)
+            else:
+                needed.update(step.buffers)
+        for group in self.groups:
+            needed.update(
+                x.value for x in group.sources if not isinstance(x, Made) and self.homes.get(x.value) is not group
+            )
+        kernels: list[Step] = []
+        for group in self.groups:
+            kernel, buffers = finish(group, needed.__contains__)
+            made = tuple(d.value for d in group.drafts if d.value in needed)
+            nodes = tuple(d.value.node for d in group.drafts)
+            if made:
+                kernels.append(KernelStep(group.level, kernel, buffers, made, nodes))
+        return sorted([*others, *kernels, *self.copies()], key=lambda step: step.level)
+
+    def copies(self) -> Iterator[Step]:
+        """Outputs that are inputs, constants, or given twice get memory of their own."""
+        seen: set[Value] = set()
+        for k, value in enumerate(self.program.outputs):
+            if value in seen or value.node.op is INPUT or value.node.op is CONSTANT:
+                target = OutputCopy(k, value)
+                whole = Access(0, (1,), 0), Access(1, (1,), 0)
+                statement = Statement(s.leaf(0, value.dtype), store=whole[1])
+                kernel = Kernel((int(value.type.size),), 1, whole[:1], (statement,), (value.dtype, value.dtype))
+                yield KernelStep((self.level(value) or 0) + 1, kernel, (value, target), (target,), (value.node,))
+            seen.add(value)
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of C order, in elements."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def fuse(program: Program) -> list[Step]:
+    """The steps of a program whose sizes are all numbers, by level."""
+    return Fuser(program).run()
+
+
+def _check_kernel(index: Strided, size: int) -> Kernel:
+    """Fails if any element is outside [-size, size)."""
+    x = s.cast(s.leaf(0, index.value.dtype), int64)
+    bad = (x < -size) | (x >= size)
+    access = Access(0, index.strides, index.offset)
+    statement = Statement(bad, 0, True, "or", False, fails=True)
+    return Kernel(index.shape or (1,), 0, (access,), (statement,), (index.value.dtype,))

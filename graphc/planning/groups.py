@@ -1,0 +1,440 @@
+"""Groups: loops under construction, to which the planner adds values one after another until they become a kernel.
+
+A group has a domain (a shape it loops over), perhaps some of its axes folded (the inner loops), and statements in the order
+they were added. `lower` writes a value as a scalar tree: what is in memory becomes a load, what the group has made is taken
+from there, everything else is written out in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.core import scalar as s
+from graphc.core.op import Elementwise, Reduction, View
+from graphc.core.scalar import Scalar
+from graphc.core.tensor_types import DType, float32, int64
+from graphc.ir.kernel import Access, Kernel, Made, Source, Statement
+from graphc.ir.program import Node, Value
+from graphc.planning.index_maps import Index, Space, Split, computed, refined_tree
+
+Indices = tuple[Index, ...]
+
+
+class NotFusable(Exception):  # noqa: N818  control flow: the value needs a group of its own
+    """The value cannot be made in this group."""
+
+
+class Memory(Protocol):
+    """What a group asks of the planner."""
+
+    def number(self, value: Value) -> Any:
+        """The one number a value holds everywhere, None if it is no such constant."""
+
+    def level(self, value: Value) -> int | None:
+        """The level of the step that puts the value in memory (0: it is there from the start), None if none does."""
+
+    def check(self, index: Value, size: int, node: Node) -> int:
+        """Sees to it that every element of `index` is tested against `size`; the level at which that is done."""
+
+
+@dataclass(eq=False)
+class Draft:
+    """A statement under construction: the value it makes, at which index, and where (`stage`, `inner`)."""
+
+    value: Value
+    index: Indices
+    tree: Scalar
+    stage: int
+    inner: bool
+    combine: str | None = None
+    identity: Any = None
+
+    @property
+    def ready(self) -> int:
+        """The first stage that may read it."""
+        return self.stage + (self.combine is not None)
+
+
+@dataclass(frozen=True)
+class Load:
+    """A read of a value in memory."""
+
+    value: Value
+    indices: tuple[Index, ...]
+    guard: Scalar | None = None
+
+
+class Group:
+    """Loops and statements under construction."""
+
+    def __init__(self, memory: Memory, shape: Sequence[int], level: int):
+        self.memory, self.level = memory, level
+        self.shape = tuple(shape)
+        self.space = Space(self.shape)
+        self.inner: list[int] = []
+        self.drafts: list[Draft] = []
+        self.at: dict[Value, int] = {}
+        self.sources: list[Load | Made] = []
+        self.source_numbers: dict[Any, int] = {}
+        self.written_out: dict[Any, Scalar] = {}
+
+    # --- adding values --------------------------------------------------------------------------------------------
+
+    @property
+    def outer(self) -> list[int]:
+        """The loops that are not folded."""
+        return [axis for axis in self.space.order if axis not in self.inner]
+
+    def size(self, axes: Sequence[int]) -> int:
+        """How many steps these loops take together."""
+        total = 1
+        for axis in axes:
+            total *= self.space.extents[axis]
+        return total
+
+    def add(self, value: Value) -> None:
+        """Adds a value as a statement; NotFusable where its loops are not this group's."""
+        while True:
+            try:
+                draft = self._draft(value)
+            except Split as split:
+                self.refine(split.axis, split.inner)
+            else:
+                break
+        self.at[value] = len(self.drafts)
+        self.drafts.append(draft)
+
+    def _draft(self, value: Value) -> Draft:
+        node = value.node
+        if isinstance(node.op.kind, Reduction):
+            return self._fold(value, node)
+        shape = tuple(map(int, value.shape))
+        n = value.type.size
+        if n == self.size(self.space.order):
+            index, inner = self.space.over(shape, self.space.order), bool(self.inner)
+        elif self.inner and n == self.size(self.outer):
+            index, inner = self.space.over(shape, self.outer), False
+        else:
+            raise NotFusable
+        tree = self.written(value, index)
+        return Draft(value, index, tree, self._stage(tree, inner), inner)
+
+    def _fold(self, value: Value, node: Node) -> Draft:
+        x = node.inputs[0]
+        if x.type.size != self.size(self.space.order):
+            raise NotFusable
+        index = self.space.over(tuple(map(int, x.shape)), self.space.order)
+        axes = node.attrs["axes"]
+        folded = {a for n in axes for a in index[n].coefs}
+        kept = {a for n in range(x.type.ndim) if n not in axes for a in index[n].coefs}
+        trivial = {a for a in self.space.order if self.space.extents[a] == 1}
+        if folded & kept or (self.inner and folded != set(self.inner) - trivial):
+            raise NotFusable
+        tree = self.lower(x, index)
+        inner = self.inner or [a for a in self.space.order if a in folded]
+        if not inner:  # axes of size 1 only: any loop of one step will do
+            inner = [self._unit_loop()]
+        if not self.inner:
+            self._fold_over(inner)
+        kind = node.op.kind
+        assert isinstance(kind, Reduction)
+        dtype = value.dtype
+        if s.is_half(dtype):
+            tree = s.cast(tree, float32)
+        out = self.space.over(tuple(map(int, value.shape)), self.outer)
+        return Draft(value, out, tree, self._stage(tree, True), True, kind.combine, kind.identity(tree.dtype))
+
+    def _unit_loop(self) -> int:
+        for axis in self.space.order:
+            if self.space.extents[axis] == 1:
+                return axis
+        self.space.extents.append(1)
+        self.space.order.append(len(self.space.extents) - 1)
+        return self.space.order[-1]
+
+    def _fold_over(self, inner: list[int]) -> None:
+        """Makes these the inner loops: what was made so far was made for each of their steps."""
+        self.inner = inner
+        for draft in self.drafts:
+            draft.inner = True
+
+    def _stage(self, tree: Scalar, inner: bool) -> int:
+        stage = 0
+        for x in s.postorder(tree):
+            if x.op == "leaf":
+                source = self.sources[x.value]
+                if isinstance(source, Made):
+                    made = self.drafts[source.statement]
+                    if made.inner and not inner and made.combine is None:
+                        raise NotFusable
+                    stage = max(stage, made.ready)
+                else:
+                    stage = max([stage, *(self._stage(t, inner) for i in source.indices for t, _ in i.computed)])
+                    stage = stage if source.guard is None else max(stage, self._stage(source.guard, inner))
+        return stage
+
+    def refine(self, axis: int, inner: int) -> None:
+        """Splits a loop and rewrites everything in terms of the two."""
+        new = self.space.split(axis, inner)
+        if axis in self.inner:
+            self.inner.insert(self.inner.index(axis) + 1, new)
+
+        def tree(x: Scalar) -> Scalar:
+            return refined_tree(x, axis, inner, new)
+
+        for i, source in enumerate(self.sources):
+            if isinstance(source, Load):
+                indices = tuple(x.refined(axis, inner, new) for x in source.indices)
+                self.sources[i] = Load(source.value, indices, None if source.guard is None else tree(source.guard))
+        self.source_numbers = {self._key(source): i for i, source in enumerate(self.sources)}
+        self.written_out.clear()
+        for draft in self.drafts:
+            draft.index = tuple(x.refined(axis, inner, new) for x in draft.index)
+            draft.tree = tree(draft.tree)
+
+    # --- scalar trees ---------------------------------------------------------------------------------------------
+
+    def lower(self, value: Value, index: Indices, guard: Scalar | None = None) -> Scalar:
+        """The element of `value` at `index` as a tree."""
+        number = self.memory.number(value)
+        if number is not None:
+            return s.const(number, value.dtype)
+        made = self.at.get(value)
+        if made is not None:
+            if self.drafts[made].index != index:
+                raise NotFusable
+            dtype = self.drafts[made].tree.dtype
+            tree = self._source(Made(made), dtype)
+            return tree if dtype is value.dtype else s.cast(tree, value.dtype)
+        level = self.memory.level(value)
+        if level is not None:
+            self.come_after(level)
+            return self._source(Load(value, index, guard), value.dtype)
+        key = (value, tuple([i.key for i in index]), guard)
+        found = self.written_out.get(key)
+        if found is None:
+            found = self.written_out[key] = self.written(value, index, guard)
+        return found
+
+    def come_after(self, level: int) -> None:
+        """Sees to it that the group runs after that level: an empty one moves, others refuse."""
+        if level >= self.level:
+            if self.drafts:
+                raise NotFusable
+            self.level = level + 1
+
+    def written(self, value: Value, index: Indices, guard: Scalar | None = None) -> Scalar:
+        """The same with the value's own op written out."""
+        node = value.node
+        kind = node.op.kind
+        if isinstance(kind, View):
+            where = kind.index(index, node.inputs[0].type, **node.attrs)
+            return self.lower(node.inputs[0], self.indices(where), guard)
+        if isinstance(kind, Elementwise):
+            trees = [self.lower(x, self._broadcast(x, index), guard) for x in node.inputs]
+            tree: Scalar = kind.scalar(*trees, **node.attrs)
+            return tree
+        if node.op.element is None:
+            raise NotFusable
+        found: Scalar = node.op.element(
+            Operands(self, node, index, guard), index, *[x.type for x in node.inputs], **node.attrs
+        )
+        return found
+
+    def _broadcast(self, operand: Value, index: Indices) -> Indices:
+        shape = operand.shape
+        own = index[len(index) - len(shape) :]
+        return tuple([Index(self.space, {}, 0) if n == 1 else i for i, n in zip(own, shape, strict=True)])
+
+    def indices(self, where: Sequence[Index | int]) -> Indices:
+        """Index expressions, plain numbers among them."""
+        return tuple([Index(self.space, {}, x) if isinstance(x, int) else x for x in where])
+
+    def _source(self, source: Load | Made, dtype: DType) -> Scalar:
+        key = self._key(source)
+        number = self.source_numbers.get(key)
+        if number is None:
+            number = self.source_numbers[key] = len(self.sources)
+            self.sources.append(source)
+        return s.leaf(number, dtype)
+
+    def _key(self, source: Load | Made) -> Any:
+        if isinstance(source, Made):
+            return source
+        return (source.value, tuple([i.key for i in source.indices]), source.guard)
+
+
+class Operands:
+    """The operands of a node as its `element` formula reads them: `at(0, index)` is an element of the first."""
+
+    def __init__(self, group: Group, node: Node, index: Indices, guard: Scalar | None):
+        self.group, self.node, self.guard = group, node, guard
+
+    def __call__(self, operand: int, index: Sequence[Index | int], guard: Scalar | None = None) -> Scalar:
+        """The element of an operand at `index`; where `guard` is false nothing is read."""
+        both = guard if self.guard is None else self.guard if guard is None else self.guard & guard
+        return self.group.lower(self.node.inputs[operand], self.group.indices(index), both)
+
+    def tree(self, index: Index | int) -> Scalar:
+        """An index as an int64 tree."""
+        return s.const(index, int64) if isinstance(index, int) else index.tree()
+
+    def looked_up(self, operand: int, index: Sequence[Index | int], size: int) -> Index:
+        """The element of an integer operand as an index into `size` places, negative ones wrapped; tested before the kernel."""
+        self.group.come_after(self.group.memory.check(self.node.inputs[operand], size, self.node))
+        tree = s.cast(self(operand, index), int64)
+        return computed(self.group.space, s.select(tree < 0, tree + size, tree))
+
+
+# --- from a group to a kernel --------------------------------------------------------------------------------------------
+
+
+def finish(group: Group, stored: Callable[[Value], bool]) -> tuple[Kernel, tuple[Value, ...]]:
+    """The kernel of a group and the values its buffers hold. `stored` tells which of the group's values others need."""
+    loops = [a for a in group.outer] + [a for a in group.space.order if a in group.inner]
+    buffers: dict[Value, int] = {}
+    numbers, sources = _used_sources(group)
+    place = {axis: n for n, axis in enumerate(loops)}
+    keep = _kept(group, stored)
+
+    def tree(x: Scalar) -> Scalar:
+        def rule(n: Scalar) -> Scalar:
+            if n.op == "leaf":
+                return s.leaf(numbers[n.value], n.dtype)
+            return s.index(place[n.value]) if n.op == "index" else n
+
+        return s.rebuild(x, rule)
+
+    def access(value: Value, indices: Indices, guard: Scalar | None = None) -> Access:
+        buffer = buffers.setdefault(value, len(buffers))
+        coefs, offset, step = [0] * len(loops), 0, 1
+        terms: list[tuple[Scalar, int]] = []
+        for index, size in zip(reversed(indices), reversed(value.shape), strict=True):
+            for axis, c in index.coefs.items():
+                coefs[place[axis]] += c * step
+            offset += index.offset * step
+            terms.extend((tree(t), k * step) for t, k in index.computed)
+            step *= int(size)
+        return Access(buffer, tuple(coefs), offset, tuple(terms), None if guard is None else tree(guard))
+
+    made: list[Source] = [x if isinstance(x, Made) else access(x.value, x.indices, x.guard) for x in sources]
+    statements = tuple(
+        Statement(
+            tree(d.tree), d.stage, d.inner, d.combine, d.identity,
+            access(d.value, d.index) if stored(d.value) else None, n in keep,
+        )
+        for n, d in enumerate(group.drafts)
+    )  # fmt: skip
+    extents = tuple(group.space.extents[a] for a in loops)
+    kernel = Kernel(extents, len(group.outer), tuple(made), statements, tuple(v.dtype for v in buffers))
+    return merge_loops(kernel), tuple(buffers)
+
+
+def _used_sources(group: Group) -> tuple[dict[int, int], list[Load | Made]]:
+    """The sources that statements read, renumbered."""
+    numbers: dict[int, int] = {}
+    sources: list[Load | Made] = []
+
+    def visit(tree: Scalar) -> None:
+        for x in s.postorder(tree):
+            if x.op != "leaf" or x.value in numbers:
+                continue
+            source = group.sources[x.value]
+            if isinstance(source, Load):
+                for index in source.indices:
+                    for t, _ in index.computed:
+                        visit(t)
+                if source.guard is not None:
+                    visit(source.guard)
+            numbers[x.value] = len(sources)
+            sources.append(source)
+
+    for draft in group.drafts:
+        visit(draft.tree)
+        for index in draft.index:
+            for t, _ in index.computed:
+                visit(t)
+    return numbers, sources
+
+
+def _kept(group: Group, stored: Callable[[Value], bool]) -> set[int]:
+    """The inner values that a later stage reads."""
+    keep: set[int] = set()
+    for draft in group.drafts:
+        for number in _reads_made(group, draft.tree):
+            made = group.drafts[number]
+            if made.inner and made.combine is None and made.stage < draft.stage:
+                keep.add(number)
+    return keep
+
+
+def _reads_made(group: Group, tree: Scalar) -> set[int]:
+    found: set[int] = set()
+    pending = [tree]
+    while pending:
+        for x in s.postorder(pending.pop()):
+            if x.op == "leaf":
+                source = group.sources[x.value]
+                if isinstance(source, Made):
+                    found.add(source.statement)
+                else:
+                    pending.extend(t for i in source.indices for t, _ in i.computed)
+                    if source.guard is not None:
+                        pending.append(source.guard)
+    return found
+
+
+def merge_loops(kernel: Kernel) -> Kernel:
+    """The kernel with neighbouring loops joined where every access walks them as one; loops of one step dropped."""
+    counted = {x.value for tree in kernel.trees() for x in s.postorder(tree) if x.op == "index"}
+    accesses = list(kernel.accesses())
+    runs: list[list[int]] = []
+    for axis, extent in enumerate(kernel.extents):
+        if extent == 1:
+            continue
+        last = runs[-1][-1] if runs and axis != kernel.n_outer else None
+        if (
+            last is not None
+            and (last < kernel.n_outer) == (axis < kernel.n_outer)
+            and axis not in counted
+            and last not in counted
+            and all(a.coefs[last] == a.coefs[axis] * extent for a in accesses)
+        ):
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    if any(axis >= kernel.n_outer for axis in range(len(kernel.extents))) and not any(
+        run[0] >= kernel.n_outer for run in runs
+    ):
+        runs.append([len(kernel.extents) - 1])  # a fold over one step is still a fold
+    if len(runs) == len(kernel.extents):
+        return kernel
+    extents = tuple(int(np.prod([kernel.extents[a] for a in run], dtype=np.int64)) for run in runs)
+    place = {axis: n for n, run in enumerate(runs) for axis in run}
+
+    def tree(x: Scalar) -> Scalar:
+        def rule(n: Scalar) -> Scalar:
+            if n.op != "index":
+                return n
+            return s.index(place[n.value]) if n.value in place else s.const(0, int64)
+
+        return s.rebuild(x, rule)
+
+    def access(a: Access) -> Access:
+        terms = tuple((tree(t), k) for t, k in a.computed)
+        guard = None if a.guard is None else tree(a.guard)
+        return Access(a.buffer, tuple(a.coefs[run[-1]] for run in runs), a.offset, terms, guard)
+
+    sources = tuple(access(x) if isinstance(x, Access) else x for x in kernel.sources)
+    statements = tuple(
+        Statement(
+            tree(x.tree), x.stage, x.inner, x.combine, x.identity, None if x.store is None else access(x.store), x.kept
+        )
+        for x in kernel.statements
+    )
+    n_outer = sum(run[0] < kernel.n_outer for run in runs)
+    return Kernel(extents, n_outer, sources, statements, kernel.buffers)

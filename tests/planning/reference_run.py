@@ -1,0 +1,126 @@
+"""Runs a native plan with NumPy, one kernel statement after another on whole index grids: the oracle for code generators."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from graphc.core import scalar as s
+from graphc.ir.kernel import Access, Kernel, Made
+from graphc.planning.fusion import CheckStep, ContractionStep, HostStep, KernelStep, Strided
+from graphc.planning.regions import NativePlan
+
+FOLDS: dict[str, Any] = {
+    "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "or": np.logical_or,
+    "and": np.logical_and,
+}  # fmt: skip
+
+
+class CheckFailed(Exception):
+    """An index out of range."""
+
+
+class KernelRun:
+    """One kernel on flat buffers."""
+
+    def __init__(self, kernel: Kernel, buffers: list[Any]):
+        self.kernel, self.buffers = kernel, buffers
+        self.grid = np.ogrid[tuple(slice(n) for n in kernel.extents)] if kernel.extents else []
+        self.made: list[Any] = []
+
+    def evaluate(self, tree: s.Scalar) -> Any:
+        leaves = {x.value: self.source(self.kernel.sources[x.value]) for x in s.postorder(tree) if x.op == "leaf"}
+        arrays = [leaves.get(i) for i in range(len(self.kernel.sources))]
+        with np.errstate(all="ignore"):
+            return s.evaluate(tree, arrays, self.grid)
+
+    def source(self, source: Any) -> Any:
+        if isinstance(source, Made):
+            return self.made[source.statement]
+        where = self.where(source)
+        buffer = self.buffers[source.buffer]
+        if source.guard is not None:
+            where = np.where(self.evaluate(source.guard), where, 0)
+        if not buffer.size:
+            return np.zeros(np.shape(where), buffer.dtype)
+        return buffer[where]
+
+    def where(self, access: Access) -> Any:
+        total: Any = np.asarray(access.offset)
+        for counter, c in zip(self.grid, access.coefs, strict=True):
+            total = total + counter * c if c else total
+        for tree, k in access.computed:
+            total = total + self.evaluate(tree) * k
+        return total
+
+    def run(self) -> None:
+        kernel = self.kernel
+        inner = tuple(range(kernel.n_outer, len(kernel.extents)))
+        for statement in kernel.statements:
+            value = np.asarray(self.evaluate(statement.tree))
+            shape = kernel.extents if statement.inner else (*kernel.extents[: kernel.n_outer], *(1 for _ in inner))
+            value = np.broadcast_to(value, shape)
+            if statement.combine:
+                start = np.asarray(statement.identity).astype(value.dtype)
+                with np.errstate(all="ignore"):
+                    value = FOLDS[statement.combine].reduce(value, axis=inner, keepdims=True, initial=start)
+            if statement.store is None and statement.combine == "or" and len(kernel.statements) == 1:
+                if value.any():
+                    raise CheckFailed
+            self.made.append(value)
+            if statement.store is not None:
+                buffer = self.buffers[statement.store.buffer]
+                where = np.broadcast_to(self.where(statement.store), value.shape)
+                buffer[where] = value.astype(buffer.dtype)
+
+
+class ReferenceRun:
+    """A plan on input arrays."""
+
+    def __init__(self, plan: NativePlan, arrays: list[Any]):
+        self.plan = plan
+        self.arrays = [np.array(a, order="C").reshape(-1) for a in arrays]
+        self.outputs = [np.empty(math.prod(v.shape), v.dtype.np) for v in plan.program.outputs]
+        self.arena = np.full(plan.arena_bytes, 0xA5, np.uint8)
+
+    def buffer(self, value: Any) -> Any:
+        area, at = self.plan.places[value]
+        if area == "input":
+            return self.arrays[at]
+        if area == "output":
+            return self.outputs[at]
+        if area == "constant":
+            return np.ascontiguousarray(self.plan.constants[at]).reshape(-1)
+        n = math.prod(value.type.shape)
+        dtype = value.type.dtype.np
+        return self.arena[at : at + n * dtype.itemsize].view(dtype)
+
+    def operand(self, x: Strided) -> Any:
+        flat = self.buffer(x.value)
+        step = flat.itemsize
+        return np.lib.stride_tricks.as_strided(flat[x.offset :], x.shape, [n * step for n in x.strides]).copy()
+
+    def run(self) -> list[Any]:
+        for region in self.plan.regions:
+            for step in region:
+                if isinstance(step, KernelStep | CheckStep):
+                    KernelRun(step.kernel, [self.buffer(v) for v in step.buffers]).run()
+                else:
+                    operands = step.operands if isinstance(step, HostStep) else (step.a, step.b)
+                    with np.errstate(all="ignore"):
+                        found = step.node.op.eval(*map(self.operand, operands), **step.node.attrs)
+                    found = found if step.node.op.n_outputs != 1 else (found,)
+                    for value, array in zip(step.node.outputs, found, strict=True):
+                        self.buffer(value)[...] = np.asarray(array).reshape(-1)
+        shapes = [v.shape for v in self.plan.program.outputs]
+        return [x.reshape(shape) for x, shape in zip(self.outputs, shapes, strict=True)]
+
+
+def run_plan(plan: NativePlan, arrays: list[Any]) -> list[Any]:
+    """The outputs of a plan on these inputs."""
+    return ReferenceRun(plan, arrays).run()
+
+
+__all__ = ["CheckFailed", "ContractionStep", "run_plan"]
