@@ -196,9 +196,10 @@ def _overwritten(old: Any, value: Any) -> Any:
 
 
 def _is_whole(shape: Any, expanded: Any) -> bool:
-    """Whether an expand to `expanded` repeats nothing."""
+    """Whether an expand to `expanded` repeats nothing: only a 1 is stretched, unknown sizes that meet are assumed equal."""
     lead = len(expanded) - len(shape)
-    return lead >= 0 and all(d == 1 for d in expanded[:lead]) and tuple(expanded[lead:]) == shape
+    stretched = any(have == 1 and want != 1 for have, want in zip(shape, expanded[lead:], strict=True))
+    return not stretched and all(d == 1 for d in expanded[:lead])
 
 
 def put_back(base: Any, chain: tuple[tuple[Op, Mapping[str, Any]], ...], value: Any) -> Any:

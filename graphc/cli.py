@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from graphc.core.lazy import lazy_import
 
 as_torch = lazy_import("graphc.as_torch")
 demo = lazy_import("graphc.demo")
+disk = lazy_import("graphc.backends.llvm.cache")
 
 DEMO = """\
 Trains one small net on 1,437 real handwritten digits three times: eagerly, compiled, and as a graph in a session, from the
@@ -26,6 +28,10 @@ Exit code 1 if a door is less than 95 % accurate (not asked with --quick) or the
 RUN = """\
 Runs a PyTorch script, unchanged, on graphc: every `import torch...` in it is answered by graphc's module of that name.
 What follows FILE.py is the script's own, as is the exit code."""
+
+CACHE = """\
+Compiled objects are kept on disk and shared by all programs of a user, so that only the first one waits for the compiler.
+`list` tells where and what they are, `clear` removes them. GRAPHC_CACHE=DIR puts them elsewhere, GRAPHC_CACHE=off nowhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _demo(options)
     if options.command == "run":
         return run_script(options.file, options.args)
+    if options.command == "cache":
+        return _cache(options.action)
     parser.print_help()
     return 0
 
@@ -67,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a PyTorch script on graphc", description=RUN, formatter_class=layout)
     run.add_argument("file", metavar="FILE.py", help="the script")
     run.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script")
+    cache = commands.add_parser("cache", help="compiled objects on disk", description=CACHE, formatter_class=layout)
+    actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions.add_parser("list", help="where they are, and each with its size and last use")
+    actions.add_parser("clear", help="remove them all")
     return parser
 
 
@@ -83,6 +95,27 @@ def _demo(options: argparse.Namespace) -> int:
     except (BackendError, OSError) as error:
         print(f"graphc demo: {error}", file=sys.stderr)
         return 2
+
+
+def _cache(action: str) -> int:
+    """`graphc cache list` and `graphc cache clear`."""
+    cache = disk.for_listing()
+    if cache.folder is None:
+        print("graphc cache: there is none (GRAPHC_CACHE is off, or there is no home)")
+        return 0
+    try:
+        if action == "clear":
+            print(f"{cache.clear():,} objects removed from {cache.folder}")
+            return 0
+        entries = cache.entries()
+    except OSError as error:
+        print(f"graphc cache: {cache.folder}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    for entry in entries:
+        used = time.strftime("%Y-%m-%d", time.localtime(entry.used))
+        print(f"{entry.name[:12]}  {entry.size:>9,} bytes  used {used}  {entry.label}".rstrip())
+    print(f"{len(entries):,} objects, {sum(e.size for e in entries):,} bytes in {cache.folder}")
+    return 0
 
 
 def run_script(file: str, args: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, tape_entry
 from graphc.core.tensor_types import TensorType, float64, type_of_array
 from graphc.eager import describe_operands
 from graphc.ir.program import Origin, Table, Value
-from graphc.layouts import Layouts, save_layouts
+from graphc.layouts import Layouts, layout_of_constant, save_layouts
 
 _ndarray = np.ndarray
 
@@ -300,7 +300,7 @@ class Recorder:
         """A fresh symbolic tensor that holds a copy of the array."""
         array = np.array(array)
         out = SLOTS.new_tensor(self.table.constant(array, (self.origin(),)))
-        out._layout = self.layouts.fix(array)
+        out._layout = layout_of_constant(array)
         if self.has_leaks:
             self.made.append(weakref.ref(out))
         return out

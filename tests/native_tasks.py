@@ -44,8 +44,10 @@ _OTHER = """%other.slot = load i64, ptr %word.at
   %other.at = getelementptr ptr, ptr %table, i64 %other.slot
   %other = load ptr, ptr %other.at"""
 
-#: add: a[i] += word; square: a[i] *= a[i]; accumulate: a[i] += other[i]; below: the byte other[0] = a[0] < word;
-#: burn: word rounds of work for each i; fail_at: fails with code 7 and the index where i is word; nothing: nothing.
+#: With a the array in slot args[0], word = args[1], other the array in slot args[1], limit = args[2], for each i:
+#: add_word: a[i] += word; square: a[i] *= a[i]; accumulate: a[i] += other[i]; copy_add: a[i] = other[i] + third[i];
+#: below: the byte other[0] = a[0] < limit. Others, word = args[0]: burn: word rounds of work for each i; meet: part 0 waits
+#: up to word rounds for part 1, slot 1 gets [0] = whether it came; fail_at: fails at i = word; nothing: nothing.
 _TEXT = "".join(
     [
         _loop("add_word", "%word = load i64, ptr %word.at", _ADD),
@@ -85,6 +87,31 @@ one:
   %i.next = add i64 %i, 1
   br label %next
 done:
+  ret i64 0
+}
+define i64 @meet(ptr %table, ptr %args, i64 %begin, i64 %end) {
+entry:
+  %limit = load i64, ptr %args
+  %base.at = getelementptr ptr, ptr %table, i64 1
+  %base = load ptr, ptr %base.at
+  %flag = getelementptr i64, ptr %base, i64 1
+  %first = icmp eq i64 %begin, 0
+  br i1 %first, label %look, label %come
+come:
+  store atomic i64 1, ptr %flag seq_cst, align 8
+  ret i64 0
+look:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %wait ]
+  %met = load atomic i64, ptr %flag seq_cst, align 8
+  %alone = icmp eq i64 %met, 0
+  %patient = icmp slt i64 %i, %limit
+  %again = and i1 %alone, %patient
+  br i1 %again, label %wait, label %done
+wait:
+  %i.next = add i64 %i, 1
+  br label %look
+done:
+  store i64 %met, ptr %base
   ret i64 0
 }
 define i64 @fail_at(ptr %table, ptr %args, i64 %begin, i64 %end) {

@@ -62,9 +62,7 @@ def remez(target: Function, weight: Function, low: Any, high: Any, powers: list[
         rows = [[*(weights[k] * m for m in monomials[k]), (-1) ** i] for i, k in enumerate(chosen)]
         found = mp.lu_solve(mp.matrix(rows), mp.matrix([weights[k] * values[k] for k in chosen]))
         c = list(found)[:-1]
-        errors = [
-            w * (v - mp.fdot(c, m)) for v, w, m in zip(values, weights, monomials, strict=True)
-        ]
+        errors = [w * (v - mp.fdot(c, m)) for v, w, m in zip(values, weights, monomials, strict=True)]
         worst = max(map(abs, errors))
         if best is None or worst < best[1]:
             best = (c, worst)
@@ -128,72 +126,112 @@ def q_of(a: str) -> Any:
     return (mp.mpf(a) - 2) / (mp.mpf(a) + 2)
 
 
-
 FITS: dict[str, Fit] = {
     # (exp(r) - 1 - r) / r², errors relative to exp(r), or to exp(r) - 1
     "EXP": Fit(
-        series(lambda r: (mp.expm1(r) - r) / r**2, 0.5), lambda r: r * r / mp.exp(r),
-        -LN2 / 2 * 1.001, LN2 / 2 * 1.001, (5, 10),
+        series(lambda r: (mp.expm1(r) - r) / r**2, 0.5),
+        lambda r: r * r / mp.exp(r),
+        -LN2 / 2 * 1.001,
+        LN2 / 2 * 1.001,
+        (5, 10),
     ),
     "EXPM1": Fit(
-        series(lambda r: (mp.expm1(r) - r) / r**2, 0.5), series(lambda r: r * r / mp.expm1(r), 0),
-        -LN2 / 2 * 1.001, LN2 / 2 * 1.001, (6, 11),
+        series(lambda r: (mp.expm1(r) - r) / r**2, 0.5),
+        series(lambda r: r * r / mp.expm1(r), 0),
+        -LN2 / 2 * 1.001,
+        LN2 / 2 * 1.001,
+        (6, 11),
     ),
     # (log(1 + f) - f + f²/2) / f³
     "LOG": Fit(
-        series(lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, mp.mpf(1) / 3), series(lambda f: f**3 / mp.log1p(f), 0),
-        ROOT_HALF - 1, 2 * ROOT_HALF - 1, (9, 19),
+        series(lambda f: (mp.log1p(f) - f + f * f / 2) / f**3, mp.mpf(1) / 3),
+        series(lambda f: f**3 / mp.log1p(f), 0),
+        ROOT_HALF - 1,
+        2 * ROOT_HALF - 1,
+        (9, 19),
     ),
     # (sin(r) - r) / r³ of r², up to half a turn's half
     "SIN": Fit(
-        even(series(lambda r: (mp.sin(r) - r) / r**3, -mp.mpf(1) / 6)), even(series(lambda r: r**3 / mp.sin(r), 0)),
-        mp.mpf(0), (PI / 2 * 1.001) ** 2, (4, 8),
+        even(series(lambda r: (mp.sin(r) - r) / r**3, -mp.mpf(1) / 6)),
+        even(series(lambda r: r**3 / mp.sin(r), 0)),
+        mp.mpf(0),
+        (PI / 2 * 1.001) ** 2,
+        (4, 8),
     ),
     # (tan(r) - r) / r³ of r², |r| <= π/4
     "TAN": Fit(
-        even(series(lambda r: (mp.tan(r) - r) / r**3, mp.mpf(1) / 3)), even(series(lambda r: r**3 / mp.tan(r), 0)),
-        mp.mpf(0), (PI / 4 * 1.001) ** 2, (7, 14),
+        even(series(lambda r: (mp.tan(r) - r) / r**3, mp.mpf(1) / 3)),
+        even(series(lambda r: r**3 / mp.tan(r), 0)),
+        mp.mpf(0),
+        (PI / 4 * 1.001) ** 2,
+        (7, 14),
     ),
     "SIN_SMALL": Fit(
-        even(series(lambda r: (mp.sin(r) - r) / r**3, -mp.mpf(1) / 6)), even(series(lambda r: r**3 / mp.sin(r), 0)),
-        mp.mpf(0), (PI / 4 * 1.001) ** 2, (3, 6),
+        even(series(lambda r: (mp.sin(r) - r) / r**3, -mp.mpf(1) / 6)),
+        even(series(lambda r: r**3 / mp.sin(r), 0)),
+        mp.mpf(0),
+        (PI / 4 * 1.001) ** 2,
+        (3, 6),
     ),
     # (cos(r) - 1 + r²/2) / r⁴ of r²
     "COS_SMALL": Fit(
-        even(series(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4, mp.mpf(1) / 24)), even(lambda r: r**4 / mp.cos(r)),
-        mp.mpf(0), (PI / 4 * 1.001) ** 2, (3, 6),
+        even(series(lambda r: (mp.cos(r) - 1 + r * r / 2) / r**4, mp.mpf(1) / 24)),
+        even(lambda r: r**4 / mp.cos(r)),
+        mp.mpf(0),
+        (PI / 4 * 1.001) ** 2,
+        (3, 6),
     ),
     # (asin(r)/r - 1) / r² of r² <= 1/4
     "ASIN": Fit(
-        even(series(lambda r: (mp.asin(r) / r - 1) / r**2, mp.mpf(1) / 6)), even(series(lambda r: r**3 / mp.asin(r), 0)),
-        mp.mpf(0), mp.mpf(1) / 4, (5, 12),
+        even(series(lambda r: (mp.asin(r) / r - 1) / r**2, mp.mpf(1) / 6)),
+        even(series(lambda r: r**3 / mp.asin(r), 0)),
+        mp.mpf(0),
+        mp.mpf(1) / 4,
+        (5, 12),
     ),
     # (atan(r)/r - 1) / r² of r² <= tan²(π/8)
     "ATAN": Fit(
-        even(series(lambda r: (mp.atan(r) / r - 1) / r**2, -mp.mpf(1) / 3)), even(series(lambda r: r**3 / mp.atan(r), 0)),
-        mp.mpf(0), mp.tan(PI / 8) ** 2 * 1.001, (5, 11),
+        even(series(lambda r: (mp.atan(r) / r - 1) / r**2, -mp.mpf(1) / 3)),
+        even(series(lambda r: r**3 / mp.atan(r), 0)),
+        mp.mpf(0),
+        mp.tan(PI / 8) ** 2 * 1.001,
+        (5, 11),
     ),
     # erf(x)/x - 1 of x² <= 1
     "ERF_SMALL": Fit(
-        even(series(lambda x: mp.erf(x) / x - 1, 2 / mp.sqrt(PI) - 1)), even(series(lambda x: x / mp.erf(x), 1)),
-        mp.mpf(0), mp.mpf(1), (7, 13),
+        even(series(lambda x: mp.erf(x) / x - 1, 2 / mp.sqrt(PI) - 1)),
+        even(series(lambda x: x / mp.erf(x), 1)),
+        mp.mpf(0),
+        mp.mpf(1),
+        (7, 13),
     ),
     # -log(erfc(x)), errors relative to erf
     "ERF_LARGE": Fit(
-        minus_log_erfc, lambda x: mp.erfc(x) / mp.erf(x), mp.mpf(1) - mp.mpf(1) / 64, mp.mpf(4), (8, 19), mp.mpf(6),
+        minus_log_erfc,
+        lambda x: mp.erfc(x) / mp.erf(x),
+        mp.mpf(1) - mp.mpf(1) / 64,
+        mp.mpf(4),
+        (8, 19),
+        mp.mpf(6),
     ),
     # log2(1 + f) / f in float64, for the power of float32
     "LOG2": Fit(
-        series(lambda f: mp.log1p(f) / f / LN2, 1 / LN2), series(lambda f: f / mp.log1p(f), 1),
-        ROOT_HALF - 1, 2 * ROOT_HALF - 1, (0, 13),
+        series(lambda f: mp.log1p(f) / f / LN2, 1 / LN2),
+        series(lambda f: f / mp.log1p(f), 1),
+        ROOT_HALF - 1,
+        2 * ROOT_HALF - 1,
+        (0, 13),
     ),
     # (log((1 + s) / (1 - s)) - 2s - 2s³/3) / s⁵ of s², errors relative to 2s, for the power of float64
     "LOG_RATIO": Fit(
         even(series(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5, mp.mpf(2) / 5)),
-        even(lambda s: s**4), mp.mpf(0), (3 - 2 * mp.sqrt(2)) ** 2, (0, 8),
+        even(lambda s: s**4),
+        mp.mpf(0),
+        (3 - 2 * mp.sqrt(2)) ** 2,
+        (0, 8),
     ),
-    # exp(a²) erfc(a) (a + 2) of q = (a - 2) / (a + 2), a >= 0.64
-    "ERFC": Fit(erfcx_of_q, lambda q: 1 / erfcx_of_q(q), q_of("0.64"), q_of("10.2"), (9, 22), q_of("27.5")),
+    # exp(a²) erfc(a) (a + 2) of q = (a - 2) / (a + 2), a >= 0.46
+    "ERFC": Fit(erfcx_of_q, lambda q: 1 / erfcx_of_q(q), q_of("0.46"), q_of("10.2"), (9, 22), q_of("27.5")),
 }
 
 

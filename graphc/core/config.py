@@ -20,6 +20,10 @@ class Config:
         self.threads: int = int(environ.get("GRAPHC_THREADS", "") or 0)
         #: `GRAPHC_POOL=futex|portable|serial`: how workers wait, or none at all; empty is the best this system has.
         self.pool: str = environ.get("GRAPHC_POOL", "")
+        #: `GRAPHC_CACHE=dir`: where compiled objects are kept; empty is the user's cache folder, "off" is nowhere.
+        self.cache: str = environ.get("GRAPHC_CACHE", "")
+        #: Bytes that compiled objects may take on disk; those unused longest are dropped first.
+        self.cache_bytes: int = 1 << 28
         #: Constants up to this many bytes are folded and compared by value.
         self.largest_fold: int = 1 << 16
         #: Builds a compiled function or session keeps before it drops the one unused longest.

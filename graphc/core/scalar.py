@@ -18,7 +18,20 @@ import numpy as np
 
 from graphc.core import erf as error_function
 from graphc.core.errors import DtypeError
-from graphc.core.tensor_types import BOOL, FLOAT, INT, DType, bfloat16, bool_, float16, float32, float64, int16, int32, int64
+from graphc.core.tensor_types import (
+    BOOL,
+    FLOAT,
+    INT,
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int16,
+    int32,
+    int64,
+)
 
 
 @dataclass(frozen=True)
@@ -318,8 +331,7 @@ def _fma(x: Any, y: Any, z: Any) -> Any:
     total, rest = _two_sum(z, low)
     upper, lower = _two_sum(high, total)
     exact = upper + _sum_to_odd(lower, rest)
-    plain = x * y + z
-    return np.where(np.isfinite(exact) & (np.abs(plain) > 1e-280), exact, plain)
+    return np.where(np.isfinite(exact) & (np.abs(high) > 1e-250), exact, high + z)  # plain where splitting is inexact
 
 
 def _table(accepts: tuple[int, ...], result: str, **meanings: Callable[..., Any]) -> dict[str, Primitive]:

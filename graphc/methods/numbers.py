@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.aliasing import refresh
 from graphc.core.context import STATE
 from graphc.core.dims import Dim
 from graphc.core.errors import ArgumentTypeError, GradientError, NumberError, SymbolicError, user_line
@@ -38,7 +39,9 @@ class Numbers(Gradients):
 
     def numpy(self, *, force: bool = False) -> Any:
         """The elements as a NumPy array that shares memory."""
-        if not force and STATE.recorder is None and type(self._data) is _ndarray and self._here()._edge is not None:
+        if self._base is not None:
+            refresh(self)
+        if not force and self._edge is not None and STATE.recorder is None and type(self._data) is _ndarray:
             raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._array("numpy()")
 

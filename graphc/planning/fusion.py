@@ -64,6 +64,11 @@ class Strided:
     strides: tuple[int, ...]
     offset: int
 
+    def transposed(self) -> Strided:
+        """The same with the last two dimensions exchanged."""
+        swap = self.shape[:-2] + self.shape[:-3:-1], self.strides[:-2] + self.strides[:-3:-1]
+        return Strided(self.value, *swap, self.offset)
+
 
 @dataclass(eq=False)
 class KernelStep:
@@ -348,6 +353,8 @@ class Fuser:
         pending = _Pending(1 + max((self.level(x.value) or 0 for x in operands), default=0))
         if native:
             a, b = operands
+            a = a.transposed() if node.attrs["transpose_a"] else a
+            b = b.transposed() if node.attrs["transpose_b"] else b
             pending.step = lambda level: ContractionStep(level, node, a, b)
         else:
             pending.step = lambda level: HostStep(level, node, tuple(operands))
@@ -468,6 +475,6 @@ def _check_kernel(index: Strided, size: int) -> Kernel:
     """Fails if any element is outside [-size, size)."""
     x = s.cast(s.leaf(0, index.value.dtype), int64)
     bad = (x < -size) | (x >= size)
-    access = Access(0, index.strides, index.offset)
+    access = Access(0, index.strides or (0,), index.offset)
     statement = Statement(bad, 0, True, "or", False, fails=True)
     return Kernel(index.shape or (1,), 0, (access,), (statement,), (index.value.dtype,))

@@ -79,10 +79,18 @@ erfc = _of_x(
     scalar=lambda x: s.erfc(x),
     vjp=(lambda g, out, x: g * (-TWO_OVER_SQRT_PI * exp(-(x * x))),),
 )
+
+
+def _sigmoid_tree(x: s.Scalar) -> s.Scalar:
+    """1 / (1 + e^-x), or e^x / (1 + e^x) where e^-x could overflow."""
+    e = s.exp(-abs(x))
+    return s.select(x < 0, e, 1.0) / (1 + e)
+
+
 sigmoid = _of_out(
     "sigmoid",
     eval=lambda x: 1 / (1 + np.exp(-x)),
-    scalar=lambda x: 1 / (1 + s.exp(-x)),
+    scalar=lambda x: _sigmoid_tree(x),
     vjp=(lambda g, out, x: g * ((1 - out) * out),),
 )
 

@@ -5,7 +5,8 @@ The attributes hold one entry per spatial dimension. Window o of a dimension mee
     o * stride - low + j * dilation,   0 <= j < kernel,
 
 that lie inside the input; what lies outside takes no part. There are (size + low + high - dilation * (kernel - 1) - 1) //
-stride + 1 windows: `high` decides their number and nothing else, so it may be a `Dim` and may be negative.
+stride + 1 windows: `high` decides their number and nothing else, and may be negative. Where sizes are unknown, `high`,
+`kernel` and `stride` may be `Dim`s (a window over a whole dimension); when the op runs all are numbers.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def _max_along(x: Array, carried: list[Array], axis: int, windows: Windows, has_
         better = found > target
         if has_nan:
             better |= found != found
-        np.maximum(target, found, out=target)
+        np.maximum(found, target, out=target)  # of equals NumPy keeps the second operand: the sign of a zero
         # arithmetic on small integers is much faster than copying under a mask
         places = tap[(*whole, outs)]
         np.maximum(places, better * tap.dtype.type(j), out=places)

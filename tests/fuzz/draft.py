@@ -20,9 +20,6 @@ from tests.fuzz.programs import FLOATS, SIZES, Leaf, Program, Step
 Pair = tuple[int, int]
 Dims = tuple[Pair, ...]
 
-#: Whether these give a view or a copy depends on strides; PyTorch advises not to rely on either.
-AMBIGUOUS = (".reshape(", ".flatten(", ".contiguous(", "einsum", "linear", "repeat", "normalize", "ravel")
-
 #: Elements of the largest tensor, magnitude of the largest number.
 LARGEST, BOUND = 160, 40.0
 
@@ -73,8 +70,6 @@ class Draft:
         self.names: list[str] = []
         self.used: dict[str, int] = {}
         self.count = 0
-        #: arrays that a reshape may or may not share, depending on strides that only eager code has
-        self.frozen: list[np.ndarray] = []
         kind = self.rng.random()
         self.dtypes: tuple[str, ...] = ("float64",) if kind < 0.55 else ("float64", "float32") if kind < 0.9 else FLOATS
         self.coarse = kind >= 0.9
@@ -260,9 +255,6 @@ class Draft:
         self.tame(targets)
         self.steps.append(Step(statement, targets, torch))
         self.names.extend(targets)
-        if any(word in text for word in AMBIGUOUS):
-            for env in self.envs:
-                self.frozen += [env[name].detach().numpy() for name in (*self.steps[-1].reads, *targets)]
 
     def tame(self, targets: Sequence[str]) -> None:
         """Rejects results that are too large, or not finite."""

@@ -112,6 +112,13 @@ class Program:
         """Whether PyTorch can run it too."""
         return all(step.torch for step in self.steps)
 
+    def in_rows(self) -> Program:
+        """The program with arguments that lie row by row, itself where they do."""
+        if all(leaf.layout == "C" for leaf in self.arguments):
+            return self
+        leaves = tuple(replace(leaf, layout="C") if leaf.is_argument else leaf for leaf in self.leaves)
+        return replace(self, leaves=leaves)
+
     def source(self) -> str:
         """The program as a Python function."""
         head = f"def program({', '.join(leaf.name for leaf in self.arguments)}):"

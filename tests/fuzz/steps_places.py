@@ -39,9 +39,9 @@ def shape_view(g: Draft) -> None:
     x = g.pick()
     dims, rank = g.dims(x), g.rank(x)
     how = g.rng.choice(("reshape", "reshape", "view"))
-    pick = g.rng.randrange(5)
+    pick = g.rng.randrange(6)
     if how == "view":
-        g.need(all(env[x].is_contiguous() for env in g.envs))
+        g.need(pick == 5 or all(env[x].is_contiguous() for env in g.envs))
     if pick == 0:
         g.not_empty(x)
         g.define(f"{x}.{how}(-1)" if g.chance(0.6) else f"{x}.flatten()")
@@ -59,6 +59,8 @@ def shape_view(g: Draft) -> None:
         text = [g.size_text(x, i) for i in range(rank)]
         text.insert(g.rng.randrange(rank + 1), "1")
         g.define(f"{x}.{how}({', '.join(text)})")
+    elif pick == 5:
+        g.define(f"{x}.contiguous()")
     elif rank >= 2:
         g.define(
             f"{x}.{how}({g.size_text(x, 0)} * {g.size_text(x, 1)}{''.join(', ' + g.size_text(x, a) for a in range(2, rank))})"

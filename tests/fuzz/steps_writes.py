@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+import graphc as gc
 from tests.fuzz.draft import Draft, Rejected, broadcast, is_unknown
 from tests.fuzz.families import family
 from tests.fuzz.steps_places import index_into, subscript
@@ -26,13 +25,21 @@ def writable(g: Draft, name: str) -> tuple[bool, bool]:
     root = root_of(value)
     leaf = any(root is g.value(leaf.name) for leaf in g.leaves)
     spread = any(s == 0 and n > 1 for s, n in zip(value.stride(), value.shape, strict=True))
-    for env in g.envs:
-        array = env[name].detach().numpy()
-        if not array.flags.writeable or any(array is f or np.may_share_memory(array, f) for f in g.frozen):
-            return False, leaf
+    if not all(env[name].detach().numpy().flags.writeable for env in g.envs):
+        return False, leaf
     return not spread and all(
         root is not root_of(env[n]) for env in g.envs[:1] for n in g.names if env[n].numel() == 0
     ), leaf
+
+
+def flattens(g: Draft, x: str) -> bool:
+    """Whether `view(-1)` works in every feed, which depends on strides."""
+    try:
+        for env in g.envs:
+            env[x].view(-1)
+    except gc.errors.ShapeError:
+        return False
+    return True
 
 
 def target_of(g: Draft, x: str) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -48,8 +55,11 @@ def target_of(g: Draft, x: str) -> tuple[str, tuple[tuple[int, int], ...]]:
     if rank >= 2:
         options += [f"{x}.transpose(0, 1)", f"{x}[0:1].transpose(0, 1)"]
     options.append(f"{x}.unsqueeze(0)")
-    if all(env[x].is_contiguous() and env[x].numel() for env in g.envs):
-        options += [f"{x}.view(-1)", f"{x}.view(-1)[::2]"]
+    if all(env[x].numel() for env in g.envs):
+        options += [f"{x}.reshape(-1)[::2]", f"{x}.contiguous()"]
+        options += [f"{x}.{g.rng.choice(('view', 'reshape'))}(-1){end}" for end in ("", "[::2]") if flattens(g, x)]
+        if rank >= 2:
+            options += [f"{x}.transpose(0, 1).reshape(-1)[1::2]", f"{x}.flatten(0, 1)[1:]"]
     text = g.rng.choice(options)
     shapes = []
     for env in g.envs:

@@ -8,6 +8,7 @@ with the disk costs speed only, and is logged once. Objects are executed, so a f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -65,6 +66,7 @@ class Cache:
         self.folder, self.limit = folder, limit
         self._salt = salt.encode()
         self._writes = itertools.count()
+        self._token = os.urandom(4).hex()
         self._lock = threading.Lock()
         self._readable = self._writable = folder is not None
         self._logged = False
@@ -87,8 +89,8 @@ class Cache:
         except FileNotFoundError:
             return None
         except OSError as error:
+            self._readable = False
             self._give_up(error, "read")
-            self._readable = self._writable = not isinstance(error, _RefusedError) and "_root" in self.__dict__
             return None
         data = _opened(found, name)
         if data is None:
@@ -139,8 +141,8 @@ class Cache:
 
     def _write(self, name: str, content: bytes) -> None:
         """Writes an entry under a name of its own, then renames it."""
-        path = f"{self._root}{name}.{os.getpid()}-{threading.get_ident()}.part"
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        path = f"{self._root}{name}.{self._token}-{os.getpid()}-{threading.get_ident()}.part"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
         try:
             try:
                 view = memoryview(content)
@@ -154,10 +156,8 @@ class Cache:
             raise
 
     def _drop(self, name: str) -> None:
-        try:
+        with contextlib.suppress(OSError):  # another process was faster, or the disk cannot be written
             os.unlink(self._root + name)
-        except OSError:  # another process was faster, or the disk cannot be written
-            pass
 
     def _files(self) -> list[os.DirEntry[str]]:
         """The files in the folder that are ours: entries and parts of them."""
@@ -229,10 +229,8 @@ def _read(path: str) -> bytes:
         status = os.fstat(handle)
         content = os.read(handle, status.st_size + 1)
         if time.time() - status.st_mtime > _DAY:
-            try:
+            with contextlib.suppress(OSError):  # a disk that cannot be written
                 os.utime(path)
-            except OSError:  # a disk that cannot be written
-                pass
         return content
     finally:
         os.close(handle)

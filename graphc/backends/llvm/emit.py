@@ -110,13 +110,11 @@ class Turn:
 class Function:
     """A function under construction. `block` is the label of the block that lines now go to."""
 
-    def __init__(
-        self, module: Module, name: str, parameters: Sequence[tuple[str, str]], result: str, attributes: str
-    ):
+    def __init__(self, module: Module, name: str, parameters: Sequence[tuple[str, str]], result: str, attributes: str):
         self.module, self.name, self.block = module, name, "entry"
         self._head = f"define {result} @{name}({', '.join(f'{kind} %{n}' for kind, n in parameters)})"
         wide = ' "prefer-vector-width"="512"' if module.machine.vector_bytes == 64 else ""
-        self._attributes = f' nounwind{wide} {attributes}'.rstrip()
+        self._attributes = f" nounwind{wide} {attributes}".rstrip()
         self._lines: list[str | Phi] = []
         self._places: list[str] = []
         self._values = self._labels = 0

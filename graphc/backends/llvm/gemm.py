@@ -27,6 +27,12 @@ from graphc.backends.llvm.host import Machine
 #: The most rows of A, and the most steps of k, that are copied at a time: together they stay in the second-level cache.
 ROW_BLOCK, DEPTH_BLOCK = 384, 256
 
+#: Rows of B that are further apart than this, in bytes, are copied for that many strips at once.
+FAR, GROUP = 2048, 4
+
+#: Products at least so large in m, n and k go to a BLAS: its copies of B, reused by all rows, are worth it then (measured).
+LIBRARY_SIZE = 512
+
 #: Products with fewer multiplications than this in each part are not split: handing a part over costs as much.
 SMALLEST_PART = 1 << 15
 
@@ -242,8 +248,8 @@ def _library_takes(gemm: Gemm) -> bool:
 
 
 def _library_is_faster(gemm: Gemm, kind: Element) -> bool:
-    """Whether a BLAS beats our kernels: always without fused multiply-add or vectors of 256 bits."""
-    return not kind.fma or kind.bytes < 32
+    """Whether a BLAS beats our kernels: without fused multiply-add or vectors of 256 bits, and in products large all ways."""
+    return not kind.fma or kind.bytes < 32 or min(gemm.m, gemm.n, gemm.k) >= LIBRARY_SIZE
 
 
 def _leading(x: Matrix, rows: int, columns: int) -> tuple[int, int] | None:
@@ -264,9 +270,29 @@ def _blocks(gemm: Gemm, kind: Element) -> tuple[int, int]:
 
 def _scratch_bytes(gemm: Gemm, kind: Element) -> int:
     """A block of A and a strip of B; copies fill whole vectors and run over by at most one."""
+    if _without_copies(gemm, kind):
+        return 0
     rows, deep = _blocks(gemm, kind)
     steps = ceil(deep / kind.lanes) * kind.lanes
-    return ceil((steps * (rows + kind.vectors * kind.lanes) + kind.lanes) * kind.size / 64) * 64
+    columns = _group(gemm, kind) * kind.vectors * kind.lanes
+    return ceil((steps * (rows + columns) + kind.lanes) * kind.size / 64) * 64
+
+
+def _without_copies(gemm: Gemm, kind: Element) -> bool:
+    """Whether copies would not pay: a strip of B stays in the first-level cache as it is, rows of A do not evict another."""
+    strip = gemm.k * (kind.vectors * kind.bytes + 64)
+    few = gemm.n <= 4 * kind.lanes and strip <= 1 << 15
+    near = (gemm.b.column == 1 or gemm.n == 1) and abs(gemm.b.row) * kind.size < FAR
+    return kind.bytes == 64 and few and near and (gemm.a.row == 1 or gemm.a.row * kind.size % 2048 != 0)
+
+
+def _group(gemm: Gemm, kind: Element) -> int:
+    """Strips of B that are copied at a time: several where each row of B is on a page of its own, 0 for no copies."""
+    if _without_copies(gemm, kind):
+        return 0
+    strips = ceil(gemm.n / (kind.vectors * kind.lanes))
+    far = gemm.b.column == 1 and gemm.b.row * kind.size >= FAR and gemm.k * gemm.b.row * kind.size > 1 << 19
+    return min(GROUP, max(strips, 1)) if far else 1
 
 
 # ------------------------------------------------------------------------------------------------ the words
@@ -275,9 +301,16 @@ def _scratch_bytes(gemm: Gemm, kind: Element) -> int:
 def words(gemm: Gemm, way: Way, machine: Machine, library: Library | None, scratch: tuple[int, int]) -> tuple[int, ...]:
     """The task's arguments; `scratch` is slot and offset (aligned to 64) of `way.total_scratch` bytes."""
     gemm = normal(gemm)
-    rows, deep = _blocks(gemm, element(gemm.dtype, machine))
+    kind = element(gemm.dtype, machine)
+    rows, deep = _blocks(gemm, kind)
     values = {"m": gemm.m, "n": gemm.n, "k": gemm.k, "split": DIRECTIONS.index(way.split), "unit": way.unit}
-    values |= {"extent": max(way.extent, 1), "parts": way.parts, "row_block": rows, "depth_block": deep}
+    values |= {
+        "extent": max(way.extent, 1),
+        "parts": way.parts,
+        "row_block": rows,
+        "depth_block": deep,
+        "group": _group(gemm, kind),
+    }
     values |= {"alpha": _bits(gemm.alpha, gemm.dtype), "beta": _bits(gemm.beta, gemm.dtype), "alpha_slot": -1}
     if gemm.alpha_at is not None:
         slot, offset, dtype = gemm.alpha_at

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.gemm_words import (
@@ -26,9 +27,13 @@ from graphc.backends.llvm.gemm_words import (
     run_time_alpha,
     scale,
     times,
+    when,
     word,
 )
 from graphc.backends.llvm.host import Machine
+
+#: Steps of k that are copied at a time where each is on a page of its own.
+CHUNK = 64
 
 
 def symbol(dtype: str) -> str:
@@ -43,14 +48,19 @@ def module(dtype: str, machine: Machine) -> str:
     for rows in (kind.rows, kind.rows // 2, 1):
         for vectors in range(1, kind.vectors + 1):
             _tile(text, kind, rows, vectors)
-    _pack_columns(text, kind)
+    for vectors in range(1, kind.vectors + 1):
+        _tile(text, kind, kind.rows, vectors, copies=True)
+        _direct(text, kind, vectors)
     for group in sorted({kind.rows, kind.lanes}):
+        _pack_columns(text, kind, group)
         _pack_rows(text, kind, group)
         _pack(text, kind, group)
     _pack_any(text, kind)
     _panels(text, kind)
+    _group(text, kind)
     _strips(text, kind)
     _product(text, kind)
+    _directly(text, kind)
     _task(text, kind, symbol(dtype))
     return text.text()
 
@@ -81,6 +91,10 @@ def _store_masked(f: Function, kind: Element, value: str, where: str, mask: str)
     f.do(f"call void @{name}({kind.vector} {value}, ptr {where}, i32 {kind.size}, {kind.mask} {mask})")
 
 
+def _add(f: Function, kind: Element, x: str, y: str) -> str:
+    return f.let(f"{'fadd' if kind.floating else 'add'} {kind.vector} {x}, {y}")
+
+
 def _multiply_add(f: Function, kind: Element, x: str, y: str, z: str) -> str:
     v = kind.vector
     if kind.floating and kind.fma:
@@ -92,36 +106,116 @@ def _multiply_add(f: Function, kind: Element, x: str, y: str, z: str) -> str:
 # ------------------------------------------------------------------------------------------------ register tiles
 
 
-def _tile(text: Module, kind: Element, rows: int, vectors: int) -> None:
+def _tile(text: Module, kind: Element, rows: int, vectors: int, copies: bool = False) -> None:
     """A register tile: `rows` x `vectors` of C from a panel of A and a strip of B.
 
     Rows from `%rows` and columns from `%columns` on are computed from whatever the copies hold there and never stored.
+    With `copies`, B is read where it stands (its columns are neighbours and fill the vectors) and the strip is written on
+    the way: arithmetic hides the time that a copy alone would take.
     """
+    source = [("ptr", "from"), ("i64", "along")] if copies else []
     numbers = [("i64", name) for name in ("k", "stride", "rows", "columns")]
-    pointers = [("ptr", name) for name in "abc"]
     scales = [(kind.llvm, "alpha"), (kind.llvm, "beta")]
-    f = text.function(f"tile_{rows}_{vectors}", [*pointers, *numbers, *scales], "internal void")
-    strip = vectors * kind.bytes
-
-    def step(a: str, b: str, sums: list[str], ahead: int) -> list[str]:
-        starts = [at(f, b, ahead * strip + i * kind.bytes) for i in range(vectors)]
-        right = [f.let(f"load {kind.vector}, ptr {start}, align {kind.bytes}") for start in starts]
-        found = []
-        for row in range(rows):
-            left = f.let(f"load {kind.llvm}, ptr {at(f, a, (ahead * kind.rows + row) * kind.size)}")
-            left = _splat(f, kind, left)
-            found += [_multiply_add(f, kind, left, right[i], sums[row * vectors + i]) for i in range(vectors)]
-        return found
-
-    values = [("ptr", "%a"), ("ptr", "%b"), *[(kind.vector, "zeroinitializer")] * (rows * vectors)]
-    for unroll, count in ((2, f.let("lshr i64 %k, 1")), (1, f.let("and i64 %k, 1"))):
-        with f.loop("0", count, 1, carry=values) as turn:
-            a, b, *sums = turn.carried
-            for ahead in range(unroll):
-                sums = step(a, b, sums, ahead)
-            turn.next = [at(f, a, unroll * kind.rows * kind.size), at(f, b, unroll * strip), *sums]
+    name = f"tile_copying_{vectors}" if copies else f"tile_{rows}_{vectors}"
+    f = text.function(name, [*(("ptr", x) for x in "abc"), *numbers, *scales, *source], "internal void")
+    _prefetch(f, kind, rows, vectors)
+    pointers = [("ptr", "%a"), ("ptr", "%b"), *([("ptr", "%from")] if copies else [])]
+    fixed, each = len(pointers), rows * vectors
+    sets = _sum_sets(kind, each)
+    unroll = max(2, sets)
+    values = [*pointers, *[(kind.vector, "zeroinitializer")] * (each * sets)]
+    count, left = f.let(f"lshr i64 %k, {unroll.bit_length() - 1}"), f.let(f"and i64 %k, {unroll - 1}")
+    for steps, turns in ((unroll, count), (1, left)):
+        with f.loop("0", turns, 1, carry=values) as turn:
+            now, sums = turn.carried[:fixed], turn.carried[fixed:]
+            for i in range(steps):
+                mine = slice(i % sets * each, (i % sets + 1) * each)
+                now, sums[mine] = _step(f, kind, rows, vectors, now, sums[mine])
+            turn.next = [*now, *sums]
         values = [(name, value) for (name, _), value in zip(values, turn.results, strict=True)]
-    _store_tile(f, kind, rows, vectors, turn.results[2:])
+    sums = turn.results[fixed:]
+    while len(sums) > each:
+        half = len(sums) // 2
+        sums = [_add(f, kind, x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+    _store_tile(f, kind, rows, vectors, sums)
+    f.do("ret void")
+
+
+def _sum_sets(kind: Element, each: int) -> int:
+    """How many sets of sums a tile keeps: additions in flight are independent when there are eight or more."""
+    sets = 1
+    while sets < 4 and 2 * sets * each <= 2 * kind.rows:
+        sets *= 2
+    return sets
+
+
+def _step(
+    f: Function, kind: Element, rows: int, vectors: int, pointers: list[str], sums: list[str]
+) -> tuple[list[str], list[str]]:
+    """One step of k: adds the outer product of a column of A and a row of B; returns pointers and sums for the next."""
+    a, b, *source = pointers
+    read, aligned = (source[0], kind.size) if source else (b, kind.bytes)
+    right = [f.let(f"load {kind.vector}, ptr {at(f, read, i * kind.bytes)}, align {aligned}") for i in range(vectors)]
+    if source:
+        for i, value in enumerate(right):
+            f.do(f"store {kind.vector} {value}, ptr {at(f, b, i * kind.bytes)}, align {kind.bytes}")
+    found = []
+    for row in range(rows):
+        left = _splat(f, kind, f.let(f"load {kind.llvm}, ptr {at(f, a, row * kind.size)}"))
+        found += [_multiply_add(f, kind, left, right[i], sums[row * vectors + i]) for i in range(vectors)]
+    following = [at(f, a, kind.rows * kind.size), at(f, b, vectors * kind.bytes)]
+    return following + [at(f, start, "%along") for start in source], found
+
+
+def _prefetch(f: Function, kind: Element, rows: int, vectors: int) -> None:
+    """Asks for the tile of C while the sums are made: its rows lie far apart, where no hardware looks ahead."""
+    f.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+    for row in range(rows):
+        start = at(f, "%c", times(f, "%stride", row))
+        for i in range(vectors):
+            # for writing, to be kept close, data; an address that is not there does no harm
+            f.do(f"call void @llvm.prefetch.p0(ptr {at(f, start, i * kind.bytes)}, i32 1, i32 3, i32 1)")
+
+
+def _direct(text: Module, kind: Element, vectors: int) -> None:
+    """A register tile that reads A and B where they stand, for products too small to be worth copies."""
+    numbers = [("i64", name) for name in ("across", "along", "row", "k", "stride", "rows", "columns")]
+    pointers, scales = [("ptr", x) for x in "abc"], [(kind.llvm, "alpha"), (kind.llvm, "beta")]
+    f = text.function(f"tile_direct_{vectors}", [*pointers, *numbers, *scales], "internal void")
+    last = minus(f, "%rows", 1)
+    offsets = [times(f, least(f, last, row), "%across") for row in range(kind.rows)]
+    masks = [_mask(f, kind, "%columns", i * kind.lanes) for i in range(vectors)]
+    each = kind.rows * vectors
+    values = [("ptr", "%a"), ("ptr", "%b"), *[(kind.vector, "zeroinitializer")] * each]
+    with f.loop("0", "%k", 1, carry=values) as turn:
+        a, b, *sums = turn.carried
+        right = [_load_masked(f, kind, at(f, b, i * kind.bytes), mask) for i, mask in enumerate(masks)]
+        found = []
+        for row, offset in enumerate(offsets):
+            left = _splat(f, kind, f.let(f"load {kind.llvm}, ptr {at(f, a, offset)}"))
+            found += [_multiply_add(f, kind, left, right[i], sums[row * vectors + i]) for i in range(vectors)]
+        turn.next = [at(f, a, "%along"), at(f, b, "%row"), *found]
+    _store_tile(f, kind, kind.rows, vectors, turn.results[2:])
+    f.do("ret void")
+
+
+def _directly(text: Module, kind: Element) -> None:
+    """`C = alpha * A @ B + beta * C` without copies, tile after tile."""
+    numbers = [("i64", name) for name in (*_STRIDES, "m", "n", "k")]
+    scales = [(kind.llvm, "alpha"), (kind.llvm, "beta")]
+    f = text.function("directly", [*(("ptr", x) for x in "abc"), *numbers, *scales], "internal void")
+    with f.loop("0", _strip_count(f, kind, "%n"), 1) as j:
+        index, columns, vectors = _width(f, kind, "%n", j.index)
+        b, c = at(f, "%b", times(f, index, "%b_column")), at(f, "%c", times(f, index, kind.size))
+        tile = _tile_of(f, kind, "direct", vectors)
+        with f.loop("0", "%m", kind.rows, carry=[("ptr", "%a"), ("ptr", c)]) as i:
+            start, to = i.carried
+            rows = least(f, minus(f, "%m", i.index), kind.rows)
+            counts = [("i64", x) for x in ("%a_row", "%a_column", "%b_row", "%k", "%c_row", rows, columns)]
+            operands = [("ptr", start), ("ptr", b), ("ptr", to), *counts]
+            _call(f, tile, [*operands, (kind.llvm, "%alpha"), (kind.llvm, "%beta")])
+            skips = times(f, "%a_row", kind.rows), times(f, "%c_row", kind.rows)
+            i.next = [at(f, start, skips[0]), at(f, to, skips[1])]
     f.do("ret void")
 
 
@@ -160,17 +254,20 @@ _COPY = [
 ]
 
 
-def _pack_columns(text: Module, kind: Element) -> None:
-    """The copy where elements of one step are neighbours."""
-    f = text.function("pack_columns", _COPY, "internal void")
-    step = times(f, "%width", kind.size)
-    with f.loop("0", "%width", kind.lanes) as vector:
-        mask = _mask(f, kind, minus(f, "%count", vector.index))
-        offset = times(f, vector.index, kind.size)
-        with f.loop("0", "%k", 1, carry=[("ptr", at(f, "%from", offset)), ("ptr", at(f, "%to", offset))]) as turn:
-            start, to = turn.carried
-            f.do(f"store {kind.vector} {_load_masked(f, kind, start, mask)}, ptr {to}, align {kind.size}")
-            turn.next = [at(f, start, "%along"), at(f, to, step)]
+def _pack_columns(text: Module, kind: Element, group: int) -> None:
+    """The copy where elements of one step are neighbours: `%width` is `group`, or a multiple of `group` = lanes."""
+    f = text.function(f"pack_columns_{group}", _COPY, "internal void")
+    narrow = replace(kind, lanes=min(group, kind.lanes))
+    most = kind.vectors if group == kind.lanes else group // narrow.lanes
+    for vectors in range(1, most + 1):
+        with when(f, f.let(f"icmp eq i64 %width, {vectors * narrow.lanes}")):
+            masks = [_mask(f, narrow, "%count", i * narrow.lanes) for i in range(vectors)]
+            with f.loop("0", "%k", 1, carry=[("ptr", "%from"), ("ptr", "%to")]) as turn:
+                start, to = turn.carried
+                for i in range(vectors):
+                    value = _load_masked(f, narrow, at(f, start, i * narrow.bytes), masks[i])
+                    f.do(f"store {narrow.vector} {value}, ptr {at(f, to, i * narrow.bytes)}, align {narrow.size}")
+                turn.next = [at(f, start, "%along"), at(f, to, vectors * narrow.bytes)]
     f.do("ret void")
 
 
@@ -226,7 +323,7 @@ def _pack(text: Module, kind: Element, group: int) -> None:
     columns, other, rows, strided, done = (f.label(x) for x in ("columns", "other", "rows", "strided", "done"))
     f.branch_if(f.let(f"icmp eq i64 %across, {kind.size}"), columns, other)
     f.begin(columns)
-    _call(f, "pack_columns", [(name, f"%{value}") for name, value in _COPY])
+    _call(f, f"@pack_columns_{group}", [(name, f"%{value}") for name, value in _COPY])
     f.branch(done)
     f.begin(other)
     f.branch_if(f.let(f"icmp eq i64 %along, {kind.size}"), rows, strided)
@@ -236,17 +333,17 @@ def _pack(text: Module, kind: Element, group: int) -> None:
         values["from"] = at(f, "%from", times(f, i.index, "%across"))
         values["to"] = at(f, "%to", times(f, i.index, kind.size))
         values["count"] = minus(f, "%count", i.index)
-        _call(f, f"pack_rows_{group}", [(type_, values[name]) for type_, name in _COPY])
+        _call(f, f"@pack_rows_{group}", [(type_, values[name]) for type_, name in _COPY])
     f.branch(done)
     f.begin(strided)
-    _call(f, "pack_any", [(name, f"%{value}") for name, value in _COPY])
+    _call(f, "@pack_any", [(name, f"%{value}") for name, value in _COPY])
     f.branch(done)
     f.begin(done)
     f.do("ret void")
 
 
 def _call(f: Function, name: str, operands: Sequence[tuple[str, str]]) -> None:
-    f.do(f"call void @{name}({', '.join(f'{kind} {value}' for kind, value in operands)})")
+    f.do(f"call void {name}({', '.join(f'{kind} {value}' for kind, value in operands)})")
 
 
 # ------------------------------------------------------------------------------------------------ blocks
@@ -258,48 +355,134 @@ def _step_bytes(f: Function, kind: Element, k: str) -> str:
 
 
 def _panels(text: Module, kind: Element) -> None:
-    """Copies a block of A (`%m` x `%k`), panel after panel."""
+    """Copies a block of A (`%m` x `%k`), panel after panel; a few steps of k at a time where each is on a page of its own."""
     numbers = [("i64", name) for name in ("row", "column", "m", "k")]
     f = text.function("panels", [("ptr", "a"), ("ptr", "to"), *numbers], "internal void")
     panel = times(f, _step_bytes(f, kind, "%k"), kind.rows)
-    with f.loop("0", "%m", kind.rows, carry=[("ptr", "%a"), ("ptr", "%to")]) as turn:
-        start, to = turn.carried
-        count = least(f, minus(f, "%m", turn.index), kind.rows)
-        copy = [("ptr", start), ("i64", "%row"), ("i64", "%column"), ("ptr", to), ("i64", str(kind.rows))]
-        _call(f, f"pack_{kind.rows}", [*copy, ("i64", count), ("i64", "%k")])
-        turn.next = [at(f, start, times(f, "%row", kind.rows)), at(f, to, panel)]
+    chunk = f.let(f"select i1 {f.let(f'icmp eq i64 %column, {kind.size}')}, i64 %k, i64 {CHUNK}")
+    with f.loop("0", "%k", chunk) as p:
+        a, to = at(f, "%a", times(f, p.index, "%column")), at(f, "%to", times(f, p.index, kind.rows * kind.size))
+        steps = least(f, minus(f, "%k", p.index), chunk)
+        with f.loop("0", "%m", kind.rows, carry=[("ptr", a), ("ptr", to)]) as turn:
+            start, place_ = turn.carried
+            count = least(f, minus(f, "%m", turn.index), kind.rows)
+            copy = [("ptr", start), ("i64", "%row"), ("i64", "%column"), ("ptr", place_), ("i64", str(kind.rows))]
+            _call(f, f"@pack_{kind.rows}", [*copy, ("i64", count), ("i64", steps)])
+            turn.next = [at(f, start, times(f, "%row", kind.rows)), at(f, place_, panel)]
     f.do("ret void")
+
+
+def _group(text: Module, kind: Element) -> None:
+    """Copies the strips `[%first, %last)` of B, one behind the other, a few steps of k at a time."""
+    numbers = [("i64", name) for name in ("row", "column", "n", "k", "strip", "first", "last")]
+    f = text.function("group", [("ptr", "b"), ("ptr", "to"), *numbers], "internal void")
+    with f.loop("0", "%k", CHUNK) as p:
+        steps, start = least(f, minus(f, "%k", p.index), CHUNK), at(f, "%b", times(f, p.index, "%row"))
+        with f.loop("%first", "%last", 1, carry=[("ptr", "%to")]) as j:
+            index, columns, vectors = _width(f, kind, "%n", j.index)
+            width = times(f, vectors, kind.lanes)
+            to = at(f, j.carried[0], times(f, times(f, p.index, width), kind.size))
+            copy = [("ptr", at(f, start, times(f, index, "%column"))), ("i64", "%column"), ("i64", "%row"), ("ptr", to)]
+            _call(f, f"@pack_{kind.lanes}", [*copy, ("i64", width), ("i64", columns), ("i64", steps)])
+            j.next = [at(f, j.carried[0], "%strip")]
+    f.do("ret void")
+
+
+def _strip_count(f: Function, kind: Element, n: str) -> str:
+    """How many strips `n` columns are."""
+    wide = kind.lanes * kind.vectors
+    return f.let(f"udiv i64 {plus(f, n, wide - 1)}, {wide}")
+
+
+def _width(f: Function, kind: Element, n: str, strip: str) -> tuple[str, str, str]:
+    """First column, columns and vectors of a strip: as many vectors as tiles have, but 2 + 2 at the end rather than 3 + 1."""
+    if kind.vectors < 3:
+        index = times(f, strip, kind.vectors * kind.lanes)
+        columns = least(f, minus(f, n, index), kind.vectors * kind.lanes)
+        return index, columns, f.let(f"udiv i64 {plus(f, columns, kind.lanes - 1)}, {kind.lanes}")
+    every = f.let(f"udiv i64 {plus(f, n, kind.lanes - 1)}, {kind.lanes}")
+    alone = f.let(f"icmp eq i64 {f.let(f'urem i64 {every}, 3')}, 1")
+    alone = f.let(f"and i1 {alone}, {f.let(f'icmp ugt i64 {every}, 3')}")
+    left = minus(
+        f, every, times(f, strip, 3)
+    )  # vectors from the strip's usual start on: 4 and 1 in the last two strips
+    last = f.let(f"and i1 {alone}, {f.let(f'icmp eq i64 {left}, 1')}")
+    short = f.let(f"and i1 {alone}, {f.let(f'icmp ule i64 {left}, 4')}")
+    first = minus(f, times(f, strip, 3), f.let(f"zext i1 {last} to i64"))
+    vectors = f.let(f"select i1 {short}, i64 2, i64 {least(f, left, 3)}")
+    index = times(f, first, kind.lanes)
+    return index, least(f, minus(f, n, index), times(f, vectors, kind.lanes)), vectors
 
 
 def _strips(text: Module, kind: Element) -> None:
-    """`C = alpha * A @ B + beta * C` from copied panels of A: strip after strip of B is copied and used."""
-    pointers = [("ptr", name) for name in ("panels", "b", "strip", "c")]
-    numbers = [("i64", name) for name in ("row", "column", "stride", "m", "n", "k")]
+    """`C = alpha * A @ B + beta * C` from copied panels of A.
+
+    Strip after strip of B is copied and used; with `%group` above 1, that many are copied at a time.
+    """
+    pointers = [("ptr", name) for name in ("panels", "b", "strips", "c")]
+    numbers = [("i64", name) for name in ("row", "column", "stride", "m", "n", "k", "group")]
     f = text.function("strips", [*pointers, *numbers, (kind.llvm, "alpha"), (kind.llvm, "beta")], "internal void")
-    panel = times(f, _step_bytes(f, kind, "%k"), kind.rows)
-    with f.loop("0", "%n", kind.lanes * kind.vectors) as j:
-        columns = least(f, minus(f, "%n", j.index), kind.lanes * kind.vectors)
-        vectors = f.let(f"udiv i64 {plus(f, columns, kind.lanes - 1)}, {kind.lanes}")
-        start = at(f, "%b", times(f, j.index, "%column"))
-        copy = [("ptr", start), ("i64", "%column"), ("i64", "%row"), ("ptr", "%strip")]
-        copy += [("i64", times(f, vectors, kind.lanes)), ("i64", columns), ("i64", "%k")]
-        _call(f, f"pack_{kind.lanes}", copy)
-        tiles = [_tile_of(f, kind, rows, vectors) for rows in (kind.rows, kind.rows // 2, 1)]
-        left = [("ptr", "%panels"), ("ptr", at(f, "%c", times(f, j.index, kind.size)))]
-        with f.loop("0", "%m", kind.rows, carry=left) as i:
-            a, c = i.carried
-            rows = minus(f, "%m", i.index)
-            small = f.let(f"select i1 {f.let(f'icmp sgt i64 {rows}, 1')}, ptr {tiles[1]}, ptr {tiles[2]}")
-            many = f.let(f"icmp sgt i64 {rows}, {kind.rows // 2}")
-            tile = f.let(f"select i1 {many}, ptr {tiles[0]}, ptr {small}")
-            numbers = f"i64 %k, i64 %stride, i64 {rows}, i64 {columns}"
-            f.do(f"call void {tile}(ptr {a}, ptr %strip, ptr {c}, {numbers}, {kind.llvm} %alpha, {kind.llvm} %beta)")
-            i.next = [at(f, a, panel), at(f, c, times(f, "%stride", kind.rows))]
+    bytes_ = times(f, _step_bytes(f, kind, "%k"), kind.lanes * kind.vectors)
+    many = f.let("icmp sgt i64 %group, 1")
+    near = f.let(f"and i1 {f.let(f'icmp eq i64 %column, {kind.size}')}, {f.let(f'icmp sge i64 %m, {kind.rows}')}")
+    count = _strip_count(f, kind, "%n")
+    with f.loop("0", count, "%group") as g:
+        last = least(f, count, plus(f, g.index, "%group"))
+        with when(f, many):
+            numbers = [("i64", x) for x in ("%row", "%column", "%n", "%k", bytes_, g.index, last)]
+            _call(f, "@group", [("ptr", "%b"), ("ptr", "%strips"), *numbers])
+        with f.loop(g.index, last, 1, carry=[("ptr", "%strips")]) as j:
+            _strip(f, kind, j.index, j.carried[0], many, near)
+            j.next = [at(f, j.carried[0], f.let(f"select i1 {many}, i64 {bytes_}, i64 0"))]
     f.do("ret void")
 
 
-def _tile_of(f: Function, kind: Element, rows: int, vectors: str) -> str:
-    """The address of the tile for that many vectors."""
+def _strip(f: Function, kind: Element, number: str, strip: str, copied: str, near: str) -> None:
+    """One strip: its copy, unless it is `copied` already, and its tiles."""
+    index, columns, vectors = _width(f, kind, "%n", number)
+    width = times(f, vectors, kind.lanes)
+    start, c = at(f, "%b", times(f, index, "%column")), at(f, "%c", times(f, index, kind.size))
+    full = f.let(f"and i1 {near}, {f.let(f'icmp eq i64 {width}, {columns}')}")
+    here, first, pack, tiles = (f.label(x) for x in ("here", "first", "pack", "tiles"))
+    before = f.block
+    f.branch_if(copied, tiles, here)
+    f.begin(here)
+    f.branch_if(full, first, pack)
+    f.begin(first)
+    numbers = [("i64", x) for x in ("%k", "%stride", str(kind.rows), columns)]
+    operands = [("ptr", "%panels"), ("ptr", strip), ("ptr", c), *numbers, (kind.llvm, "%alpha")]
+    operands += [(kind.llvm, "%beta"), ("ptr", start), ("i64", "%row")]
+    _call(f, _tile_of(f, kind, "copying", vectors), operands)
+    f.branch(tiles)
+    f.begin(pack)
+    copy = [("ptr", start), ("i64", "%column"), ("i64", "%row"), ("ptr", strip), ("i64", width)]
+    _call(f, f"@pack_{kind.lanes}", [*copy, ("i64", columns), ("i64", "%k")])
+    f.branch(tiles)
+    f.begin(tiles)
+    done = f.phi("i64", ("0", before), (str(kind.rows), first), ("0", pack)).name
+    _panel_tiles(f, kind, strip, c, vectors, columns, done)
+
+
+def _panel_tiles(f: Function, kind: Element, strip: str, c: str, vectors: str, columns: str, done: str) -> None:
+    """The tiles of one strip, from row `done` on (0, or the first panel's rows)."""
+    panel = times(f, _step_bytes(f, kind, "%k"), kind.rows)
+    tiles = [_tile_of(f, kind, str(rows), vectors) for rows in (kind.rows, kind.rows // 2, 1)]
+    skip = f.let(f"select i1 {f.let(f'icmp eq i64 {done}, 0')}, i64 0, i64 {panel}")
+    starts = [("ptr", at(f, "%panels", skip)), ("ptr", at(f, c, times(f, done, "%stride")))]
+    with f.loop(done, "%m", kind.rows, carry=starts) as i:
+        a, to = i.carried
+        rows = minus(f, "%m", i.index)
+        small = f.let(f"select i1 {f.let(f'icmp sgt i64 {rows}, 1')}, ptr {tiles[1]}, ptr {tiles[2]}")
+        many = f.let(f"icmp sgt i64 {rows}, {kind.rows // 2}")
+        tile = f.let(f"select i1 {many}, ptr {tiles[0]}, ptr {small}")
+        counts = [("i64", x) for x in ("%k", "%stride", rows, columns)]
+        operands = [("ptr", a), ("ptr", strip), ("ptr", to), *counts]
+        _call(f, tile, [*operands, (kind.llvm, "%alpha"), (kind.llvm, "%beta")])
+        i.next = [at(f, a, panel), at(f, to, times(f, "%stride", kind.rows))]
+
+
+def _tile_of(f: Function, kind: Element, rows: str, vectors: str) -> str:
+    """The address of the tile of that name for that many vectors."""
     found = f"@tile_{rows}_1"
     for count in range(2, kind.vectors + 1):
         chosen = f.let(f"icmp eq i64 {vectors}, {count}")
@@ -313,7 +496,7 @@ _STRIDES = ("a_row", "a_column", "b_row", "b_column", "c_row")
 def _product(text: Module, kind: Element) -> None:
     """`C = alpha * A @ B + beta * C`, block after block. Strides are bytes; C's columns are neighbours."""
     pointers = [("ptr", name) for name in ("a", "b", "c", "scratch")]
-    numbers = [("i64", name) for name in (*_STRIDES, "m", "n", "k", "row_block", "depth_block")]
+    numbers = [("i64", name) for name in (*_STRIDES, "m", "n", "k", "row_block", "depth_block", "group")]
     f = text.function("product", [*pointers, *numbers, (kind.llvm, "alpha"), (kind.llvm, "beta")], "internal void")
     one = "1.0" if kind.floating else "1"
     strip = at(f, "%scratch", times(f, _step_bytes(f, kind, "%depth_block"), "%row_block"))
@@ -325,13 +508,13 @@ def _product(text: Module, kind: Element) -> None:
             k = least(f, minus(f, "%k", p.index), "%depth_block")
             block = at(f, a, times(f, p.index, "%a_column"))
             sizes = [("i64", rows), ("i64", k)]
-            _call(f, "panels", [("ptr", block), ("ptr", "%scratch"), ("i64", "%a_row"), ("i64", "%a_column"), *sizes])
+            _call(f, "@panels", [("ptr", block), ("ptr", "%scratch"), ("i64", "%a_row"), ("i64", "%a_column"), *sizes])
             b = at(f, "%b", times(f, p.index, "%b_row"))
             places = [("ptr", "%scratch"), ("ptr", b), ("ptr", strip), ("ptr", c)]
             strides = [("i64", "%b_row"), ("i64", "%b_column"), ("i64", "%c_row")]
-            sizes = [("i64", rows), ("i64", "%n"), ("i64", k)]
+            sizes = [("i64", rows), ("i64", "%n"), ("i64", k), ("i64", "%group")]
             scales = [(kind.llvm, "%alpha"), (kind.llvm, p.carried[0])]
-            _call(f, "strips", [*places, *strides, *sizes, *scales])
+            _call(f, "@strips", [*places, *strides, *sizes, *scales])
             p.next = [one]
     f.do("ret void")
 
@@ -356,6 +539,7 @@ def _task(text: Module, kind: Element, name: str) -> None:
     )
     alpha, beta, work = run_time_alpha(f, kind), scale(f, kind, "beta"), _scratch(f)
     starts = [(x, place(f, word(f, f"{x}_slot"), word(f, f"{x}_offset"))) for x in "abc"]
+    group = word(f, "group")  # 0: without copies
     strides = {x: times(f, word(f, x), kind.size) for x in (*_STRIDES, "c_column")}
     with f.loop(first, end, 1) as batch:
         a, b, c = batch_starts(f, batch.index, starts, kind.size)
@@ -363,8 +547,17 @@ def _task(text: Module, kind: Element, name: str) -> None:
         b = at(f, b, times(f, first_column, strides["b_column"]))
         c = at(f, at(f, c, times(f, first_row, strides["c_row"])), times(f, first_column, strides["c_column"]))
         sizes = [minus(f, end_row, first_row), minus(f, end_column, first_column), word(f, "k")]
-        sizes += [word(f, "row_block"), word(f, "depth_block")]
-        numbers = [("i64", x) for x in (*(strides[x] for x in _STRIDES), *sizes)]
-        pointers = [("ptr", x) for x in (a, b, c, work)]
-        _call(f, "product", [*pointers, *numbers, (kind.llvm, alpha), (kind.llvm, beta)])
+        sizes += [word(f, "row_block"), word(f, "depth_block"), group]
+        strides_ = [("i64", strides[x]) for x in _STRIDES]
+        scales = [(kind.llvm, alpha), (kind.llvm, beta)]
+        small, large, done = f.label("small"), f.label("large"), f.label("done")
+        f.branch_if(f.let(f"icmp eq i64 {group}, 0"), small, large)
+        f.begin(small)
+        pointers = [("ptr", a), ("ptr", b), ("ptr", c)]
+        _call(f, "@directly", [*pointers, *strides_, *(("i64", x) for x in sizes[:3]), *scales])
+        f.branch(done)
+        f.begin(large)
+        _call(f, "@product", [*pointers, ("ptr", work), *strides_, *(("i64", x) for x in sizes), *scales])
+        f.branch(done)
+        f.begin(done)
     f.do("ret i64 0")

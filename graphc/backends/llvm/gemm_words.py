@@ -17,7 +17,7 @@ WORDS = (
     *("alpha", "beta", "alpha_slot", "alpha_offset", "alpha_double"),
     *("batch0", "batch1", "batch2"),
     *(f"{x}_{part}" for x in "abc" for part in ("slot", "offset", "row", "column", "batch0", "batch1", "batch2")),
-    *("scratch_slot", "scratch_offset", "scratch_bytes", "row_block", "depth_block"),
+    *("scratch_slot", "scratch_offset", "scratch_bytes", "row_block", "depth_block", "group"),
     *("function", "a_order", "a_leading", "b_order", "b_leading", "c_leading"),
 )
 

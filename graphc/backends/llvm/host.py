@@ -52,9 +52,7 @@ def x86_machine(triple: str, cpu: str, has: dict[str, bool], features: str = "")
 X86_LEVELS: dict[str, dict[str, bool]] = {
     "x86-64": {},
     "x86-64-v3": dict.fromkeys(("sse4.1", "avx2", "fma", "f16c"), True),
-    "x86-64-v4": dict.fromkeys(
-        ("sse4.1", "avx2", "fma", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl"), True
-    ),
+    "x86-64-v4": dict.fromkeys(("sse4.1", "avx2", "fma", "f16c", "avx512f", "avx512dq", "avx512bw", "avx512vl"), True),
 }
 
 
@@ -88,9 +86,7 @@ def target_machine(target: Machine | None = None) -> Any:
     _initialize()
     target = target or machine()
     found = llvm.Target.from_triple(target.triple)
-    return found.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small"
-    )
+    return found.create_target_machine(cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small")
 
 
 def _tidy(module: Any, target: Any) -> None:
@@ -126,7 +122,7 @@ def assembly(text: str, target: Machine | None = None) -> str:
 
 
 class Code:
-    """A loaded object; it stays loaded."""
+    """A loaded object. It stays loaded: others may know its addresses."""
 
     def __init__(self, engine: Any, library: str, tracker: Any):
         self._engine, self._library, self._kept = engine, library, [tracker]
@@ -138,6 +134,7 @@ class Code:
         return int(found[name])
 
 
+_loaded: list[Code] = []
 _numbers = itertools.count()
 _lock = threading.Lock()
 
@@ -145,12 +142,16 @@ _lock = threading.Lock()
 @cache
 def _engine() -> Any:
     _initialize()
-    return llvm.create_lljit_compiler(target_machine())
+    return llvm.create_lljit_compiler(target_machine(), use_jit_link=True, suppress_errors=True)
 
 
 def load_object(data: bytes) -> Code:
-    """Native code from an object; names are the object's own, so that two objects may use the same ones."""
+    """Native code from an object; its names are its own, so that two objects may use the same ones.
+
+    Raises RuntimeError for bytes that are no object of this machine.
+    """
     with _lock:
         engine, library = _engine(), f"object{next(_numbers)}"
         builder = llvm.JITLibraryBuilder().add_object_img(data).add_current_process()
-        return Code(engine, library, builder.link(engine, library))
+        _loaded.append(Code(engine, library, builder.link(engine, library)))
+        return _loaded[-1]

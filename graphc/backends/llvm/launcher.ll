@@ -17,6 +17,7 @@
 @graphc_free = global ptr null
 @graphc_no_memory = global ptr null
 @graphc_bad_argument = global ptr null
+@graphc_madvise = global ptr null
 @graphc_from_bytes = global ptr null
 @graphc_capsule_pointer = global ptr null
 
@@ -87,9 +88,30 @@ prepare:
   %past = add i64 %raw.address, 127
   %aligned = and i64 %past, -128
   %block = inttoptr i64 %aligned to ptr
+  call void @ask_for_large_pages(i64 %aligned, i64 %bytes)
   call void @llvm.memset.p0.i64(ptr %block, i8 0, i64 256, i1 false)
   store ptr %raw, ptr %block
   ret ptr %block
+}
+
+; Large pages for a block of 4 MB or more, as NumPy does for its arrays: fewer page faults and TLB misses.
+define internal void @ask_for_large_pages(i64 %address, i64 %bytes) {
+entry:
+  %advise = load ptr, ptr @graphc_madvise
+  %known = icmp ne ptr %advise, null
+  %large = icmp uge i64 %bytes, 4194304
+  %ask = and i1 %known, %large
+  br i1 %ask, label %yes, label %end
+yes:
+  %past = add i64 %address, 4095
+  %page = and i64 %past, -4096
+  %skipped = sub i64 %page, %address
+  %rest = sub i64 %bytes, %skipped
+  ; MADV_HUGEPAGE
+  %ignored = call i32 %advise(i64 %page, i64 %rest, i32 14)
+  br label %end
+end:
+  ret void
 }
 
 ; Keeps the block for the next run; frees it if another one is kept already.

@@ -21,8 +21,8 @@
 %Workers = type { i64, [120 x i8], [0 x %Seat] }
 
 ; busy (a caller is using the workers), workers parked, the workers (null: none), the Python callable that starts
-; them (null: never start any).
-%Pool = type { i32, i32, ptr, ptr, [104 x i8] }
+; them (null: never start any), nanoseconds of work done while workers slept who could have helped.
+%Pool = type { i32, i32, ptr, ptr, i64, [96 x i8] }
 
 @job = internal global %Job zeroinitializer, align 128
 @finished = internal global %Count zeroinitializer, align 128
@@ -361,10 +361,7 @@ entry:
   %asleep = icmp ne i32 %parked, 0
   br i1 %asleep, label %rouse, label %first
 rouse:
-  %others = sub i64 %parts, 1
-  %few = icmp ult i64 %others, 2
-  %most = select i1 %few, i64 %others, i64 2
-  call void @wake_workers(i64 %most)
+  call void @rouse(ptr %region, i64 %parts, i32 %parked)
   br label %first
 first:
   call void @do_claimed(i64 0)
@@ -383,6 +380,39 @@ wait:
   call void @wait_for(i64 %target)
   %failed = load atomic i64, ptr %failed.at monotonic, align 8
   ret i64 %failed
+}
+
+; Wakes workers if this region has parts for more than are awake, and if it pays: a wake-up costs the caller about 10 us,
+; so it waits until 100 us of work were done without them. Calls far apart lose a tenth at most, a loop of short ones
+; soon has its workers, which then stay awake.
+define internal void @rouse(ptr %region, i64 %parts, i32 %parked) {
+entry:
+  %workers.at = getelementptr %Pool, ptr @graphc_pool, i64 0, i32 2
+  %alone.at = getelementptr %Pool, ptr @graphc_pool, i64 0, i32 4
+  %work.at = getelementptr i64, ptr %region, i64 3
+  %workers = load atomic ptr, ptr %workers.at monotonic, align 8
+  %n = load i64, ptr %workers
+  %parked.wide = zext i32 %parked to i64
+  %awake = sub i64 %n, %parked.wide
+  %others = sub i64 %parts, 1
+  %missing = sub i64 %others, %awake
+  %short = icmp sgt i64 %missing, 0
+  br i1 %short, label %weigh, label %end
+weigh:
+  %work = load i64, ptr %work.at
+  %alone = load i64, ptr %alone.at
+  %sum = add i64 %alone, %work
+  %pays = icmp sge i64 %sum, 100000
+  %left = select i1 %pays, i64 0, i64 %sum
+  store i64 %left, ptr %alone.at
+  br i1 %pays, label %wake, label %end
+wake:
+  %few = icmp ult i64 %missing, 2
+  %most = select i1 %few, i64 %missing, i64 2
+  call void @wake_workers(i64 %most)
+  br label %end
+end:
+  ret void
 }
 
 ; Waits until the workers have finished %target parts: spins, then sleeps.

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from graphc.backends.llvm.runtime import FUTEX, address_of, has_futex, new_memory, python_function, runtime
 from graphc.core.config import config
-from graphc.core.errors import ArgumentError
+from graphc.core.errors import ArgumentError, ArgumentTypeError
 
 #: Bytes of a seat and of the head of a block of seats, and where their words stand (pool.ll, %Seat %Workers %Pool).
 _SEAT = 128
@@ -89,14 +89,22 @@ class Pool:
 
     def _start(self) -> None:
         """Starts the workers; called by the first caller who could use them."""
+        starter = _word(self._native.address("pool") + _STARTER)
         with self._lock:
-            if not self._workers and _word(self._native.address("pool") + _STARTER).value:
-                _word(self._native.address("pool") + _STARTER).value = 0
-                self._replace(self._hire(self.threads - 1))
+            if self._workers or not starter.value:
+                return
+            starter.value = 0
+            block = (new_memory(_SEAT * (self.threads + 1)) + _SEAT - 1) & -_SEAT  # never freed
+            try:
+                self._hire(block, self.threads - 1)
+                self._replace(block if _word(block).value else 0)
+            except BaseException:  # Ctrl-C
+                self._dismiss(block)
+                starter.value = id(self._starter)
+                raise
 
-    def _hire(self, n: int) -> int:
-        """The address of a block of seats with a new thread on each, 0 if not one could be started."""
-        block = new_memory(_SEAT * (n + 2)) + _SEAT - 1 & -_SEAT  # never freed
+    def _hire(self, block: int, n: int) -> None:
+        """Puts a new thread on each seat of the block, on fewer where the system refuses."""
         start = python_function("PyThread_start_new_thread", ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p)
         worker, spins = self._native.address("worker"), self._spins()
         with _signals_blocked():
@@ -107,7 +115,6 @@ class Pool:
                 if start(worker, seat) == _REFUSED:
                     break
                 _word(block).value = i + 1
-        return block if _word(block).value else 0
 
     def _replace(self, workers: int) -> None:
         """Puts other workers in place of those there are, which then leave."""
@@ -220,7 +227,9 @@ def pool() -> Pool:
 
 
 def set_num_threads(n: int) -> None:
-    """Sets how many threads a run may use, the calling one counted; ArgumentError unless it is a positive int."""
+    """Sets how many threads a run may use, the calling one counted; ArgumentTypeError, ArgumentError if n is no such number."""
+    if not isinstance(n, int):
+        raise ArgumentTypeError(f"{n!r} threads", need="an int")
     if n < 1:
         raise ArgumentError(f"{n} threads", need="a positive number of threads")
     pool().resize(n)

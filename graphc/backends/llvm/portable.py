@@ -94,16 +94,21 @@ def _sum_to_odd(x: Scalar, y: Scalar) -> Scalar:
 
 
 def fma(x: Scalar, y: Scalar, z: Scalar) -> Scalar:
-    """x * y + z rounded once; float64 only plainly where the product leaves the range of exact splitting."""
+    """x * y + z rounded once; float64 by splitting, where huge and tiny factors are brought nearer to 1 first."""
     if x.dtype is float32:
         wide = [cast(a, float64) for a in (x, y, z)]
         return cast(_sum_to_odd(wide[0] * wide[1], wide[2]), float32)
-    high, low = _two_product(x, y)
-    total, rest = _two_sum(z, low)
-    upper, lower = _two_sum(high, total)
+    product, one = x * y, const(1, float64)
+    tiny = (abs(product) < 2.0**-800) & (abs(z) < 2.0**700)
+    low, high = select(tiny, 2.0**108, one), 2.0**-64
+    x_factor, y_factor = select(abs(x) > 2.0**950, high, low), select(abs(y) > 2.0**950, high, low)
+    x, y, z_near = x * x_factor, y * y_factor, (z * x_factor) * y_factor
+    upper, low = _two_product(x, y)
+    total, rest = _two_sum(z_near, low)
+    upper, lower = _two_sum(upper, total)
     exact = upper + _sum_to_odd(lower, rest)
-    plain = x * y + z
-    return select((abs(exact) < float("inf")) & (abs(plain) > 1e-280), exact, plain)
+    near = (exact / x_factor) / y_factor
+    return select(abs(exact) < float("inf"), near, product + z)
 
 
 # -- half floats as their bits -------------------------------------------------------------------------------------

@@ -69,15 +69,15 @@ define internal void @add_time(ptr %times, i64 %step, i64 %before) {
   ret void
 }
 
-; A region: shared with the workers if it asks for that and they are free, else part after part.
+; A region: shared with the workers if it has work for them and they are free, else part after part.
 define internal i64 @run_region(ptr %run, ptr %region) {
 entry:
   %table = load ptr, ptr %run
   %parts.at = getelementptr i64, ptr %region, i64 2
-  %shared.at = getelementptr i64, ptr %region, i64 3
+  %work.at = getelementptr i64, ptr %region, i64 3
   %parts = load i64, ptr %parts.at
-  %shared = load i64, ptr %shared.at
-  %alone = icmp eq i64 %shared, 0
+  %work = load i64, ptr %work.at
+  %alone = icmp eq i64 %work, 0
   br i1 %alone, label %serial, label %together
 together:
   %workers.at = getelementptr %Pool, ptr @graphc_pool, i64 0, i32 2

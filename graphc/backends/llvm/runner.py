@@ -34,6 +34,9 @@ ERROR, STOP, TIMES, STEP = 0, 8, 9, 10
 #: The most parts of one region: they are counted in 20 bits.
 MOST_PARTS = (1 << 20) - 1
 
+#: Nanoseconds of work worth waking everybody for.
+PLENTY = 1 << 40
+
 _END, _REGION, _LOOP, _BRANCH, _HOST = range(5)
 _ENDLESS = (1 << 63) - 1
 
@@ -59,10 +62,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Region:
-    """Tasks whose parts may all run at once; whatever follows the region waits for all of them."""
+    """Tasks whose parts may all run at once; whatever follows the region waits for all of them.
+
+    `work`: about how many nanoseconds it takes on one thread; 0 keeps it on the calling one. Workers that are awake help
+    whatever it is; sleepers are woken when enough work was done without them.
+    """
 
     tasks: tuple[Task, ...]
-    shared: bool = True
+    work: int = PLENTY
     step: int = 0
 
 
@@ -211,12 +218,12 @@ class _Assembler:
         self._words += [_END, 0]
 
     def _region(self, region: Region) -> None:
-        """Code, size, parts, shared, step; chain, begin, end of each part; the chains: length; function, args, step."""
+        """Code, size, parts, work, step; chain, begin, end of each part; the chains: length; function, args, step."""
         start = len(self._words)
         ranges = [borders(task.extent, task.parts, task.grain) for task in region.tasks]
         n = sum(map(len, ranges))
         assert n <= MOST_PARTS, f"{n} parts"
-        self._words += [_REGION, 0, n, int(region.shared and n > 1), region.step]
+        self._words += [_REGION, 0, n, region.work if n > 1 else 0, region.step]
         chain = len(self._words) - start + 3 * n
         for task, parts in zip(region.tasks, ranges, strict=True):
             for begin, end in parts:

@@ -8,16 +8,17 @@ functions are written into its tables after loading.
 from __future__ import annotations
 
 import ctypes
+import functools
 import platform
 import sys
 import threading
 import time
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from graphc.backends.llvm import cache
 from graphc.backends.llvm.host import compile_module, load_object, machine
 
 #: The number of the futex system call.
@@ -81,6 +82,14 @@ _PYTHON = {
 }
 
 
+#: What else has a name here: words of this system, and what the pool and the runner offer.
+_NAMES = (
+    *_PYTHON,
+    *("syscall", "futex", "madvise", "clock", "clock_id", "main_thread", "data_offset", "pool", "caller", "worker"),
+    *("install", "dismiss", "forget", "pause", "destroy", "method_run", "method_run_held", "method_launch"),
+)
+
+
 def runtime_text(architecture: str, windows: bool = False) -> str:
     """The IR of the runtime for a processor (`x86_64`, `aarch64`, any other) and a kind of system."""
     folder = Path(__file__).parent
@@ -92,7 +101,10 @@ def runtime_text(architecture: str, windows: bool = False) -> str:
         relax = f"declare void @{declared}\ndefine internal void @relax() {{\n  call void @{called}\n  ret void\n}}\n"
     else:
         relax = "define internal void @relax() {\n  ret void\n}\n"
-    return "\n".join([*texts, relax, _WINDOWS_CLOCK if windows else _POSIX_CLOCK])
+    # One table of all addresses: looking up a symbol costs a tenth of a millisecond.
+    names = ", ".join(f"ptr @graphc_{name}" for name in _NAMES)
+    table = f"@graphc_names = global [{len(_NAMES)} x ptr] [{names}]\n"
+    return "\n".join([*texts, relax, _WINDOWS_CLOCK if windows else _POSIX_CLOCK, table])
 
 
 def address_of(function: Any) -> int:
@@ -126,10 +138,16 @@ class Runtime:
     def __init__(self) -> None:
         windows = sys.platform == "win32"
         text = runtime_text(machine().triple.partition("-")[0], windows)
-        self._code = load_object(compile_module(text))
+        data = cache.get(text)
+        if data is None:
+            data = compile_module(text)
+            cache.put(text, data, "runtime")
+        self._code = load_object(data)
+        names = (ctypes.c_int64 * len(_NAMES)).from_address(self._code.address("graphc_names"))
+        self._addresses = dict(zip(_NAMES, names, strict=True))
         for name, function in _PYTHON.items():
             self.set(name, address_of(getattr(ctypes.pythonapi, function)))
-        self._link_clock(windows)
+        self._link_system(windows)
         self.set("main_thread", threading.main_thread().ident or 0)
         self.set("data_offset", data_offset())
         self.run = self.method("run")
@@ -137,7 +155,7 @@ class Runtime:
 
     def address(self, name: str) -> int:
         """The address of the function or table `graphc_<name>`."""
-        return self._code.address(f"graphc_{name}")
+        return self._addresses[name]
 
     def set(self, name: str, value: int) -> None:
         """Writes the word called `graphc_<name>`."""
@@ -154,19 +172,21 @@ class Runtime:
         )
         return make(self.address(f"method_{name}"), owner, None)
 
-    def _link_clock(self, windows: bool) -> None:
+    def _link_system(self, windows: bool) -> None:
         if windows:
             library = ctypes.CDLL("kernel32")
             self.set("clock", address_of(library.GetSystemTimePreciseAsFileTime))
         else:
             self.set("clock", address_of(ctypes.CDLL(None).clock_gettime))
             self.set("clock_id", time.CLOCK_MONOTONIC)
+        if sys.platform == "linux":
+            self.set("madvise", address_of(ctypes.CDLL(None).madvise))
 
 
 _lock = threading.Lock()
 
 
-@cache
+@functools.cache
 def _load() -> Runtime:
     return Runtime()
 

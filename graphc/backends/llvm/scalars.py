@@ -173,24 +173,28 @@ class _Printer:
     ) -> str:
         """The usual value with the helper's in the elements where the condition holds."""
         f, room = self.f, {}
-        flags = to_memory(f, condition, bool_, self.lanes)
-        stored = [(flags, bool_), (usual, dtype), *zip(values, kinds, strict=True)]
+        stored = [(condition, bool_), (usual, dtype), *zip(values, kinds, strict=True)]
         for i, (value, kind) in enumerate(stored):
             room[i] = f.place(memory_type(kind, self.lanes))
-            f.do(f"store {memory_type(kind, self.lanes)} {value}, ptr {room[i]}")
+            f.do(f"store {memory_type(kind, self.lanes)} {to_memory(f, value, kind, self.lanes)}, ptr {room[i]}")
         with f.loop("0", str(self.lanes), 1) as turn:
 
             def place(i: int) -> str:
                 return f.let(f"getelementptr {memory_type(stored[i][1], 1)}, ptr {room[i]}, i64 {turn.index}")
 
+            def load(i: int) -> str:
+                kind = stored[i][1]
+                return to_register(f, f.let(f"load {memory_type(kind, 1)}, ptr {place(i)}"), kind, 1)
+
             holds, skip = f.label("holds"), f.label("next")
-            f.branch_if(to_register(f, f.let(f"load i8, ptr {place(0)}"), bool_, 1), holds, skip)
+            f.branch_if(load(0), holds, skip)
             f.begin(holds)
-            loaded = [f.let(f"load {register_type(k, 1)}, ptr {place(i + 2)}") for i, k in enumerate(kinds)]
-            f.do(f"store {register_type(dtype, 1)} {f.let(_call_of(helper, dtype, kinds, loaded))}, ptr {place(1)}")
+            found = f.let(_call_of(helper, dtype, kinds, [load(i + 2) for i in range(len(kinds))]))
+            f.do(f"store {memory_type(dtype, 1)} {to_memory(f, found, dtype, 1)}, ptr {place(1)}")
             f.branch(skip)
             f.begin(skip)
-        return f.let(f"load {self.type(dtype)}, ptr {room[1]}")
+        whole = f.let(f"load {memory_type(dtype, self.lanes)}, ptr {room[1]}")
+        return to_register(f, whole, dtype, self.lanes)
 
     # -- instructions ----------------------------------------------------------------------------------------------
 
@@ -289,11 +293,26 @@ class _Printer:
             return self.scale(operands[0], operands[1], dtype)
         if x.op == "rem":
             return self.fmod(operands[0], operands[1], dtype)
+        if x.op == "fma":
+            return self.long_fma(operands, dtype)
         if x.op in _PORTABLE:
             return self.formula(_PORTABLE[x.op], operands, *([dtype] * len(operands)))
         if x.op == "pow" and x.args[1].op == "const" and x.args[1].value in transcendentals.POWERS:
             return self.formula(transcendentals.POWERS[x.args[1].value], operands[:1], dtype)
         return self.formula(transcendentals.FUNCTIONS[x.op], operands, *([dtype] * len(operands)))
+
+    def long_fma(self, operands: Sequence[str], dtype: DType) -> str:
+        """A fused multiply-add in many instructions, which are kept in one place lest code grow without end."""
+        kind, key = self.type(dtype), ("fma", dtype, self.lanes)
+        names = ("x", "y", "z")
+
+        def write(name: str) -> None:
+            f = self.f.module.function(name, [(kind, n) for n in names], kind, "noinline", linkage="internal")
+            found = _Printer(f, self.lanes).formula(portable.fma, [f"%{n}" for n in names], *[dtype] * 3)
+            f.do(f"ret {kind} {found}")
+
+        helper = self.f.module.helper(key, write)
+        return self.let(f"call {kind} @{helper}({', '.join(f'{kind} {v}' for v in operands)})")
 
     def scale(self, x: str, n: str, dtype: DType) -> str:
         """x * 2^n by the instruction of AVX-512; LLVM's ldexp, for parts of registers, wants n as an integer."""
@@ -417,7 +436,9 @@ class _Printer:
             tree = _constant_power(s.leaf(0, dtype), x.args[1].value)
             return self.trees([tree], lambda _: base, strict=True)[0]
         f, kind = self.f, self.type(dtype)
-        clipped = self.call("llvm.smax", _REGISTER[dtype], exponent, self.const(0, dtype)) if dtype.is_signed else exponent
+        clipped = (
+            self.call("llvm.smax", _REGISTER[dtype], exponent, self.const(0, dtype)) if dtype.is_signed else exponent
+        )
         before, head, body, after = f.block, f.label("power"), f.label("square"), f.label("done")
         f.branch(head)
         f.begin(head)

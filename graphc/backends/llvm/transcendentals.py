@@ -14,7 +14,8 @@ from graphc.core.tensor_types import float64
 FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
     **{name: getattr(exponentials, name) for name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p")},
     **{name: getattr(exponentials, name) for name in ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh")},
-    **{name: getattr(exponentials, name) for name in ("erf", "erfc", "pow")},
+    **{name: getattr(exponentials, name) for name in ("erf", "erfc")},
+    "pow": exponentials.power,
     **{name: getattr(trigonometry, name) for name in ("sin", "cos", "tan", "asin", "acos", "atan", "atan2")},
 }
 

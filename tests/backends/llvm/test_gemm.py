@@ -65,6 +65,7 @@ def check(a, b, c, library, threads=1, alpha=1.0, beta=0.0, machine=None):
 
 
 SIZES = [(1, 1, 1), (2, 3, 4), (8, 48, 16), (7, 49, 15), (9, 33, 17), (65, 100, 31), (64, 10, 100), (13, 97, 300)]
+SIZES += [(7, 145, 15), (1, 97, 9), (12, 70, 130), (20, 300, 1)]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -91,6 +92,26 @@ def test_blocks_of_rows_and_depth():
     b, c = numbers(rng, (a.shape[1], 50)), numbers(rng, (a.shape[0], 50))
     check(a, b, c, None, alpha=2.0, beta=3.0)
     check(laid_out(a, "transposed"), laid_out(b, "transposed"), c, None, beta=0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16"])
+@pytest.mark.parametrize("n", [40, 97, 500])
+def test_rows_of_b_far_apart_are_copied_for_several_strips(dtype, n):
+    rng = np.random.default_rng(13)
+    for m, k in [(7, 9), (20, 130), (33, 300)]:
+        wide = numbers(rng, (k, 3000), "int8").astype(dtype)
+        a, b, c = numbers(rng, (m, k), "int8").astype(dtype), wide[:, 3 : 3 + n], np.zeros((m, n), dtype)
+        product = described(a, b, c)
+        assert k < 100 or n < 50 or gemm._group(product, gemm.element(dtype, host.machine())) > 1
+        run(product, [a, b, c])
+        with np.errstate(over="ignore"):
+            assert np.array_equal(c, np.matmul(a, b))
+
+
+def test_small_products_are_made_without_copies():
+    small = described(np.zeros((64, 64), "f4"), np.zeros((64, 32), "f4"), np.zeros((64, 32), "f4"))
+    way = choose(small, 1, host.machine(), None)
+    assert (way.scratch_bytes == 0) == (host.machine().vector_bytes == 64)
 
 
 def test_strides_a_blas_refuses():
@@ -264,6 +285,18 @@ def test_the_split_follows_the_shape():
     assert split_of(described(many, many, many), 2, machine) == "batch"
     tiny = described(small[:8, :8], small[:8, :8], np.zeros((8, 8), "f4"))
     assert choose(tiny, 2, machine, None).parts == 1
+
+
+def test_large_products_go_to_the_library():
+    library, machine = blas.library() or pytest.skip("no BLAS"), host.machine()
+    large, small = np.zeros((600, 600), "f4"), np.zeros((600, 64), "f4")
+    assert choose(described(large, large, large), 1, machine, library).engine == "library"
+    assert choose(described(large, large, large), 1, machine, None).engine == "kernels"
+    assert choose(described(large, small, np.zeros((600, 64), "f4")), 1, machine, library).engine == (
+        "kernels" if machine.vector_bytes >= 32 and machine.fma else "library"
+    )
+    integers = large.astype("i4")
+    assert choose(described(integers, integers, integers), 1, machine, library).engine == "kernels"
 
 
 def test_the_description_counts_work_and_memory():

@@ -1,0 +1,108 @@
+"""The llvm backend: a program becomes one native call in which kernels and products follow each other over one arena."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.llvm.launcher import Launcher
+from graphc.backends.llvm.pool import pool
+from graphc.backends.llvm.runner import assemble
+from graphc.backends.llvm.translation import Translation
+from graphc.core.errors import BackendError
+from graphc.core.quiet import quiet, quiet_reset, quiet_set
+from graphc.ir.blame import blame
+from graphc.ir.interpret import interpret
+from graphc.ir.program import Program, Value
+from graphc.planning.fusion import HostStep, Strided
+from graphc.planning.plan import nbytes_of
+from graphc.planning.regions import plan_regions
+
+_empty = np.empty
+_as_strided = np.lib.stride_tricks.as_strided
+
+#: Estimated cycles of a whole run below which the GIL is kept.
+SHORT_RUN = 20_000
+
+
+class LlvmBackend:
+    """Compiles programs for the CPU we run on."""
+
+    name = "llvm"
+    fuses = True
+
+    def compile(self, program: Program) -> LlvmExecutable:
+        """An executable for a program whose sizes are numbers; BackendError where LLVM refuses a kernel."""
+        return LlvmExecutable(program)
+
+
+class LlvmExecutable:
+    """A compiled program. `peak`: the most bytes a run holds in arena and outputs."""
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.plan = plan_regions(program)
+        self.translation = Translation(self.plan, pool().threads, self._host)
+        self.peak = self.translation.arena_bytes + self.plan.output_bytes
+        layout = self.layout = self.translation.layout
+        self._outputs = [(v.shape, v.dtype.np) for v in program.outputs]
+        self._launcher = Launcher(
+            assemble(self.translation.instructions), layout.slots, range(1, layout.arena), layout.arena,
+            self.translation.arena_bytes,
+        )  # fmt: skip
+        self._launcher.bind({layout.arena + 1 + n: np.ascontiguousarray(x) for n, x in enumerate(self.plan.constants)})
+        self._launch = self._launcher.call
+
+    @property
+    def steps(self) -> str:
+        """The regions as text: what each step computes and where the result goes."""
+        return self.plan.text
+
+    def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """The outputs for one array per input, each new memory. Errors name the user's line."""
+        inputs = [a if a.flags.c_contiguous else np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
+        outputs = [_empty(shape, dtype) for shape, dtype in self._outputs]
+        failed = self._launch(*inputs, *outputs)
+        if failed:
+            self._explain_failure(inputs)
+        return outputs
+
+    def _explain_failure(self, inputs: list[Any]) -> None:
+        """Raises what the program raises where Python runs it op by op: the same fault, with the user's line."""
+        interpret(self.program, inputs)
+        raise BackendError("a native step failed where the same program in NumPy does not")
+
+    # --- steps that Python does -----------------------------------------------------------------------------------
+
+    def _host(self, step: HostStep, table: int) -> None:
+        """Evaluates a node on the arrays of the run whose table stands at that address."""
+        node = step.node
+        token = quiet_set(quiet)
+        try:
+            found = node.op.eval(*[self._operand(x, table) for x in step.operands], **node.attrs)
+        except Exception as error:
+            raise blame(error, node) from error.__cause__
+        finally:
+            quiet_reset(token)
+        results = (found,) if node.op.n_outputs == 1 else found
+        for value, result in zip(node.outputs, results, strict=True):
+            self._array(value, table)[...] = np.asarray(result).reshape(-1)
+
+    def _array(self, value: Value, table: int) -> Any:
+        """The flat elements of a value in a run."""
+        slot, offset = self.translation.place(value)
+        address = ctypes.c_int64.from_address(table + 8 * slot).value + offset
+        n = nbytes_of(value.type)
+        if not n:
+            return np.empty(0, value.dtype.np)
+        return np.frombuffer((ctypes.c_char * n).from_address(address), value.dtype.np)
+
+    def _operand(self, x: Strided, table: int) -> Any:
+        array = self._array(x.value, table)
+        if not array.size:
+            return np.empty(x.shape, array.dtype)
+        step = array.itemsize
+        return _as_strided(array[x.offset :], x.shape, [n * step for n in x.strides])
