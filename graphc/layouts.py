@@ -145,6 +145,16 @@ def _runs(shape: Shape, strides: Strides, number: Callable[[Size], int]) -> list
     return runs
 
 
+def _ones_moved(shape: Shape, strides: Strides, new: Shape) -> Strides:
+    """The strides of a shape that differs in dimensions of size 1 only."""
+    rest = [stride for size, stride in zip(shape, strides, strict=True) if size != 1]
+    found: list[Size] = []
+    for i in range(len(new) - 1, -1, -1):
+        last = found[-1] * new[i + 1] if found else 1
+        found.append(rest.pop() if new[i] != 1 else last)
+    return tuple(reversed(found))
+
+
 def viewed(op: Op, attrs: Mapping[str, Any], type_: Any, strides: Strides, ndim: int) -> Strides:
     """The strides of a view whose `index` is affine: how far one step along each of its dimensions leads."""
 
@@ -262,9 +272,11 @@ class Layouts:
         if layout.strides is None:
             out._layout = layout if same else None
             return True
+        if same:
+            out._layout = _layout(new, _ones_moved(old, layout.strides, new), layout)
+            return True
         strides = reshaped(old, layout.strides, new, self.number)
-        if not same:
-            self.note(reshaped, (old, layout.strides, new), strides)
+        self.note(reshaped, (old, layout.strides, new), strides)
         if strides is not None:
             out._layout = _layout(new, strides, layout)
         return strides is not None

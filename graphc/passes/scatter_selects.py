@@ -45,7 +45,6 @@ def scatter_add_one(node: Node, build: Build) -> Replacement:
     return build(where, here, build(add, x, src), x)
 
 
-
 RULES = Rules({scatter: (scatter_one,), scatter_add: (scatter_add_one,)})
 
 

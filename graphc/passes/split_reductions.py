@@ -6,7 +6,7 @@ import math
 
 from graphc.core.dims import is_static
 from graphc.core.op import Reduction
-from graphc.core.tensor_types import float16, bfloat16
+from graphc.core.tensor_types import bfloat16, float16
 from graphc.ir.program import Node, Program
 from graphc.passes.rewrite import Build, Replacement, Rules, rewrite
 from graphc.primitives.views import reshape
@@ -40,8 +40,8 @@ def split(node: Node, build: Build) -> Replacement:
     if axis is None:
         return None
     if results == 1 and len(axes) == x.type.ndim:  # everything: one long row
-        size, axis, shape = math.prod(folded), 0, (math.prod(folded),)
-        axes = (0,)
+        size, axis, axes = math.prod(folded), 0, (0,)
+        shape: tuple[int, ...] = (size,)
     else:
         size, shape = int(x.shape[axis]), tuple(map(int, x.shape))
     parts = _parts(size)

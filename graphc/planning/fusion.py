@@ -256,7 +256,9 @@ class Fuser:
         if len(readers) > 1:
             return True
         n = value.type.size
-        return any(reader.outputs[0].type.size >= 2 * n > 0 and isinstance(reader.op.kind, Elementwise) for reader in readers)
+        return any(
+            reader.outputs[0].type.size >= 2 * n > 0 and isinstance(reader.op.kind, Elementwise) for reader in readers
+        )
 
     # --- groups ---------------------------------------------------------------------------------------------------
 
@@ -338,7 +340,9 @@ class Fuser:
 
     def keeps_long_row(self, group: Group, value: Value) -> bool:
         """Whether the group passes over rows too long to stay near the processor."""
-        return bool(group.inner) and value.type.size != group.size(group.outer) and group.size(group.inner) > LONGEST_ROW
+        return (
+            bool(group.inner) and value.type.size != group.size(group.outer) and group.size(group.inner) > LONGEST_ROW
+        )
 
     # --- other steps ----------------------------------------------------------------------------------------------
 
@@ -430,7 +434,7 @@ class Fuser:
             elif isinstance(step, HostStep):
                 needed.update(x.value for x in step.operands)
             else:
-                needed.update(step.buffers)
+                needed.update(x for x in step.buffers if isinstance(x, Value))
         for group in self.groups:
             needed.update(
                 x.value for x in group.sources if not isinstance(x, Made) and self.homes.get(x.value) is not group

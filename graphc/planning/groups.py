@@ -295,7 +295,7 @@ class Operands:
 
 def finish(group: Group, stored: Callable[[Value], bool]) -> tuple[Kernel, tuple[Value, ...]]:
     """The kernel of a group and the values its buffers hold. `stored` tells which of the group's values others need."""
-    loops = [a for a in group.outer] + [a for a in group.space.order if a in group.inner]
+    loops = [*group.outer, *(a for a in group.space.order if a in group.inner)]
     buffers: dict[Value, int] = {}
     numbers, sources = _used_sources(group)
     place = {axis: n for n, axis in enumerate(loops)}

@@ -108,7 +108,10 @@ class Index:
         if k == 0:
             return Index(self.space, {}, 0)
         return Index(
-            self.space, {a: c * k for a, c in self.coefs.items()}, self.offset * k, tuple((t, c * k) for t, c in self.computed)
+            self.space,
+            {a: c * k for a, c in self.coefs.items()},
+            self.offset * k,
+            tuple((t, c * k) for t, c in self.computed),
         )
 
     __rmul__ = __mul__

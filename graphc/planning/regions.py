@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from graphc.ir.program import CONSTANT, INPUT, Program, Value
-from graphc.planning.fusion import Buffered, CheckStep, ContractionStep, HostStep, KernelStep, OutputCopy, Step, fuse
+from graphc.planning.fusion import Buffered, ContractionStep, HostStep, OutputCopy, Step, fuse
 from graphc.planning.memory import allocate, check_static
-from graphc.planning.plan import ARENA, OUTPUT, Buffer, nbytes_of
+from graphc.planning.plan import ARENA, Buffer, nbytes_of
 
 #: What a place counts in: the inputs, the outputs, the constants (arrays), or the bytes of the arena.
 INPUTS, OUTPUTS, CONSTANTS, BYTES = "input", "output", "constant", "arena"
@@ -123,5 +123,3 @@ def last_reads(regions: list[list[Step]]) -> dict[Value, int]:
             for value in reads(step):
                 last[value] = n
     return last
-
-

@@ -25,6 +25,11 @@ def _samples() -> Iterator[Sample]:
     yield Sample((np.array([True, False]),))
 
 
+def _copied(x: Any) -> Any:
+    # NumPy's own copy would lay the dimensions of an expanded array in another order than every ufunc, and PyTorch, does
+    return np.maximum(x, x) if 0 in x.strides else x.copy(order="K")
+
+
 def _write(out: Any, x: Any) -> None:
     np.copyto(out, x)
 
@@ -32,7 +37,7 @@ def _write(out: Any, x: Any) -> None:
 copy = declare(
     "copy",
     infer=_infer,
-    eval=lambda x: x.copy(order="K"),
+    eval=_copied,
     inplace=_write,
     kind=Elementwise(scalar=lambda x: x),
     vjp=(lambda g, out, x: g,),

@@ -98,7 +98,7 @@ class LlvmExecutable:
         n = nbytes_of(value.type)
         if not n:
             return np.empty(0, value.dtype.np)
-        return np.frombuffer((ctypes.c_char * n).from_address(address), value.dtype.np)
+        return np.frombuffer(memoryview((ctypes.c_char * n).from_address(address)), value.dtype.np)
 
     def _operand(self, x: Strided, table: int) -> Any:
         array = self._array(x.value, table)

@@ -285,15 +285,15 @@ def makers() -> str:
 
     Sources are told by size and time, which costs microseconds: a changed generator never meets objects of the old one.
     """
-    target = host.machine()
-    here = Path(__file__).parent
-    files = [*here.iterdir(), *(here.parents[1] / "planning").iterdir(), here.parents[1] / "core" / "scalar.py"]
+    target, package = host.machine(), os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     sources = []
-    for path in sorted(files):
-        if path.suffix in (".py", ".ll"):
-            status = path.stat()
-            sources.append(f"{path.name} {status.st_size} {status.st_mtime_ns}")
-    return "\n".join([target.triple, target.cpu, target.features, str(llvmlite.__version__), *sources])
+    for folder in ("backends/llvm", "planning", "core"):
+        with os.scandir(os.path.join(package, folder)) as found:
+            for item in found:
+                if item.name.endswith((".py", ".ll")):
+                    status = item.stat()
+                    sources.append(f"{item.name} {status.st_size} {status.st_mtime_ns}")
+    return "\n".join([target.triple, target.cpu, target.features, str(llvmlite.__version__), *sorted(sources)])
 
 
 @functools.cache

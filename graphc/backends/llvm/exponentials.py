@@ -20,11 +20,10 @@ from graphc.backends.llvm.floats import (
     constant,
     format_of,
     polynomial,
-    sign_bit,
     two_product,
     two_sum,
-    with_sign,
 )  # fmt: skip
+from graphc.backends.llvm.portable import sign_bit, with_sign
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, bits, cast, const, eq, fma, from_bits, ne, scale, select
 from graphc.core.tensor_types import float32, float64

@@ -1,4 +1,4 @@
-"""What the formulas for transcendental functions share: the constants of a float format, polynomials, signs."""
+"""What the formulas for transcendental functions share: the constants of a float format, polynomials, exact sums."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
-from graphc.backends.llvm.portable import power_of_two, sign_bit, with_sign
-from graphc.core.scalar import Scalar, bits, const, eq, fma, from_bits, select
+from graphc.core.scalar import Scalar, const, fma, select
 from graphc.core.tensor_types import DType, float32, float64, int32, int64
 
 INF, NAN = math.inf, math.nan
@@ -74,7 +71,7 @@ def polynomial(x: Scalar, coefficients: Sequence[float]) -> Scalar:
     """The sum of coefficients[i] * x^i, by Horner's rule."""
     total: Scalar = const(coefficients[-1], x.dtype)
     for c in reversed(coefficients[:-1]):
-        total = fma(total, x, c) if total.op == "const" else fma(total, x, const(c, x.dtype))
+        total = fma(total, x, c)
     return total
 
 
@@ -101,12 +98,7 @@ def at_least(x: Scalar, limit: float) -> Scalar:
     return select(x < limit, limit, x)
 
 
-def is_infinite(a: Scalar) -> Scalar:
-    """Whether a number that is not negative is infinite."""
-    return eq(a, INF)
-
-
 __all__ = [
-    "FORMATS", "HALF_PI", "INF", "LN2", "NAN", "PI", "Format", "at_least", "at_most", "bits", "constant", "format_of",
-    "from_bits", "is_infinite", "np", "polynomial", "power_of_two", "sign_bit", "two_product", "two_sum", "with_sign",
+    "FORMATS", "HALF_PI", "INF", "LN2", "NAN", "PI", "Format", "at_least", "at_most", "constant", "format_of",
+    "polynomial", "two_product", "two_sum",
 ]  # fmt: skip

@@ -191,8 +191,9 @@ def choose(gemm: Gemm, threads: int, machine: Machine, library: Library | None) 
         engine, symbol = "library", gemm_library.symbol(gemm.dtype)
         module = gemm_library.module(gemm.dtype, machine, library.int_bits)
     else:
-        engine, symbol = "kernels", gemm_kernels.symbol(gemm.dtype)
-        module = gemm_kernels.module(gemm.dtype, machine)
+        copies = not _without_copies(gemm, kind)
+        engine, symbol = "kernels", gemm_kernels.symbol(gemm.dtype, copies)
+        module = gemm_kernels.module(gemm.dtype, machine, copies)
     most = max(1, min(threads, gemm.flops // (2 * SMALLEST_PART)))
     cost, _, unit, extent, parts, split = min(_splits(gemm, kind, most), key=lambda s: s[:2])
     scratch_bytes = _scratch_bytes(gemm, kind) if engine == "kernels" else 0
@@ -287,9 +288,7 @@ def _without_copies(gemm: Gemm, kind: Element) -> bool:
 
 
 def _group(gemm: Gemm, kind: Element) -> int:
-    """Strips of B that are copied at a time: several where each row of B is on a page of its own, 0 for no copies."""
-    if _without_copies(gemm, kind):
-        return 0
+    """Strips of B that are copied at a time: several where each row of B is on a page of its own."""
     strips = ceil(gemm.n / (kind.vectors * kind.lanes))
     far = gemm.b.column == 1 and gemm.b.row * kind.size >= FAR and gemm.k * gemm.b.row * kind.size > 1 << 19
     return min(GROUP, max(strips, 1)) if far else 1

@@ -36,32 +36,32 @@ from graphc.backends.llvm.host import Machine
 CHUNK = 64
 
 
-def symbol(dtype: str) -> str:
-    """The name of the task function."""
-    return f"graphc_gemm_{dtype}"
+def symbol(dtype: str, copies: bool) -> str:
+    """The name of the task function, with copies or without."""
+    return f"graphc_gemm_{dtype}" if copies else f"graphc_small_gemm_{dtype}"
 
 
 @functools.cache
-def module(dtype: str, machine: Machine) -> str:
-    """The LLVM IR of one element type's task and of all that it calls."""
+def module(dtype: str, machine: Machine, copies: bool) -> str:
+    """The LLVM IR of one element type's task, with copies or without, and of all that it calls."""
     kind, text = element(dtype, machine), Module(machine)
-    for rows in (kind.rows, kind.rows // 2, 1):
-        for vectors in range(1, kind.vectors + 1):
-            _tile(text, kind, rows, vectors)
     for vectors in range(1, kind.vectors + 1):
-        _tile(text, kind, kind.rows, vectors, copies=True)
-        _direct(text, kind, vectors)
-    for group in sorted({kind.rows, kind.lanes}):
-        _pack_columns(text, kind, group)
-        _pack_rows(text, kind, group)
-        _pack(text, kind, group)
-    _pack_any(text, kind)
-    _panels(text, kind)
-    _group(text, kind)
-    _strips(text, kind)
-    _product(text, kind)
-    _directly(text, kind)
-    _task(text, kind, symbol(dtype))
+        if copies:
+            for rows in (kind.rows, kind.rows // 2, 1):
+                _tile(text, kind, rows, vectors)
+            _tile(text, kind, kind.rows, vectors, copies=True)
+        else:
+            _direct(text, kind, vectors)
+    if copies:
+        for group in sorted({kind.rows, kind.lanes}):
+            _pack_columns(text, kind, group)
+            _pack_rows(text, kind, group)
+            _pack(text, kind, group)
+        for write in (_pack_any, _panels, _group, _strips, _product):
+            write(text, kind)
+    else:
+        _directly(text, kind)
+    _task(text, kind, symbol(dtype, copies), copies)
     return text.text()
 
 
@@ -530,7 +530,7 @@ def _scratch(f: Function) -> str:
     return place(f, word(f, "scratch_slot"), offset)
 
 
-def _task(text: Module, kind: Element, name: str) -> None:
+def _task(text: Module, kind: Element, name: str, copies: bool) -> None:
     """The task function: the part `[%begin, %end)` of the rows, columns or batches."""
     f = text.function(name, [("ptr", "table"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")], "i64")
     batches = times(f, times(f, word(f, "batch0"), word(f, "batch1")), word(f, "batch2"))
@@ -539,7 +539,6 @@ def _task(text: Module, kind: Element, name: str) -> None:
     )
     alpha, beta, work = run_time_alpha(f, kind), scale(f, kind, "beta"), _scratch(f)
     starts = [(x, place(f, word(f, f"{x}_slot"), word(f, f"{x}_offset"))) for x in "abc"]
-    group = word(f, "group")  # 0: without copies
     strides = {x: times(f, word(f, x), kind.size) for x in (*_STRIDES, "c_column")}
     with f.loop(first, end, 1) as batch:
         a, b, c = batch_starts(f, batch.index, starts, kind.size)
@@ -547,17 +546,10 @@ def _task(text: Module, kind: Element, name: str) -> None:
         b = at(f, b, times(f, first_column, strides["b_column"]))
         c = at(f, at(f, c, times(f, first_row, strides["c_row"])), times(f, first_column, strides["c_column"]))
         sizes = [minus(f, end_row, first_row), minus(f, end_column, first_column), word(f, "k")]
-        sizes += [word(f, "row_block"), word(f, "depth_block"), group]
+        sizes += [word(f, "row_block"), word(f, "depth_block"), word(f, "group")]
         strides_ = [("i64", strides[x]) for x in _STRIDES]
         scales = [(kind.llvm, alpha), (kind.llvm, beta)]
-        small, large, done = f.label("small"), f.label("large"), f.label("done")
-        f.branch_if(f.let(f"icmp eq i64 {group}, 0"), small, large)
-        f.begin(small)
-        pointers = [("ptr", a), ("ptr", b), ("ptr", c)]
-        _call(f, "@directly", [*pointers, *strides_, *(("i64", x) for x in sizes[:3]), *scales])
-        f.branch(done)
-        f.begin(large)
-        _call(f, "@product", [*pointers, ("ptr", work), *strides_, *(("i64", x) for x in sizes), *scales])
-        f.branch(done)
-        f.begin(done)
+        pointers = [("ptr", a), ("ptr", b), ("ptr", c), *([("ptr", work)] if copies else [])]
+        numbers = [("i64", x) for x in (sizes if copies else sizes[:3])]
+        _call(f, "@product" if copies else "@directly", [*pointers, *strides_, *numbers, *scales])
     f.do("ret i64 0")

@@ -142,7 +142,9 @@ _lock = threading.Lock()
 @cache
 def _engine() -> Any:
     _initialize()
-    return llvm.create_lljit_compiler(target_machine(), use_jit_link=True, suppress_errors=True)
+    # JITLink places an object's code and constants side by side, within reach of each other; it does not know Windows
+    use_jit_link = "windows" not in machine().triple
+    return llvm.create_lljit_compiler(target_machine(), use_jit_link=use_jit_link, suppress_errors=True)
 
 
 def load_object(data: bytes) -> Code:

@@ -11,9 +11,9 @@ left of it after whole vectors is done once more under a mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 
+from graphc.backends.llvm.accesses import Reader
 from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.host import Machine
 from graphc.backends.llvm.scalars import literal, memory_type, print_trees, register_type, to_memory, to_register
@@ -119,6 +119,8 @@ class _Printer:
         self.offsets: dict[int, str] = {}
         self.coefs: dict[tuple[int, int], str] = {}
         self.accesses: list[Access] = list(kernel.accesses())
+        self.buffers: list[str] = []
+        self.multipliers: dict[tuple[int, int], str] = {}
         self.numbers = {id(a): n for n, a in enumerate(self.accesses)}
         self.made: dict[int, str] = {}
         self.kept: dict[int, str] = {}
@@ -191,7 +193,7 @@ class _Printer:
         axis = axes[0]
         start = "%begin" if axis == 0 else "0"
         if axis == self.axis:
-            self.vectors(axis, start, [], lambda carried: self.body() or [])
+            self.vectors(axis, start, [], self.rows)
             return
         with self.f.loop(start, self.extents[axis], 1) as turn:
             saved = self.enter(axis, turn.index)
@@ -249,7 +251,7 @@ class _Printer:
         self, axis: int, whole: str, carry: list[tuple[str, str]], carried: list[str], body: object, known: int | None
     ) -> list[str]:
         """The last, partial vector of a loop."""
-        f, lanes = self.f, self.lanes
+        f = self.f
         assert callable(body)
         before, some, after = f.block, f.label("rest"), f.label("done")
         if known is None:
@@ -287,6 +289,11 @@ class _Printer:
         )
 
     # --- statements -----------------------------------------------------------------------------------------------
+
+    def rows(self, carried: list[str]) -> list[str]:
+        """The body as vectors of rows want it; nothing is carried from one to the next."""
+        self.body()
+        return carried
 
     def body(self) -> None:
         """One step of the outer loops: the passes over the inner ones, and what is done between them."""
@@ -386,7 +393,7 @@ class _Printer:
 
         for n in numbers:
             trees[n] = s.rebuild(statements[n].tree, joined)
-        reader = _Reader(self, lanes)
+        reader = Reader(self, lanes)
         values = print_trees(self.f, list(trees.values()), lanes, reader.leaf, reader.index)
         for n, value in zip(numbers, values, strict=True):
             self.made[n] = value
@@ -404,7 +411,7 @@ class _Printer:
             if target is not statement.dtype:
                 tree = s.cast(s.leaf(0, statement.dtype), target)
                 (value,) = print_trees(self.f, [tree], lanes, lambda leaf: value, lambda axis: "")
-            _Reader(self, lanes).store(statement.store, to_memory(self.f, value, target, lanes), target)
+            Reader(self, lanes).store(statement.store, to_memory(self.f, value, target, lanes), target)
         if statement.kept:
             self.keep(n, statement, value)
 
@@ -448,148 +455,3 @@ class _Printer:
         kind = memory_type(dtype, self.lanes)
         value = self.f.let(f"load {kind}, ptr {self.kept_place(n, dtype)}, align {dtype.itemsize}")
         return to_register(self.f, value, dtype, self.lanes)
-
-
-class _Reader:
-    """Loads and stores at one place of the loops, `lanes` elements at once."""
-
-    def __init__(self, printer: _Printer, lanes: int):
-        self.p, self.f, self.lanes = printer, printer.f, lanes
-        self.axis = printer.axis if lanes > 1 else None
-        self.mask = printer.mask if lanes > 1 else None
-
-    def index(self, axis: int) -> str:
-        """A loop's counter in every lane."""
-        counter = self.p.splat(self.p.counters[axis], "i64", self.lanes)
-        if axis != self.axis:
-            return counter
-        return self.f.let(f"add nsw <{self.lanes} x i64> {counter}, {self.p.ramp('i64').split('> ', 1)[1]}")
-
-    def leaf(self, x: Scalar) -> str:
-        """The value of a source."""
-        source = self.p.kernel.sources[x.value]
-        if isinstance(source, Access):
-            return self.load(source, x.dtype)
-        n = source.statement
-        statement = self.p.kernel.statements[n]
-        if statement.inner and statement.combine is None:
-            return self.p.recall(n)
-        value = self.p.made[n]
-        if self.lanes > 1 and self.p.row_lanes == 1:
-            value = self.p.splat(value, register_type(x.dtype, 1), self.lanes)
-        return value
-
-    def varies(self, tree: Scalar) -> bool:
-        """Whether a tree differs from lane to lane."""
-        return any(
-            (x.op == "index" and x.value == self.axis) or (x.op == "leaf" and self._source_varies(x.value))
-            for x in s.postorder(tree)
-        )
-
-    def _source_varies(self, n: int) -> bool:
-        source = self.p.kernel.sources[n]
-        if isinstance(source, Made):
-            return self.p.row_lanes > 1 or self.p.kernel.statements[source.statement].combine is None
-        assert self.axis is not None
-        trees = [tree for tree, _ in source.computed] + ([] if source.guard is None else [source.guard])
-        return bool(source.coefs[self.axis]) or any(map(self.varies, trees))
-
-    def place(self, access: Access) -> tuple[str, str | None]:
-        """The offset common to all lanes, and what each lane adds (None: consecutive lanes, consecutive elements)."""
-        f, n = self.f, self.p.numbers[id(access)]
-        common, apart = self.p.offsets[n], None
-        step = access.coefs[self.axis] if self.axis is not None else 0
-        for m, (tree, _) in enumerate(access.computed):
-            uniform = self.lanes == 1 or not self.varies(tree)
-            reader = _Reader(self.p, 1) if uniform else self
-            lanes = 1 if uniform else self.lanes
-            (value,) = print_trees(f, [tree], lanes, reader.leaf, reader.index)
-            kind = "i64" if lanes == 1 else f"<{lanes} x i64>"
-            if (n, m) in self.p.multipliers:
-                value = f.let(f"mul {kind} {value}, {self.p.splat(self.p.multipliers[n, m], 'i64', lanes)}")
-            if uniform:
-                common = value if common == "0" else f.let(f"add i64 {common}, {value}")
-            else:
-                apart = value if apart is None else f.let(f"add {kind} {apart}, {value}")
-        if self.lanes == 1:
-            return common, None
-        kind = f"<{self.lanes} x i64>"
-        if step == 1 and apart is None:
-            return common, None
-        if step:
-            walk = self.p.ramp("i64").split("> ", 1)[1]
-            if step != 1:
-                walk = f.let(f"mul {kind} {walk}, {self.p.splat(self.p.coefs[n, self.axis or 0], 'i64', self.lanes)}")
-            apart = walk if apart is None else f.let(f"add {kind} {apart}, {walk}")
-        return common, "zeroinitializer" if apart is None else apart
-
-    def condition(self, access: Access) -> str | None:
-        """The lanes that may be read."""
-        if access.guard is None:
-            return self.mask
-        (guard,) = print_trees(self.f, [access.guard], self.lanes, self.leaf, self.index)
-        return guard if self.mask is None else self.f.let(f"and <{self.lanes} x i1> {guard}, {self.mask}")
-
-    def load(self, access: Access, dtype: DType) -> str:
-        """The element(s) of a load, in registers."""
-        f, lanes, kind = self.f, self.lanes, memory_type(dtype, self.lanes)
-        condition = self.condition(access)
-        common, apart = self.place(access)
-        one, align = memory_type(dtype, 1), dtype.itemsize
-        base = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
-        if lanes == 1:
-            if condition is not None:
-                base = f.let(f"select i1 {condition}, ptr {base}, ptr %args")
-            value = f.let(f"load {one}, ptr {base}, align {align}")
-        elif apart is None and condition is None:
-            value = f.let(f"load {kind}, ptr {base}, align {align}")
-        elif apart == "zeroinitializer" and access.guard is None:
-            value = self.p.splat(f.let(f"load {one}, ptr {base}, align {align}"), one, lanes)
-        elif apart is None:
-            value = masked(f, "load", dtype, lanes, base, condition)
-        else:
-            places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
-            value = masked(f, "gather", dtype, lanes, places, condition)
-        return to_register(f, value, dtype, lanes)
-
-    def store(self, access: Access, value: str, dtype: DType) -> None:
-        """Writes the element(s) of a statement."""
-        f, lanes, kind = self.f, self.lanes, memory_type(dtype, self.lanes)
-        common, apart = self.place(access)
-        one, align = memory_type(dtype, 1), dtype.itemsize
-        base = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
-        if lanes == 1:
-            f.do(f"store {one} {value}, ptr {base}, align {align}")
-        elif apart is None and self.mask is None:
-            f.do(f"store {kind} {value}, ptr {base}, align {align}")
-        elif apart is None:
-            masked(f, "store", dtype, lanes, base, self.mask, value)
-        elif apart == "zeroinitializer":  # all lanes hold the same
-            first = f.let(f"extractelement {kind} {value}, i64 0")
-            f.do(f"store {one} {first}, ptr {base}, align {align}")
-        else:
-            places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
-            masked(f, "scatter", dtype, lanes, places, self.mask, value)
-
-
-_SUFFIXES = {"i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "float": "f32", "double": "f64"}
-
-
-def masked(
-    f: Function, what: str, dtype: DType, lanes: int, where: str, mask: str | None, value: str | None = None
-) -> str:
-    """A masked load, store, gather or scatter."""
-    kind, one = memory_type(dtype, lanes), memory_type(dtype, 1)
-    suffix = f"v{lanes}{_SUFFIXES[one]}"
-    mask = mask if mask is not None else "splat (i1 true)"
-    apart = what in ("gather", "scatter")
-    pointer = f"<{lanes} x ptr>" if apart else "ptr"
-    name = f"llvm.masked.{what}.{suffix}.{f'v{lanes}p0' if apart else 'p0'}"
-    bits = f"<{lanes} x i1>"
-    if value is None:
-        f.module.declare(name, kind, [pointer, "i32 immarg", bits, kind])
-        return f.let(f"call {kind} @{name}({pointer} {where}, i32 {dtype.itemsize}, {bits} {mask}, {kind} zeroinitializer)")
-    f.module.declare(name, "void", [kind, pointer, "i32 immarg", bits])
-    f.do(f"call void @{name}({kind} {value}, {pointer} {where}, i32 {dtype.itemsize}, {bits} {mask})")
-    return ""
-

@@ -1,11 +1,12 @@
 """Trees for the instructions that an older CPU lacks: rounding to whole numbers, scaling by a power of two, fused
-multiply-add, float16 conversions. Exact, slower."""
+multiply-add, float16 conversions; and for what no CPU has: bfloat16, division and powers of vectors of integers.
+"""
 
 from __future__ import annotations
 
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, bits, cast, const, eq, from_bits, ne, select
-from graphc.core.tensor_types import DType, float16, float32, float64, int16, int32, int64
+from graphc.core.tensor_types import DType, float32, float64, int16, int32, int64
 
 _MANTISSA = {float32: 23, float64: 52}
 _BIAS = {float32: 127, float64: 1023}
@@ -159,7 +160,34 @@ def to_odd_float32(x: Scalar) -> Scalar:
     return from_bits(select(inexact, whole + outward, whole))
 
 
+# -- whole numbers ----------------------------------------------------------------------------------------------------
+
+
+def quotient_in_floats(x: Scalar, y: Scalar) -> Scalar:
+    """Division of integers of at most 32 bits in floats: the quotient of two of them is never so near below a whole
+    number that rounding reaches it."""
+    wide = float32 if x.dtype.itemsize < 4 else float64
+    return cast(cast(x, wide) / cast(y, wide), x.dtype)
+
+
+def constant_power(x: Scalar, exponent: int) -> Scalar:
+    out, square = const(1, x.dtype), x
+    while exponent:
+        if exponent & 1:
+            out = square if out.op == "const" else out * square
+        exponent >>= 1
+        square = square * square if exponent else square
+    return out
+
+
+def negative_power(x: Scalar, y: Scalar, positive: Scalar) -> Scalar:
+    """The truncated reciprocal where the exponent is negative."""
+    unit = select(eq(x, 1), const(1, x.dtype), select(eq(x, -1), 1 - 2 * (y & 1), 0))
+    return select(y < 0, unit, positive)
+
+
 __all__ = [
-    "bfloat16_bits", "ceil", "float16", "float16_bits", "floor", "fma", "from_bfloat16_bits", "from_float16_bits",
-    "power_of_two", "rint", "scale", "sign_bit", "to_odd_float32", "trunc", "with_sign",
+    "bfloat16_bits", "ceil", "constant_power", "float16_bits", "floor", "fma", "from_bfloat16_bits", "from_float16_bits",
+    "negative_power", "power_of_two", "quotient_in_floats", "rint", "scale", "sign_bit", "to_odd_float32", "trunc",
+    "with_sign",
 ]  # fmt: skip

@@ -322,7 +322,7 @@ class _Printer:
             whole, kind = _vector("i32", self.lanes), self.type(dtype)
             name = f"llvm.ldexp.{_overload(element, self.lanes)}.{_overload('i32', self.lanes)}"
             self.f.module.declare(name, kind, [kind, whole])
-            return self.let(f"call {kind} @{name}({kind} {x}, {whole} {self.convert('fptosi', n, element, 'i32')})")
+            return self.let(f"call {kind} @{name}({kind} {x}, {whole} {self.to_whole(n, dtype, int32)})")
         name = f"llvm.x86.avx512.mask.scalef.{'ps' if dtype is float32 else 'pd'}.512"
         self.f.module.declare(name, kind, [kind, kind, kind, f"i{width}", "i32"])
         parts = [
@@ -426,14 +426,14 @@ class _Printer:
         if x.op == "rem" or dtype.itemsize > 4 or self.lanes == 1:
             out = self.let(f"{instruction} {kind} {a}, {divisor}")
         else:
-            out = self.formula(_quotient_in_floats, [a, divisor], dtype, dtype)
+            out = self.formula(portable.quotient_in_floats, [a, divisor], dtype, dtype)
         return self.select(none, self.const(0, dtype), out, dtype)
 
     def power(self, x: Scalar, operands: list[str], dtype: DType) -> str:
         """Integer power by repeated squaring, until no bit of any exponent is left."""
         base, exponent = operands
         if x.args[1].op == "const" and 0 <= x.args[1].value <= 64:
-            tree = _constant_power(s.leaf(0, dtype), x.args[1].value)
+            tree = portable.constant_power(s.leaf(0, dtype), x.args[1].value)
             return self.trees([tree], lambda _: base, strict=True)[0]
         f, kind = self.f, self.type(dtype)
         clipped = (
@@ -455,7 +455,7 @@ class _Printer:
         f.begin(after)
         if not dtype.is_signed:
             return out.name
-        return self.formula(_negative_power, [base, exponent, out.name], dtype, dtype, dtype)
+        return self.formula(portable.negative_power, [base, exponent, out.name], dtype, dtype, dtype)
 
     # -- remainders of floats --------------------------------------------------------------------------------------
 
@@ -557,32 +557,9 @@ _FLOAT = {"add": "fadd{}", "sub": "fsub{}", "mul": "fmul{}", "div": "fdiv", "neg
 _WHOLE = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 _COMPARISONS = {"lt", "le", "eq", "ne"}
 _PORTABLE: dict[str, Callable[..., Scalar]] = {
-    "fma": portable.fma, "floor": portable.floor, "ceil": portable.ceil, "rint": portable.rint,
+    "floor": portable.floor, "ceil": portable.ceil, "rint": portable.rint,
     "trunc": portable.trunc, "scale": portable.scale,
 }  # fmt: skip
-
-
-def _quotient_in_floats(x: Scalar, y: Scalar) -> Scalar:
-    """Division of integers of at most 32 bits in floats: the quotient of two of them is never so near below a whole
-    number that rounding reaches it."""
-    wide = float32 if x.dtype.itemsize < 4 else float64
-    return s.cast(s.cast(x, wide) / s.cast(y, wide), x.dtype)
-
-
-def _constant_power(x: Scalar, exponent: int) -> Scalar:
-    out, square = s.const(1, x.dtype), x
-    while exponent:
-        if exponent & 1:
-            out = square if out.op == "const" else out * square
-        exponent >>= 1
-        square = square * square if exponent else square
-    return out
-
-
-def _negative_power(x: Scalar, y: Scalar, positive: Scalar) -> Scalar:
-    """The truncated reciprocal where the exponent is negative."""
-    unit = s.select(s.eq(x, 1), s.const(1, x.dtype), s.select(s.eq(x, -1), 1 - 2 * (y & 1), 0))
-    return s.select(y < 0, unit, positive)
 
 
 def _in_order(roots: Sequence[Scalar], done: Names) -> Iterator[Scalar]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from graphc.backends.llvm import exponentials, trigonometry
 from graphc.backends.llvm.exponentials import POWERS
-from graphc.backends.llvm.floats import bits, power_of_two, sign_bit, with_sign
+from graphc.backends.llvm.portable import power_of_two, sign_bit, with_sign
 from graphc.core import scalar as s
-from graphc.core.scalar import Scalar, fma, select, trunc
+from graphc.core.scalar import Scalar, bits, fma, select, trunc
 from graphc.core.tensor_types import float64
 
 FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {

@@ -141,9 +141,7 @@ class Translation:
         args = (*places, *printed.words)
         return lambda found: Task((Call(found[at], args, number),), extent, parts, grain), cycles
 
-    def _product(
-        self, step: ContractionStep, number: int, used: int
-    ) -> tuple[Callable[[list[int]], Task], float, int]:
+    def _product(self, step: ContractionStep, number: int, used: int) -> tuple[Callable[[list[int]], Task], float, int]:
         out = step.node.outputs[0]
         *batch, m, n = map(int, out.shape)
         k = step.a.shape[-1]
