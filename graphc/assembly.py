@@ -77,7 +77,7 @@ class Assembly:
         if known is not None:
             build.built, build.backward = known.built, known.backward
             return build
-        build.built = make(program, trace.aliases)
+        build.built = make(program, trace.aliases, replaced_inputs(build) if joint is None else None)
         if joint is not None and backward_parts is not None:
             positions = [at[id(w)] for w in wants]
             offset = len(self.values)
@@ -212,6 +212,11 @@ class _NotBuilt:
 
 def _is_leaf_input(symbol: Any) -> bool:
     return symbol._edge is LEAF
+
+
+def replaced_inputs(build: Build) -> dict[int, int]:
+    """Which outputs of the program take the place of which inputs, once the call is done."""
+    return {k: i for source, k in build.updates for i, known in enumerate(build.sources) if known is source}
 
 
 def argument_symbols(trace: Trace, call: Call, pattern: Any) -> tuple[list[Value], list[Any]]:

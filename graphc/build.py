@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -225,8 +225,9 @@ class CompiledFunction:
             kept = [
                 b
                 for b in group
-                if b.layouts != build.layouts
-                or not (why[0] and why[1] is not None and not b.static_only and matches(pattern, b.pattern))
+                if not (
+                    why[0] and why[1] is not None and not b.static_only and matches(pattern, b.pattern) and b.fits(call)
+                )
             ]
             self._groups[call.key] = [*kept, build][-config.largest_cache :]
             while len(self._groups) > config.largest_cache:
@@ -275,9 +276,9 @@ class CompiledFunction:
 
     # --- tracing --------------------------------------------------------------------------------------------------
 
-    def _make_built(self, program: Program, aliases: Any) -> Built:
+    def _make_built(self, program: Program, aliases: Any, updates: Mapping[int, int] | None = None) -> Built:
         name = getattr(self.fn, "__name__", "function")
-        return Built(program, aliases, self.backend, self.optimize, self.verify, name)
+        return Built(program, aliases, self.backend, self.optimize, self.verify, name, None if self.verify else updates)
 
     def _trace(
         self,

@@ -208,7 +208,9 @@ def memory_owner(array: Any) -> Any:
 
 def write_array(tensor: Any, array: Any) -> None:
     """Gives a concrete tensor new elements: in its own memory, so that whoever shares it sees them."""
-    if tensor._data.shape == array.shape and tensor._data.flags.writeable:
+    if tensor._data is array:
+        pass  # written in place by the run
+    elif tensor._data.shape == array.shape and tensor._data.flags.writeable:
         np.copyto(tensor._data, array)
     else:
         tensor._data = array

@@ -29,6 +29,7 @@ class Built:
         optimize: bool = True,
         verify: bool = False,
         name: str = "program",
+        updates: Mapping[int, int] | None = None,
     ):
         start = time.perf_counter()
         self.feed_types: tuple[TensorType, ...] = tuple(v.type for v in program.inputs)
@@ -44,6 +45,8 @@ class Built:
                 else program
             )
         self.verify = verify
+        #: outputs that replace an input: output number -> input number
+        self.updates = updates or {}
         self.executables: dict[tuple[int, ...], Any] = {}
         self.aliases = dict(aliases)
         self.places: dict[str, tuple[int, int]] = {}
@@ -93,7 +96,7 @@ class Built:
         return ""
 
     def run(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
-        """The program's outputs on these inputs, fresh arrays that share memory with nothing.
+        """The program's outputs on these inputs, fresh arrays that share memory with nothing but the inputs they replace.
 
         `known`: sizes that the inputs' shapes do not tell.
         """
@@ -111,7 +114,7 @@ class Built:
                 static = specialise(self.program, sizes) if key else self.program
                 if self.backend.fuses:
                     static = optimise(static, NATIVE, config.verify or self.verify)
-                found = self.backend.compile(static)
+                found = self.backend.compile(static, self.updates)
             if len(self.executables) >= config.largest_cache:
                 self.executables.pop(next(iter(self.executables)))
             self.executables[key] = found

@@ -43,9 +43,13 @@ class Decision(NamedTuple):
     rule: Callable[..., Any]
     sizes: Any
     answer: Any
+    #: the shape of a tensor of which memory was decided: where it has no elements, any answer will do
+    shape: Shape = ()
 
     def holds(self, known: Mapping[str, Size]) -> bool:
         """Whether these sizes give the same answer."""
+        if 0 in substituted(self.shape, known):
+            return True
         return bool(self.rule(*substituted(self.sizes, known)) == substituted(self.answer, known))
 
 
@@ -200,8 +204,9 @@ class Layouts:
     """What a recorder, and those of the bodies inside, knows and has assumed of memory."""
 
     def __init__(self) -> None:
-        #: the unknown sizes in this call
+        #: the unknown sizes in this call, and the numbers by which is decided
         self.sizes: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
         #: arguments and captured tensors, and how their arrays lie
         self.given: list[tuple[Any, Form]] = []
         #: inputs (as bits) that decisions follow from, and those of which the strides tell nothing for other sizes
@@ -256,9 +261,12 @@ class Layouts:
 
     def _kept(self, op: Op, attrs: Mapping[str, Any], operands: Sequence[Any], out: Any) -> Strides | None:
         rule = partial(kept_order, op, tuple(attrs.items()), tuple([x._data.type.dtype.np for x in operands]))
-        order = self.decide(rule, *[(tuple(x._data.type.shape), strides_of(x)) for x in operands])
-        strides = packed(out._data.type.shape, order)
-        return None if in_rows(out._data.type.shape, strides) else strides
+        sizes = tuple([(tuple(x._data.type.shape), strides_of(x)) for x in operands])
+        shape = tuple(out._data.type.shape)
+        order = rule(*self._numbers(sizes))
+        self.note(rule, sizes, order, shape)
+        strides = packed(shape, order)
+        return None if in_rows(shape, strides) else strides
 
     def _shares(self, source: Any, out: Any) -> bool:
         """Whether a reshape shares memory: what lies in rows does, and what only gains or loses dimensions of size 1."""
@@ -276,7 +284,7 @@ class Layouts:
             out._layout = _layout(new, _ones_moved(old, layout.strides, new), layout)
             return True
         strides = reshaped(old, layout.strides, new, self.number)
-        self.note(reshaped, (old, layout.strides, new), strides)
+        self.note(reshaped, (old, layout.strides, new), strides, new)
         if strides is not None:
             out._layout = _layout(new, strides, layout)
         return strides is not None
@@ -284,24 +292,19 @@ class Layouts:
     # --- decisions ------------------------------------------------------------------------------------------------
 
     def number(self, size: Size) -> int:
-        """A size in this call; where there is no call, a number that divides well and is no other size's."""
+        """A size in this call; where it is not known, or 0, a number that divides well and is no other size's."""
         if isinstance(size, Dim):
             for name in size.names():
-                self.sizes.setdefault(name, 2520 * (2 * len(self.sizes) + 101))
-            size = substitute(size, self.sizes)
+                if name not in self.numbers:
+                    self.numbers[name] = self.sizes.get(name) or 2520 * (2 * len(self.numbers) + 101)
+            size = substitute(size, self.numbers)
         assert isinstance(size, int)
         return size
 
-    def decide(self, rule: Callable[..., Any], *sizes: Any) -> Any:
-        """`rule(*sizes)` for the sizes of this call."""
-        answer = rule(*self._numbers(sizes))
-        self.note(rule, sizes, answer)
-        return answer
-
-    def note(self, rule: Callable[..., Any], sizes: Any, answer: Any) -> None:
+    def note(self, rule: Callable[..., Any], sizes: Any, answer: Any, shape: Shape = ()) -> None:
         """Keeps a decision that other sizes may change."""
         if _has_unknown(sizes):
-            self.decisions.append(Decision(rule, sizes, answer))
+            self.decisions.append(Decision(rule, sizes, answer, shape))
 
     def _numbers(self, x: Any) -> Any:
         return tuple([self._numbers(part) for part in x]) if isinstance(x, tuple) else self.number(x)
@@ -314,7 +317,12 @@ class Layouts:
         if layout is None:
             return True
         self.read |= layout.given
-        return layout.strides is None or bool(self.decide(in_rows, tuple(tensor._data.type.shape), layout.strides))
+        if layout.strides is None:
+            return True
+        sizes = (tuple(tensor._data.type.shape), layout.strides)
+        answer = 0 in substituted(sizes[0], self.sizes) or in_rows(*self._numbers(sizes))
+        self.note(in_rows, sizes, answer)
+        return answer
 
     def told(self, tensor: Any) -> Strides:
         """The strides of a recorded tensor, for the user's code to see."""

@@ -60,7 +60,9 @@ def splits(count: int) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("shape", [(2, 3, 4), (4, 1, 3), (1, 6), (2, 2, 2, 3), (12,), (), (0, 3)])
 def test_a_reshape_shares_memory_where_numpys_does(shape):
     arrays = [*layouts(shape)] if shape else [np.ones(())]
-    arrays += [a[::-1] for a in arrays if a.ndim] + [np.broadcast_to(a[:1], a.shape) for a in arrays if a.ndim and a.size]
+    arrays += [a[::-1] for a in arrays if a.ndim] + [
+        np.broadcast_to(a[:1], a.shape) for a in arrays if a.ndim and a.size
+    ]
     shared = 0
     for array in arrays:
         for new in splits(array.size) if array.size else [(0,), (3, 0)]:
@@ -89,7 +91,9 @@ def test_an_elementwise_result_lies_as_told(op):
         variants = []
         for x in map(np.asarray, sample.inputs):
             found = [moved(x, order) for order in itertools.permutations(range(x.ndim))]
-            found += [np.broadcast_to(x[:1], x.shape), np.broadcast_to(x[..., :1], x.shape)] if x.ndim and x.size else []
+            found += (
+                [np.broadcast_to(x[:1], x.shape), np.broadcast_to(x[..., :1], x.shape)] if x.ndim and x.size else []
+            )
             variants.append(found)
         for operands in itertools.islice(itertools.product(*variants), 12):
             with np.errstate(all="ignore"):
@@ -124,22 +128,30 @@ def noted(tensor: Any) -> Any:
     return (shape, 0) if 0 in shape else (shape, strides, tensor.is_contiguous())
 
 
+def noting(program: Any, stage: Stage, seen: list[Any]) -> Any:
+    """The program as a function that also notes where each of its values lies, as soon as it is made."""
+    states = {leaf.name: state for leaf, state in zip(program.states, stage.states, strict=True)}
+    lines = [f"def program({', '.join(leaf.name for leaf in program.arguments)}):"]
+    for step in program.steps:
+        lines += ["    " + line for line in step.text.splitlines()]
+        if step.targets:
+            lines.append(f"    note({', '.join(step.targets)})")
+    lines.append(f"    return ({', '.join(program.outputs)},)")
+    note = {"note": lambda *tensors: seen.append([noted(x) for x in tensors])}
+    space: dict[str, Any] = {"gc": gc, "F": gc.nn.functional, **note, **states}
+    exec("\n".join(lines), space)
+    return space["program"]
+
+
 @pytest.mark.parametrize("first", range(300, 480, 20))
 def test_random_programs_lie_in_memory_as_in_eager_code(first):
-    for seed in range(first, first + 20):
-        program = generate(seed)
+    for program in map(generate, range(first, first + 20)):
         stage, seen = Stage(program), []
-        names = {leaf.name: s for leaf, s in zip(program.states, stage.states, strict=True)}
-        space = {"gc": gc, "F": gc.nn.functional, "note": lambda *xs: seen.append([noted(x) for x in xs]), **names}
-        lines = program.source().splitlines()
-        made = [", ".join(step.targets) for step in program.steps for _ in step.text.splitlines()]
-        body = [part for line, names_ in zip(lines[1:-1], made, strict=True) for part in (line, names_ and f"    note({names_})")]
-        body = [line for i, line in enumerate(body) if line and not (line.startswith("    note") and "no_grad" in body[i - 1])]
-        exec("\n".join([lines[0], *body, lines[-1]]), space)
-        compiled = gc.compile(space["program"])
+        plain = noting(program, stage, seen)
+        compiled = gc.compile(plain)
         for k in (0, 1):
             runs = []
-            for run in (space["program"], compiled):
+            for run in (plain, compiled):
                 stage.reset()
                 seen.clear()
                 run(*tensors_of(program.arguments, k))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from graphc.backends.torch_switches import cuda, cudnn, mkl, mkldnn, mps, openmp
@@ -31,8 +31,12 @@ class Backend(Protocol):
     #: whether it joins ops into kernels: such a backend gets programs that were prepared for that
     fuses: bool
 
-    def compile(self, program: Program) -> Executable:
-        """An executable for a program whose sizes are numbers; BackendError where the backend cannot do what it asks."""
+    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> Executable:
+        """An executable for a program whose sizes are numbers; BackendError where the backend cannot do what it asks.
+
+        `updates`: output number -> number of an input that this output replaces. The executable may write it over that input's
+        array, when nothing can fail any more, and give back that array.
+        """
 
 
 _LOADERS: dict[str, Callable[[], Backend]] = {}

@@ -7,7 +7,7 @@ view of it, is bound to arrays once per arena; a run takes an idle arena, or mak
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -34,8 +34,8 @@ class NumpyBackend:
     name = "numpy"
     fuses = False
 
-    def compile(self, program: Program) -> NumpyExecutable:
-        """An executable for a program whose sizes are numbers."""
+    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> NumpyExecutable:
+        """An executable for a program whose sizes are numbers; every output is new memory, updates too."""
         return NumpyExecutable(make_plan(program))
 
 

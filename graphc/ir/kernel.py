@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from graphc.core.scalar import Scalar, postorder
-from graphc.core.tensor_types import DType
+from graphc.core.tensor_types import DType, int64
 
 
 class Access(NamedTuple):
@@ -51,6 +51,10 @@ class Statement:
     made for each step of the inner loops. `combine`: the fold over the inner loops ("add", ...), whose result is row-level and
     ready at the next stage; `identity`: what the fold starts from. `store`: where the value goes. `kept`: an inner value that
     a later stage reads again. `fails`: where the value is true, the run stops (an index that does not exist).
+
+    `position`: what an arg-fold gives instead of the extreme value: an int64 tree, made for each step; a negative one takes
+    no part. Its `combine` is "maximum" or "minimum": the first of equals, and the first NaN if there is one; or
+    "maximum_last_nan": the last NaN. Loops are stepped through so that positions rise.
     """
 
     tree: Scalar
@@ -61,11 +65,12 @@ class Statement:
     store: Access | None = None
     kept: bool = False
     fails: bool = False
+    position: Scalar | None = None
 
     @property
     def dtype(self) -> DType:
         """The dtype of the value."""
-        return self.tree.dtype
+        return self.tree.dtype if self.position is None else int64
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,10 @@ class Kernel:
 
     def trees(self) -> Iterator[Scalar]:
         """Every scalar tree: of statements, of computed indices and of guards."""
-        yield from (s.tree for s in self.statements)
+        for statement in self.statements:
+            yield statement.tree
+            if statement.position is not None:
+                yield statement.position
         for access in self.accesses():
             yield from (tree for tree, _ in access.computed)
             if access.guard is not None:
@@ -115,6 +123,8 @@ class Kernel:
             lines.append(f"  x{n} = {self._shown(source)}")
         for n, statement in enumerate(self.statements):
             fold = f"fold {statement.combine} of " if statement.combine else ""
+            if statement.position is not None:
+                fold = f"position {statement.position!r} of {statement.combine} of "
             where = f"stage {statement.stage}, inner" if statement.inner else f"stage {statement.stage}"
             lines.append(f"  v{n} = {fold}{statement.tree!r}  ({where}{', kept' if statement.kept else ''})")
             if statement.store is not None:

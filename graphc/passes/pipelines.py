@@ -16,6 +16,7 @@ from graphc.passes.fold_transposes import fold_transposes
 from graphc.passes.scatter_selects import scatter_selects
 from graphc.passes.split_reductions import split_reductions
 from graphc.passes.tidy import tidy
+from graphc.passes.window_folds import window_folds
 
 Pass = Callable[[Program], Program]
 
@@ -32,6 +33,8 @@ DEFAULT: tuple[Pass, ...] = (
 NATIVE: tuple[Pass, ...] = (
     # A selection fuses; a scatter does not.
     scatter_selects,
+    # Folds over windows fuse.
+    window_folds,
     # Last: the parts of a fold would hide it from every other rule.
     split_reductions,
 )

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from graphc.core import scalar as s
-from graphc.core.op import Elementwise, Kind, Reduction, View
+from graphc.core.op import ArgReduction, Elementwise, Kind, Reduction, View
 from graphc.core.tensor_types import float32, float64, int64
 from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
+from graphc.planning.convolutions import is_native
 from graphc.planning.groups import Group, NotFusable, finish
 from graphc.planning.index_maps import Index, Space, Split
 
@@ -29,6 +30,11 @@ MOST_STATEMENTS = 48
 LONGEST_ROW = 65536
 #: A fold with fewer rows than this and more elements than that is not joined to what makes its operand.
 FEW_ROWS, MANY_ELEMENTS = 256, 1 << 15
+
+#: Kinds whose values are made over more steps than they have elements.
+FOLDS = Reduction | ArgReduction
+#: Ops that give elements of their operand in other places, several times perhaps.
+WINDOWS = Kind("window")
 
 _COSTS = dict.fromkeys(("divide", "sqrt", "rsqrt", "remainder", "fmod", "floor_divide"), 4)
 _FREE = ("cast", "copy")
@@ -113,8 +119,8 @@ class CheckStep:
 
 
 @dataclass(eq=False)
-class HostStep:
-    """A node that Python evaluates: no native form of it exists."""
+class NodeStep:
+    """A node that is a step of its own, on operands in memory."""
 
     level: int
     node: Node
@@ -131,7 +137,22 @@ class HostStep:
         return (self.node,)
 
 
-Step: TypeAlias = KernelStep | ContractionStep | CheckStep | HostStep
+class HostStep(NodeStep):
+    """A node that Python evaluates: no native form of it exists."""
+
+
+class ControlStep(NodeStep):
+    """A node with bodies, which become instructions of their own; its operands are in C order, sequences step by step."""
+
+
+class ConvolutionStep(NodeStep):
+    """A convolution (planning/convolutions.py); its operands are in C order."""
+
+
+#: The control ops that are loops and branches of a native run.
+CONTROL_OPS = ("scan", "while_loop", "cond")
+
+Step: TypeAlias = KernelStep | ContractionStep | CheckStep | HostStep | ControlStep | ConvolutionStep
 
 
 @dataclass(eq=False)
@@ -238,14 +259,14 @@ class Fuser:
     def own_cost(self, node: Node) -> int:
         """What the op itself adds."""
         name = node.op.name
-        return 0 if name in _FREE else 1 if name in _CHEAP_OPS else _COSTS.get(name, 12)
+        return 0 if name in _FREE or node.op.kind == WINDOWS else 1 if name in _CHEAP_OPS else _COSTS.get(name, 12)
 
     def wants_memory(self, node: Node) -> bool:
         """Whether an inlinable value is better made once than written out where it is read."""
         value = node.outputs[0]
         if value in self.outputs:
             return True
-        if isinstance(node.op.kind, View):
+        if isinstance(node.op.kind, View) or node.op.kind == WINDOWS:
             return False
         cost = self.cost(value)
         if cost > LARGEST:
@@ -257,7 +278,9 @@ class Fuser:
             return True
         n = value.type.size
         return any(
-            reader.outputs[0].type.size >= 2 * n > 0 and isinstance(reader.op.kind, Elementwise) for reader in readers
+            reader.outputs[0].type.size >= 2 * n > 0
+            and (isinstance(reader.op.kind, Elementwise) or reader.op.kind == WINDOWS)
+            for reader in readers
         )
 
     # --- groups ---------------------------------------------------------------------------------------------------
@@ -265,7 +288,7 @@ class Fuser:
     def root(self, value: Value) -> None:
         """Adds the value to the best group, or to a new one."""
         producers, loads = self.neighbours(value)
-        n = value.node.inputs[0].type.size if isinstance(value.node.op.kind, Reduction) else value.type.size
+        n = value.node.inputs[0].type.size if isinstance(value.node.op.kind, FOLDS) else value.type.size
         for group in self.candidates(value, n, producers, loads):
             try:
                 group.add(value)
@@ -273,7 +296,7 @@ class Fuser:
                 continue
             self.settle(value, group, loads)
             return
-        folds = isinstance(value.node.op.kind, Reduction)
+        folds = isinstance(value.node.op.kind, FOLDS)
         shape = value.node.inputs[0].shape if folds else value.shape
         group = Group(self, tuple(map(int, shape)), 1)
         self.groups.append(group)
@@ -320,7 +343,7 @@ class Fuser:
         for load in loads[:8]:
             for group in self.near.get(load, [])[-4:]:
                 found[group] = None
-        folds = isinstance(value.node.op.kind, Reduction)
+        folds = isinstance(value.node.op.kind, FOLDS)
         for group in list(found)[:8]:
             if len(group.drafts) >= MOST_STATEMENTS:
                 continue
@@ -348,12 +371,22 @@ class Fuser:
 
     def place(self, node: Node) -> None:
         """A node that is not written out element by element."""
-        if isinstance(node.op.kind, Reduction):
+        if isinstance(node.op.kind, FOLDS):
             self.root(node.outputs[0])
             return
         dtype = node.outputs[0].dtype
         native = node.op.kind == Kind("contraction") and dtype in (float32, float64)
-        operands = [self.matrix(x) if native else self.require(x) for x in node.inputs]
+        control = node.op.kind == Kind("control") and node.op.name in CONTROL_OPS
+        convolution = node.op.kind == Kind("convolution") and is_native(node)
+        first = node.attrs["n_carry"] + node.attrs["n_const"] if node.op.name == "scan" else len(node.inputs)
+        operands = [
+            self.matrix(x)
+            if native
+            else self.dense(x, n >= first)
+            if control or convolution
+            else self.require(x)
+            for n, x in enumerate(node.inputs)
+        ]
         pending = _Pending(1 + max((self.level(x.value) or 0 for x in operands), default=0))
         if native:
             a, b = operands
@@ -361,7 +394,8 @@ class Fuser:
             b = b.transposed() if node.attrs["transpose_b"] else b
             pending.step = lambda level: ContractionStep(level, node, a, b)
         else:
-            pending.step = lambda level: HostStep(level, node, tuple(operands))
+            kind = ControlStep if control else ConvolutionStep if convolution else HostStep
+            pending.step = lambda level: kind(level, node, tuple(operands))
         self.others.append(pending)
         for value in node.outputs:
             self.homes[value] = pending
@@ -381,6 +415,15 @@ class Fuser:
                 found = self.strided(value)
         assert found is not None
         return found
+
+    def dense(self, value: Value, sequence: bool) -> Strided:
+        """The value in C order, of a sequence each element; put in memory anew where it is not."""
+        found = self.require(value)
+        skipped = int(sequence)
+        steps = zip(found.shape[skipped:], found.strides[skipped:], contiguous(found.shape)[skipped:], strict=True)
+        if not all(have == want or n == 1 for n, have, want in steps) and self.level(value) is None:
+            self.root(value)
+        return self.require(value)
 
     def matrix(self, value: Value) -> Strided:
         """The value as a stack of matrices with a unit stride, put in memory anew where its strides are others."""
@@ -431,7 +474,7 @@ class Fuser:
         for step in others:
             if isinstance(step, ContractionStep):
                 needed.update((step.a.value, step.b.value))
-            elif isinstance(step, HostStep):
+            elif isinstance(step, NodeStep):
                 needed.update(x.value for x in step.operands)
             else:
                 needed.update(x for x in step.buffers if isinstance(x, Value))
@@ -453,11 +496,7 @@ class Fuser:
         seen: set[Value] = set()
         for k, value in enumerate(self.program.outputs):
             if value in seen or value.node.op is INPUT or value.node.op is CONSTANT:
-                target = OutputCopy(k, value)
-                whole = Access(0, (1,), 0), Access(1, (1,), 0)
-                statement = Statement(s.leaf(0, value.dtype), store=whole[1])
-                kernel = Kernel((int(value.type.size),), 1, whole[:1], (statement,), (value.dtype, value.dtype))
-                yield KernelStep((self.level(value) or 0) + 1, kernel, (value, target), (target,), (value.node,))
+                yield copy_step(value, OutputCopy(k, value), (self.level(value) or 0) + 1)
             seen.add(value)
 
 
@@ -473,6 +512,14 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 def fuse(program: Program) -> list[Step]:
     """The steps of a program whose sizes are all numbers, by level."""
     return Fuser(program).run()
+
+
+def copy_step(value: Value, target: OutputCopy, level: int) -> KernelStep:
+    """Copies a value in memory to another place."""
+    source, place = Access(0, (1,), 0), Access(1, (1,), 0)
+    statement = Statement(s.leaf(0, value.dtype), store=place)
+    kernel = Kernel((int(value.type.size),), 1, (source,), (statement,), (value.dtype, value.dtype))
+    return KernelStep(level, kernel, (value, target), (target,), (value.node,))
 
 
 def _check_kernel(index: Strided, size: int) -> Kernel:

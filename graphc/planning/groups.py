@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.core import scalar as s
-from graphc.core.op import Elementwise, Reduction, View
+from graphc.core.op import ArgReduction, Elementwise, Reduction, View
 from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import DType, float32, int64
+from graphc.core.tensor_types import DType, bool_, float32, int32, int64
 from graphc.ir.kernel import Access, Kernel, Made, Source, Statement
 from graphc.ir.program import Node, Value
 from graphc.planning.index_maps import Index, Space, Split, computed, refined_tree
@@ -52,6 +52,12 @@ class Draft:
     inner: bool
     combine: str | None = None
     identity: Any = None
+    position: Scalar | None = None
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the value as it is made."""
+        return self.tree.dtype if self.position is None else int64
 
     @property
     def ready(self) -> int:
@@ -110,7 +116,7 @@ class Group:
 
     def _draft(self, value: Value) -> Draft:
         node = value.node
-        if isinstance(node.op.kind, Reduction):
+        if isinstance(node.op.kind, Reduction | ArgReduction):
             return self._fold(value, node)
         shape = tuple(map(int, value.shape))
         n = value.type.size
@@ -128,7 +134,7 @@ class Group:
         if x.type.size != self.size(self.space.order):
             raise NotFusable
         index = self.space.over(tuple(map(int, x.shape)), self.space.order)
-        axes = node.attrs["axes"]
+        axes = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
         folded = {a for n in axes for a in index[n].coefs}
         kept = {a for n in range(x.type.ndim) if n not in axes for a in index[n].coefs}
         trivial = {a for a in self.space.order if self.space.extents[a] == 1}
@@ -141,12 +147,16 @@ class Group:
         if not self.inner:
             self._fold_over(inner)
         kind = node.op.kind
-        assert isinstance(kind, Reduction)
-        dtype = value.dtype
-        if s.is_half(dtype):
+        if s.is_half(tree.dtype):
             tree = s.cast(tree, float32)
         out = self.space.over(tuple(map(int, value.shape)), self.outer)
-        return Draft(value, out, tree, self._stage(tree, True), True, kind.combine, kind.identity(tree.dtype))
+        if isinstance(kind, Reduction):
+            return Draft(value, out, tree, self._stage(tree, True), True, kind.combine, kind.identity(tree.dtype))
+        assert isinstance(kind, ArgReduction)
+        position = self.lower(node.inputs[1], index) if len(node.inputs) > 1 else index[axes[0]].tree()
+        tree = s.cast(tree, int32) if tree.dtype is bool_ else tree
+        stage = max(self._stage(tree, True), self._stage(position, True))
+        return Draft(value, out, tree, stage, True, kind.combine, 0, position)
 
     def _unit_loop(self) -> int:
         for axis in self.space.order:
@@ -195,6 +205,7 @@ class Group:
         for draft in self.drafts:
             draft.index = tuple(x.refined(axis, inner, new) for x in draft.index)
             draft.tree = tree(draft.tree)
+            draft.position = None if draft.position is None else tree(draft.position)
 
     # --- scalar trees ---------------------------------------------------------------------------------------------
 
@@ -207,7 +218,7 @@ class Group:
         if made is not None:
             if self.drafts[made].index != index:
                 raise NotFusable
-            dtype = self.drafts[made].tree.dtype
+            dtype = self.drafts[made].dtype
             tree = self._source(Made(made), dtype)
             return tree if dtype is value.dtype else s.cast(tree, value.dtype)
         level = self.memory.level(value)
@@ -283,6 +294,10 @@ class Operands:
         """An index as an int64 tree."""
         return s.const(index, int64) if isinstance(index, int) else index.tree()
 
+    def computed(self, tree: Scalar) -> Index:
+        """An int64 tree as an index."""
+        return computed(self.group.space, tree)
+
     def looked_up(self, operand: int, index: Sequence[Index | int], size: int) -> Index:
         """The element of an integer operand as an index into `size` places, negative ones wrapped; tested before the kernel."""
         self.group.come_after(self.group.memory.check(self.node.inputs[operand], size, self.node))
@@ -326,6 +341,7 @@ def finish(group: Group, stored: Callable[[Value], bool]) -> tuple[Kernel, tuple
         Statement(
             tree(d.tree), d.stage, d.inner, d.combine, d.identity,
             access(d.value, d.index) if stored(d.value) else None, n in keep,
+            position=None if d.position is None else tree(d.position),
         )
         for n, d in enumerate(group.drafts)
     )  # fmt: skip
@@ -355,6 +371,8 @@ def _used_sources(group: Group) -> tuple[dict[int, int], list[Load | Made]]:
 
     for draft in group.drafts:
         visit(draft.tree)
+        if draft.position is not None:
+            visit(draft.position)
         for index in draft.index:
             for t, _ in index.computed:
                 visit(t)
@@ -365,7 +383,10 @@ def _kept(group: Group, stored: Callable[[Value], bool]) -> set[int]:
     """The inner values that a later stage reads."""
     keep: set[int] = set()
     for draft in group.drafts:
-        for number in _reads_made(group, draft.tree):
+        reads = _reads_made(group, draft.tree)
+        if draft.position is not None:
+            reads |= _reads_made(group, draft.position)
+        for number in reads:
             made = group.drafts[number]
             if made.inner and made.combine is None and made.stage < draft.stage:
                 keep.add(number)
@@ -432,7 +453,8 @@ def merge_loops(kernel: Kernel) -> Kernel:
     sources = tuple(access(x) if isinstance(x, Access) else x for x in kernel.sources)
     statements = tuple(
         Statement(
-            tree(x.tree), x.stage, x.inner, x.combine, x.identity, None if x.store is None else access(x.store), x.kept
+            tree(x.tree), x.stage, x.inner, x.combine, x.identity, None if x.store is None else access(x.store), x.kept,
+            x.fails, None if x.position is None else tree(x.position),
         )
         for x in kernel.statements
     )

@@ -9,6 +9,7 @@ derivatives: each rule is the other two. A transposed convolution is `convolutio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from itertools import product as places
 from math import prod
 from typing import Any
@@ -314,6 +315,21 @@ def _evaluated(inplace: Callable[..., None], infer: Callable[..., TensorType]) -
     return evaluate
 
 
+def _weight_parts_infer(x: TensorType, g: TensorType, *, parts: int, **attrs: Any) -> TensorType:
+    out = _weight_gradient_infer(x, g, **attrs)
+    if isinstance(x.shape[0], int) and not 1 <= parts <= x.shape[0]:
+        raise ShapeError(f"{x.shape[0]} samples in {parts} parts", "at least one sample in each part")
+    return out.with_shape((parts, *out.shape))
+
+
+def _weight_parts_eval(x: Array, g: Array, *, parts: int, **attrs: Any) -> Array:
+    ends = [len(x) * i // parts for i in range(parts + 1)]
+    return np.stack([_weight_gradient(x[a:b], g[a:b], **attrs) for a, b in pairwise(ends)])
+
+
+_weight_gradient = _evaluated(_weight_gradient_inplace, _weight_gradient_infer)
+
+
 # --- rules -----------------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +426,18 @@ def _weight_gradient_samples() -> Iterator[Sample]:
         yield Sample((x, _gradient_of(x, w, attrs)), {"kernel_size": w.shape[2:], **attrs}, smooth)
 
 
+def _weight_parts_samples() -> Iterator[Sample]:
+    for sample in _weight_gradient_samples():
+        for parts in range(1, min(len(sample.inputs[0]), 3) + 1):
+            yield Sample(sample.inputs, {"parts": parts, **sample.attrs}, False)
+
+
+def _weight_parts_errors() -> Iterator[ErrorSample]:
+    x, g, more = np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 3, 3)), {"kernel_size": (2, 2)}
+    yield ErrorSample((x, g), {**_settings(2), **more, "parts": 2}, ShapeError, "1 samples in 2 parts")
+    yield ErrorSample((x, g), {**_settings(2), **more, "parts": 1, "groups": 2}, ShapeError, "divisible by 2")
+
+
 def _settings_errors(a: Array, b: Array, **more: Any) -> Iterator[ErrorSample]:
     """What all three refuse, for operands that fit when nothing is set."""
     plain = {**_settings(2), **more}
@@ -484,11 +512,22 @@ convolution_input_gradient: Op = declare(
 convolution_weight_gradient: Op = declare(
     "convolution_weight_gradient",
     infer=_weight_gradient_infer,
-    eval=_evaluated(_weight_gradient_inplace, _weight_gradient_infer),
+    eval=_weight_gradient,
     inplace=_weight_gradient_inplace,
     kind=Kind("convolution"),
     vjp=(_weight_gradient_rule_x, _weight_gradient_rule_g),
     saves=((1,), (0,)),
     samples=_weight_gradient_samples,
     errors=_weight_gradient_errors,
+)
+
+#: (x, g; parts, and convolution_weight_gradient's attributes) -> [parts, *weight]: the gradients of equal parts of the batch,
+#: whose sum is the whole. Compilers make them side by side.
+convolution_weight_parts: Op = declare(
+    "convolution_weight_parts",
+    infer=_weight_parts_infer,
+    eval=_weight_parts_eval,
+    kind=Kind("convolution"),
+    samples=_weight_parts_samples,
+    errors=_weight_parts_errors,
 )

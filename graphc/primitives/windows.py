@@ -71,7 +71,8 @@ def windows_of(*, kernel: Shape, stride: Shape, padding: Pairs, dilation: Shape)
     return tuple(Windows(k, s, *p, d) for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True))  # type: ignore[arg-type]
 
 
-def _counts(sizes: Shape, axes: tuple[Windows, ...]) -> Shape:
+def counts_of(sizes: Shape, axes: tuple[Windows, ...]) -> Shape:
+    """How many windows there are in each dimension; ShapeError where there is none."""
     counts = tuple(axis.fitting(size) for axis, size in zip(axes, sizes, strict=True))
     if any(isinstance(count, int) and count < 1 for count in counts):
         raise ShapeError(
@@ -91,7 +92,7 @@ def _check_filled(size: Size, axis: Windows) -> None:
         raise ShapeError(f"a window lies outside of the {size} elements", "every window to meet an element")
 
 
-def _split(x: TensorType, spatial: int) -> tuple[Shape, Shape]:
+def split_shape(x: TensorType, spatial: int) -> tuple[Shape, Shape]:
     """The leading and the spatial sizes."""
     if x.ndim < spatial:
         raise ShapeError(f"windows over {spatial} dimensions of {x}", f"at least {spatial} dimensions")
@@ -102,8 +103,8 @@ def _split(x: TensorType, spatial: int) -> tuple[Shape, Shape]:
 def _max_infer(x: TensorType, **window: Any) -> tuple[TensorType, TensorType]:
     check_not_bool(x)
     axes = windows_of(**window)
-    lead, sizes = _split(x, len(axes))
-    out = x.with_shape(lead + _counts(sizes, axes))
+    lead, sizes = split_shape(x, len(axes))
+    out = x.with_shape(lead + counts_of(sizes, axes))
     for size, axis in zip(sizes, axes, strict=True):
         _check_filled(size, axis)
     return out, out.with_dtype(int64)
@@ -112,21 +113,26 @@ def _max_infer(x: TensorType, **window: Any) -> tuple[TensorType, TensorType]:
 def _sum_infer(x: TensorType, **window: Any) -> TensorType:
     check_not_bool(x)
     axes = windows_of(**window)
-    lead, sizes = _split(x, len(axes))
-    return x.with_shape(lead + _counts(sizes, axes))
+    lead, sizes = split_shape(x, len(axes))
+    return x.with_shape(lead + counts_of(sizes, axes))
 
 
 def _adjoint_infer(g: TensorType, *, input_size: Shape, **window: Any) -> TensorType:
     check_not_bool(g)
-    axes = windows_of(**window)
+    lead = check_adjoint(g, input_size, windows_of(**window))
+    return g.with_shape(lead + tuple(input_size))
+
+
+def check_adjoint(g: TensorType, input_size: Shape, axes: tuple[Windows, ...]) -> Shape:
+    """The leading sizes of g: [*lead, *windows in `input_size`]; ShapeError where g has other sizes."""
     if len(input_size) != len(axes):
         raise ShapeError(f"input_size {show(input_size)} for {len(axes)} dimensions", "one size per spatial dimension")
-    lead, have = _split(g, len(axes))
-    for size, want in zip(have, _counts(input_size, axes), strict=True):
+    lead, have = split_shape(g, len(axes))
+    for size, want in zip(have, counts_of(input_size, axes), strict=True):
         same(
             size, want, f"sizes {show(have)} are not the numbers of windows in {show(input_size)}", f"{size} == {want}"
         )
-    return g.with_shape(lead + tuple(input_size))
+    return lead
 
 
 def _max_gradient_infer(g: TensorType, indices: TensorType, *, input_size: Shape, **window: Any) -> TensorType:

@@ -9,8 +9,8 @@ import numpy as np
 
 from graphc.core import scalar as s
 from graphc.ir.kernel import Access, Kernel, Made
-from graphc.planning.fusion import CheckStep, ContractionStep, HostStep, KernelStep, Strided
-from graphc.planning.regions import NativePlan
+from graphc.planning.fusion import CheckStep, ContractionStep, ControlStep, HostStep, KernelStep, Strided
+from graphc.planning.native_plan import NativePlan
 
 FOLDS: dict[str, Any] = {
     "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "or": np.logical_or,
@@ -55,14 +55,32 @@ class KernelRun:
             total = total + self.evaluate(tree) * k
         return total
 
+    def arg_fold(self, combine: Any, value: Any, position: Any) -> Any:
+        """The position of the extreme element, one element after another."""
+        rows = self.kernel.extents[: self.kernel.n_outer]
+        n = math.prod(self.kernel.extents[len(rows) :])
+        keys, at = value.reshape(*rows, n), position.reshape(*rows, n)
+        best, found = np.zeros(rows, value.dtype), np.full(rows, -1, np.int64)
+        for j in range(n):
+            key, place = keys[..., j], at[..., j]
+            better = (key < best if combine == "minimum" else key > best) | (
+                (key != key) & ((best == best) | (combine == "maximum_last_nan"))
+            )
+            take = (place >= 0) & ((found < 0) | better)
+            best, found = np.where(take, key, best), np.where(take, place, found)
+        return found.reshape(*rows, *(1 for _ in self.kernel.extents[len(rows) :]))
+
     def run(self) -> None:
         kernel = self.kernel
         inner = tuple(range(kernel.n_outer, len(kernel.extents)))
         for statement in kernel.statements:
             value = np.asarray(self.evaluate(statement.tree))
+            position = None if statement.position is None else np.asarray(self.evaluate(statement.position))
             shape = kernel.extents if statement.inner else (*kernel.extents[: kernel.n_outer], *(1 for _ in inner))
             value = np.broadcast_to(value, shape)
-            if statement.combine:
+            if position is not None:
+                value = self.arg_fold(statement.combine, value, np.broadcast_to(position, shape))
+            elif statement.combine:
                 start = np.asarray(statement.identity).astype(value.dtype)
                 with np.errstate(all="ignore"):
                     value = FOLDS[statement.combine].reduce(value, axis=inner, keepdims=True, initial=start)
@@ -108,7 +126,7 @@ class ReferenceRun:
                 if isinstance(step, KernelStep | CheckStep):
                     KernelRun(step.kernel, [self.buffer(v) for v in step.buffers]).run()
                 else:
-                    operands = step.operands if isinstance(step, HostStep) else (step.a, step.b)
+                    operands = step.operands if isinstance(step, NodeStep) else (step.a, step.b)
                     with np.errstate(all="ignore"):
                         found = step.node.op.eval(*map(self.operand, operands), **step.node.attrs)
                     found = found if step.node.op.n_outputs != 1 else (found,)

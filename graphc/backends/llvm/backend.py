@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.backends.llvm.launcher import Launcher
+from graphc.backends.llvm.loops import Scope
 from graphc.backends.llvm.pool import pool
 from graphc.backends.llvm.runner import assemble
 from graphc.backends.llvm.translation import Translation
@@ -34,26 +35,31 @@ class LlvmBackend:
     name = "llvm"
     fuses = True
 
-    def compile(self, program: Program) -> LlvmExecutable:
-        """An executable for a program whose sizes are numbers; BackendError where LLVM refuses a kernel."""
-        return LlvmExecutable(program)
+    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> LlvmExecutable:
+        """An executable for a program whose sizes are numbers; BackendError where LLVM refuses a kernel.
+
+        `updates`: output number -> number of the input whose array it is written over, which is then that output.
+        """
+        return LlvmExecutable(program, updates or {})
 
 
 class LlvmExecutable:
     """A compiled program. `peak`: the most bytes a run holds in arena and outputs."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, updates: Mapping[int, int]):
         self.program = program
-        self.plan = plan_regions(program)
+        self.plan = plan_regions(program, updates)
         self.translation = Translation(self.plan, pool().threads, self._host)
         self.peak = self.translation.arena_bytes + self.plan.output_bytes
         layout = self.layout = self.translation.layout
-        self._outputs = [(v.shape, v.dtype.np) for v in program.outputs]
+        in_place = self.plan.in_place
+        self._overwritten = sorted(in_place.values())
+        self._outputs = [(in_place.get(k, -1), v.shape, v.dtype.np) for k, v in enumerate(program.outputs)]
         self._launcher = Launcher(
-            assemble(self.translation.instructions), layout.slots, range(1, layout.arena), layout.arena,
+            assemble(self.translation.instructions), self.translation.slots, range(1, layout.arena), layout.arena,
             self.translation.arena_bytes,
         )  # fmt: skip
-        self._launcher.bind({layout.arena + 1 + n: np.ascontiguousarray(x) for n, x in enumerate(self.plan.constants)})
+        self._launcher.bind({slot: np.ascontiguousarray(x) for slot, x in self.translation.constants.items()})
         self._launch = self._launcher.call
 
     @property
@@ -62,9 +68,12 @@ class LlvmExecutable:
         return self.plan.text
 
     def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """The outputs for one array per input, each new memory. Errors name the user's line."""
+        """The outputs for one array per input, each new memory but those written over an input. Errors name the user's line."""
         inputs = [a if a.flags.c_contiguous else np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
-        outputs = [_empty(shape, dtype) for shape, dtype in self._outputs]
+        for i in self._overwritten:
+            if not inputs[i].flags.writeable:
+                inputs[i] = inputs[i].copy()
+        outputs = [_empty(shape, dtype) if i < 0 else inputs[i] for i, shape, dtype in self._outputs]
         failed = self._launch(*inputs, *outputs)
         if failed:
             self._explain_failure(inputs)
@@ -77,31 +86,31 @@ class LlvmExecutable:
 
     # --- steps that Python does -----------------------------------------------------------------------------------
 
-    def _host(self, step: HostStep, table: int) -> None:
+    def _host(self, step: HostStep, scope: Scope, table: int) -> None:
         """Evaluates a node on the arrays of the run whose table stands at that address."""
         node = step.node
         token = quiet_set(quiet)
         try:
-            found = node.op.eval(*[self._operand(x, table) for x in step.operands], **node.attrs)
+            found = node.op.eval(*[self._operand(x, scope, table) for x in step.operands], **node.attrs)
         except Exception as error:
             raise blame(error, node) from error.__cause__
         finally:
             quiet_reset(token)
         results = (found,) if node.op.n_outputs == 1 else found
         for value, result in zip(node.outputs, results, strict=True):
-            self._array(value, table)[...] = np.asarray(result).reshape(-1)
+            self._array(value, scope, table)[...] = np.asarray(result).reshape(-1)
 
-    def _array(self, value: Value, table: int) -> Any:
+    def _array(self, value: Value, scope: Scope, table: int) -> Any:
         """The flat elements of a value in a run."""
-        slot, offset = self.translation.place(value)
+        slot, offset = scope.place(value)
         address = ctypes.c_int64.from_address(table + 8 * slot).value + offset
         n = nbytes_of(value.type)
         if not n:
             return np.empty(0, value.dtype.np)
         return np.frombuffer(memoryview((ctypes.c_char * n).from_address(address)), value.dtype.np)
 
-    def _operand(self, x: Strided, table: int) -> Any:
-        array = self._array(x.value, table)
+    def _operand(self, x: Strided, scope: Scope, table: int) -> Any:
+        array = self._array(x.value, scope, table)
         if not array.size:
             return np.empty(x.shape, array.dtype)
         step = array.itemsize

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from graphc.backends.llvm.accesses import Reader
 from graphc.backends.llvm.emit import Function, Module
+from graphc.backends.llvm.folds import Fold
 from graphc.backends.llvm.host import Machine
-from graphc.backends.llvm.scalars import literal, memory_type, print_trees, register_type, to_memory, to_register
+from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType
@@ -26,8 +27,6 @@ from graphc.ir.kernel import Access, Kernel, Made, Statement
 LARGEST_BAKED = 16
 #: Bytes that rows kept between passes may take on the stack.
 LARGEST_KEPT = 1 << 18
-
-_FOLDS = {"add": "add", "multiply": "mul", "maximum": "max", "minimum": "min", "or": "or", "and": "and"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,7 @@ class _Printer:
         self.multipliers: dict[tuple[int, int], str] = {}
         self.numbers = {id(a): n for n, a in enumerate(self.accesses)}
         self.made: dict[int, str] = {}
+        self.positions: dict[int, str] = {}
         self.kept: dict[int, str] = {}
         self.mask: str | None = None
 
@@ -311,20 +311,16 @@ class _Printer:
 
     def passes(self, numbers: list[int]) -> None:
         """One pass over the inner loops."""
-        folds = [n for n in numbers if self.kernel.statements[n].combine]
-        carry = []
-        for n in folds:
-            statement = self.kernel.statements[n]
-            start = literal(statement.identity, statement.dtype, self.lanes)
-            carry.append((register_type(statement.dtype, self.lanes), start))
-        results = self.within(self.inner, numbers, folds, carry)
-        for n, value in zip(folds, results, strict=True):
-            dtype = self.kernel.statements[n].dtype
-            self.made[n] = self.across(n, value, dtype) if self.axis in self.inner else value
+        folds = {n: Fold(self.f, self.kernel.statements[n]) for n in numbers if self.kernel.statements[n].combine}
+        carry = [pair for fold in folds.values() for pair in fold.start(self.lanes)]
+        results = iter(self.within(self.inner, numbers, folds, carry))
+        for n, fold in folds.items():
+            values = [next(results) for _ in fold.dtypes]
+            self.made[n] = fold.across(values, self.lanes) if self.axis in self.inner else fold.result(values)
             self.finish(n, self.made[n], self.row_lanes)
 
     def within(
-        self, axes: Sequence[int], numbers: list[int], folds: list[int], carry: list[tuple[str, str]]
+        self, axes: Sequence[int], numbers: list[int], folds: dict[int, Fold], carry: list[tuple[str, str]]
     ) -> list[str]:
         """The inner loops from here on; returns the folds' values."""
         if not axes:
@@ -343,39 +339,16 @@ class _Printer:
             self.leave(axis, saved)
         return turn.results
 
-    def step(self, numbers: list[int], folds: list[int], carried: list[str]) -> list[str]:
+    def step(self, numbers: list[int], folds: dict[int, Fold], carried: list[str]) -> list[str]:
         """One step of the inner loops."""
         self.evaluate(numbers, self.lanes)
-        following = []
-        for n, before in zip(folds, carried, strict=True):
-            statement = self.kernel.statements[n]
-            assert statement.combine is not None
-            value = self.combined(statement.combine, statement.dtype, before, self.made[n], self.lanes)
-            if self.mask is not None and self.axis in self.inner:
-                kind = register_type(statement.dtype, self.lanes)
-                value = self.f.let(f"select <{self.lanes} x i1> {self.mask}, {kind} {value}, {kind} {before}")
-            following.append(value)
+        mask = self.mask if self.axis in self.inner else None
+        following: list[str] = []
+        for n, fold in folds.items():
+            before = carried[len(following) : len(following) + len(fold.dtypes)]
+            new = [self.made[n], self.positions[n]] if fold.finds else [self.made[n]]
+            following += fold.step(before, new, self.lanes, mask)
         return following
-
-    def combined(self, combine: str, dtype: DType, a: str, b: str, lanes: int) -> str:
-        tree = s.node(_FOLDS[combine], s.leaf(0, dtype), s.leaf(1, dtype))
-        return print_trees(self.f, [tree], lanes, lambda leaf: (a, b)[leaf.value], lambda axis: "")[0]
-
-    def across(self, n: int, value: str, dtype: DType) -> str:
-        """The lanes of a fold's vector folded into one value."""
-        combine, lanes, f = self.kernel.statements[n].combine, self.lanes, self.f
-        assert combine is not None
-        while lanes > 1:
-            kind, half = register_type(dtype, lanes), lanes // 2
-            parts = []
-            for first in (0, half):
-                places = ", ".join(f"i32 {i}" for i in range(first, first + half))
-                parts.append(f.let(f"shufflevector {kind} {value}, {kind} poison, <{half} x i32> <{places}>"))
-            if half == 1:
-                one = register_type(dtype, 1)
-                parts = [f.let(f"extractelement <1 x {one}> {part}, i64 0") for part in parts]
-            value, lanes = self.combined(combine, dtype, parts[0], parts[1], half), half
-        return value
 
     def evaluate(self, numbers: list[int], lanes: int) -> None:
         """Statements of one place, all at once: what they share is computed once."""
@@ -394,9 +367,11 @@ class _Printer:
         for n in numbers:
             trees[n] = s.rebuild(statements[n].tree, joined)
         reader = Reader(self, lanes)
-        values = print_trees(self.f, list(trees.values()), lanes, reader.leaf, reader.index)
-        for n, value in zip(numbers, values, strict=True):
-            self.made[n] = value
+        found = [n for n in numbers if statements[n].position is not None]
+        positions = [s.rebuild(x, joined) for n in found if (x := statements[n].position) is not None]
+        values = iter(print_trees(self.f, [*trees.values(), *positions], lanes, reader.leaf, reader.index))
+        self.made.update(zip(numbers, values, strict=False))
+        self.positions.update(zip(found, values, strict=True))
         for n in numbers:
             if not statements[n].combine:
                 self.finish(n, self.made[n], lanes)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from graphc.backends.llvm import blas, gemm, host
 from graphc.backends.llvm.kernels import Printed, print_kernel
+from graphc.backends.llvm.loops import Draft, Scope, Where, control
 from graphc.backends.llvm.native_code import addresses
 from graphc.backends.llvm.runner import Call, Host, Instruction, Region, Task
+from graphc.core import scalar as s
 from graphc.core.errors import BackendError
-from graphc.ir.kernel import Kernel
+from graphc.core.tensor_types import TensorType
+from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.planning.fusion import (
-    Buffered,
     CheckStep,
     ContractionStep,
+    ControlStep,
     HostStep,
     KernelStep,
     Step,
@@ -22,7 +26,7 @@ from graphc.planning.fusion import (
     contiguous,
 )
 from graphc.planning.memory import aligned
-from graphc.planning.regions import BYTES, CONSTANTS, INPUTS, OUTPUTS, NativePlan, step_text
+from graphc.planning.native_plan import NativePlan, step_text
 
 #: Cycles below which handing a part to another thread costs more than it brings.
 SMALLEST_SHARED = 6_000
@@ -33,44 +37,38 @@ PARTS_A_THREAD = 4
 
 @dataclass(frozen=True)
 class Layout:
-    """The slots of a run's table: 0 the run state, then inputs, outputs, the arena, constants."""
+    """The first slots of a run's table: 0 the run state, then inputs, outputs, the arena; behind it constants and loops."""
 
     inputs: int
     outputs: int
-    constants: int
 
     @property
     def arena(self) -> int:
         """The arena's slot."""
         return 1 + self.inputs + self.outputs
 
-    @property
-    def slots(self) -> int:
-        """How many slots there are."""
-        return self.arena + 1 + self.constants
-
-    def place(self, area: str, at: int) -> tuple[int, int]:
-        """Slot and byte offset of a place."""
-        if area == BYTES:
-            return self.arena, at
-        return {INPUTS: 1, OUTPUTS: 1 + self.inputs, CONSTANTS: self.arena + 1}[area] + at, 0
-
 
 @dataclass(frozen=True)
 class KernelCode:
     """A kernel step as it was printed, for explanations."""
 
-    step: KernelStep | CheckStep
+    step: Step
     printed: Printed
     parts: int
 
 
 class Translation:
-    """The instructions of a plan on a number of threads. `steps[n - 1]` is the step that a failure numbered n names."""
+    """The instructions of a plan on a number of threads. `steps[n - 1]` is the step that a failure numbered n names.
 
-    def __init__(self, plan: NativePlan, threads: int, host_step: Callable[[HostStep, int], object]):
+    `slots`: how many the table has; `constants`: the arrays of those that hold one. `host_step(step, scope, table)` does
+    the steps that Python does.
+    """
+
+    def __init__(self, plan: NativePlan, threads: int, host_step: Callable[[HostStep, Scope, int], object]):
         self.plan, self.threads, self.host_step = plan, threads, host_step
-        self.layout = Layout(len(plan.program.inputs), len(plan.program.outputs), len(plan.constants))
+        layout = self.layout = Layout(len(plan.program.inputs), len(plan.program.outputs))
+        self.slots = layout.arena + 1
+        self.constants: dict[int, Any] = {}
         self.machine = host.machine()
         self.steps: list[Step] = []
         self.kernels: list[KernelCode] = []
@@ -78,27 +76,50 @@ class Translation:
         self.wanted: list[tuple[str, str]] = []
         self.scratch_start = aligned(plan.arena_bytes)
         self.scratch = 0
-        drafts = [self._region(region) for region in plan.regions]
+        slots = range(1, layout.arena)
+        inputs, outputs = ([(slot, 0) for slot in part] for part in (slots[: layout.inputs], slots[layout.inputs :]))
+        draft = self.body(plan, inputs, outputs, (layout.arena, 0))
         self.found = addresses(self.wanted)
-        self.instructions: list[Instruction] = [made for draft in drafts for made in draft(self.found)]
+        self.instructions = draft(self.found)
         self.arena_bytes = self.scratch_start + self.scratch
 
-    def _region(self, region: tuple[Step, ...]) -> Callable[[list[int]], list[Instruction]]:
+    def new_slot(self) -> int:
+        """A slot nobody else uses."""
+        self.slots += 1
+        return self.slots - 1
+
+    def body(
+        self, plan: NativePlan, inputs: Sequence[Where], outputs: Sequence[Where], arena: Where
+    ) -> Callable[[list[int]], tuple[Instruction, ...]]:
+        """The instructions of a plan whose inputs, outputs and arena are there."""
+        constants = []
+        for array in plan.constants:
+            slot = self.new_slot()
+            self.constants[slot] = array
+            constants.append((slot, 0))
+        scope = Scope(plan, tuple(inputs), tuple(outputs), tuple(constants), arena)
+        drafts = [self._region(region, scope) for region in plan.regions]
+        return lambda found: tuple([made for draft in drafts for made in draft(found)])
+
+    def _region(self, region: tuple[Step, ...], scope: Scope) -> Draft:
         """What a region becomes once the addresses of its functions are known."""
         drafts: list[Callable[[list[int]], Task]] = []
-        hosts: list[Host] = []
+        others: list[Draft] = []
         cycles, used = 0.0, 0
         for step in region:
             self.steps.append(step)
             number = len(self.steps)
             if isinstance(step, HostStep):
-                hosts.append(Host(self._host(step, number), number))
+                others.append(self._host(step, number, scope))
+                continue
+            if isinstance(step, ControlStep):
+                others.append(control(self, step, number, scope))
                 continue
             try:
                 draft, cost, scratch = (
-                    self._product(step, number, used)
+                    self._product(step, number, used, scope)
                     if isinstance(step, ContractionStep)
-                    else (*self._kernel(step, number), 0)
+                    else (*self._kernel(step, number, scope), 0)
                 )
             except RuntimeError as error:
                 raise BackendError(f"{step_text(step)} cannot be compiled: {error}") from error
@@ -111,43 +132,59 @@ class Translation:
         def make(found: list[int]) -> list[Instruction]:
             tasks = tuple(draft(found) for draft in drafts)
             made: list[Instruction] = [Region(tasks, work)] if tasks else []
-            return [*made, *hosts]
+            return [*made, *(other for draft in others for other in draft(found))]
 
         return make
 
-    def _host(self, step: HostStep, number: int) -> Callable[[int], object]:
-        return lambda table: self.host_step(step, table)
+    def _host(self, step: HostStep, number: int, scope: Scope) -> Draft:
+        return lambda found: [Host(lambda table: self.host_step(step, scope, table), number)]
 
-    def place(self, value: Buffered) -> tuple[int, int]:
-        """Slot and byte offset of a value."""
-        return self.layout.place(*self.plan.places[value])
+    def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:
+        """Copies of whole tensors from one place to another."""
+        drafts, cycles = [], 0.0
+        for type_, source, target in copies:
+            whole = Access(0, (1,), 0), Access(1, (1,), 0)
+            statement = Statement(s.leaf(0, type_.dtype), store=whole[1])
+            kernel = Kernel((int(type_.size),), 1, whole[:1], (statement,), (type_.dtype, type_.dtype))
+            draft, cost = self._task(kernel, (*source, *target), number)
+            drafts.append(draft)
+            cycles += cost
+        work = int(cycles / CYCLES_A_NANOSECOND)
+        return lambda found: [Region(tuple([draft(found) for draft in drafts]), work)] if drafts else []
 
     def _want(self, text: str, symbol: str) -> int:
         self.wanted.append((text, symbol))
         return len(self.wanted) - 1
 
-    def _kernel(self, step: KernelStep | CheckStep, number: int) -> tuple[Callable[[list[int]], Task], float]:
-        kernel = step.kernel
+    def _kernel(
+        self, step: KernelStep | CheckStep, number: int, scope: Scope
+    ) -> tuple[Callable[[list[int]], Task], float]:
+        return self._task(step.kernel, [word for value in step.buffers for word in scope.place(value)], number)
+
+    def _task(self, kernel: Kernel, places: Sequence[int], number: int) -> tuple[Callable[[list[int]], Task], float]:
+        """The task of a kernel on buffers at these places, and its cycles."""
         printed = print_kernel(kernel, self.machine)
         at = self._want(printed.text, "task")
-        places = [word for value in step.buffers for word in self.place(value)]
         extent = kernel.extents[0] if kernel.n_outer else 1
         cycles = estimate(kernel, printed.lanes)
         parts = int(max(1, min(self.threads * PARTS_A_THREAD, cycles / SMALLEST_SHARED)))
         grain = printed.lanes if printed.axis == 0 and kernel.n_outer else 1
         if self.threads == 1:
             parts = 1
-        self.kernels.append(KernelCode(step, printed, parts))
+        self.kernels.append(KernelCode(self.steps[number - 1], printed, parts))
         args = (*places, *printed.words)
         return lambda found: Task((Call(found[at], args, number),), extent, parts, grain), cycles
 
-    def _product(self, step: ContractionStep, number: int, used: int) -> tuple[Callable[[list[int]], Task], float, int]:
+    def _product(
+        self, step: ContractionStep, number: int, used: int, scope: Scope
+    ) -> tuple[Callable[[list[int]], Task], float, int]:
         out = step.node.outputs[0]
         *batch, m, n = map(int, out.shape)
         k = step.a.shape[-1]
         c = Strided(out, (*batch, m, n), contiguous((*batch, m, n)), 0)
         product = gemm.Gemm(
-            out.dtype.name, m, n, k, self._matrix(step.a, batch), self._matrix(step.b, batch), self._matrix(c, batch),
+            out.dtype.name, m, n, k, self._matrix(step.a, batch, scope), self._matrix(step.b, batch, scope),
+            self._matrix(c, batch, scope),
             tuple(batch),
         )  # fmt: skip
         library = blas.library()
@@ -159,12 +196,11 @@ class Translation:
         cycles = float(way.cycles) * way.parts
         return lambda found: Task((Call(found[at], args, number),), way.extent, way.parts), cycles, way.total_scratch
 
-    def _matrix(self, x: Strided, batch: list[int]) -> gemm.Matrix:
-        slot, offset = self.place(x.value)
+    def _matrix(self, x: Strided, batch: list[int], scope: Scope) -> gemm.Matrix:
         missing = len(batch) - (len(x.shape) - 2)
         own = zip(x.shape[:-2], x.strides[:-2], strict=True)
         steps = (0,) * missing + tuple(0 if size == 1 else step for size, step in own)
-        return gemm.Matrix(slot, offset + x.offset * x.value.dtype.itemsize, x.strides[-2], x.strides[-1], steps)
+        return gemm.Matrix(*scope.element(x), x.strides[-2], x.strides[-1], steps)
 
 
 def estimate(kernel: Kernel, lanes: int) -> float:

@@ -1,0 +1,194 @@
+"""How a convolution is done sample by sample: its windows are laid out as columns near the processor and multiplied there.
+
+    columns[c, k, p] = x[n, c, p * stride + k * dilation - low]         a kernel (none where x is its own columns)
+    out[n] = w @ columns                                                a product for each group
+    columns = w.T @ g[n];  gx[n] = each element's columns added up      the input's gradient, a product and a kernel
+    gw += g[n] @ columns.T                                              the weight's gradient
+
+Where the columns of a sample are more than a cache holds, a sample is done in blocks: of rows of the output, for the input's
+gradient of channels.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+from graphc.core import scalar as s
+from graphc.core.scalar import Scalar
+from graphc.core.tensor_types import DType, float32, float64, int64
+from graphc.ir.kernel import Access, Kernel, Statement
+from graphc.ir.program import Node
+from graphc.planning.groups import merge_loops
+
+#: Columns of at most so many bytes are made at a time, or half as many as the weights take.
+COLUMNS = 1 << 19
+#: Samples are cut into blocks until there are so many pieces of work, while blocks keep so many columns or rows.
+PIECES, LEAST = 8, 96
+
+FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "convolution", "convolution_input_gradient", "convolution_weight_parts"
+
+
+class Convolution(NamedTuple):
+    """The numbers of one: x [n, groups * channels, *sizes], w [groups * filters, channels, *kernel], g [n, .., *counts]."""
+
+    dtype: DType
+    batch: int
+    groups: int
+    channels: int
+    filters: int
+    sizes: tuple[int, ...]
+    kernel: tuple[int, ...]
+    counts: tuple[int, ...]
+    stride: tuple[int, ...]
+    low: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @property
+    def window(self) -> int:
+        """Elements of a window in one channel."""
+        return prod(self.kernel)
+
+    @property
+    def places(self) -> int:
+        """Windows in one channel."""
+        return prod(self.counts)
+
+    @property
+    def elements(self) -> int:
+        """Elements of one channel of x."""
+        return prod(self.sizes)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether x is its own columns."""
+        same = self.window == 1 and not any(self.low) and set(self.stride) <= {1}
+        return same and self.sizes == self.counts
+
+    @property
+    def weights(self) -> int:
+        """How many weights there are."""
+        return self.groups * self.filters * self.channels * self.window
+
+
+def is_native(node: Node) -> bool:
+    """Whether the three forms here do the node: floats, and not nothing."""
+    forms = node.op.name in (FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT)
+    return forms and node.outputs[0].dtype in (float32, float64) and all(x.type.size for x in node.inputs)
+
+
+def convolution_of(node: Node) -> Convolution:
+    """The numbers of a node of kind "convolution" whose sizes are known."""
+    a, b = (tuple(map(int, x.shape)) for x in node.inputs)
+    attrs: dict[str, Any] = node.attrs
+    groups, out = attrs["groups"], tuple(map(int, node.outputs[0].shape))
+    if node.op.name == FORWARD:
+        x, w, g = a, b, out
+    elif node.op.name == INPUT_GRADIENT:
+        x, w, g = out, b, a
+    else:
+        x, w, g = a, out[1:], b
+    return Convolution(
+        node.outputs[0].dtype, x[0], groups, x[1] // groups, g[1] // groups, x[2:], w[2:], g[2:],
+        tuple(attrs["stride"]), tuple(low for low, _ in attrs["padding"]), tuple(attrs["dilation"]),
+    )  # fmt: skip
+
+
+def blocks(c: Convolution, of_channels: bool) -> int:
+    """Into how many equal blocks a sample is cut: of rows of the output, or of channels."""
+    whole = c.channels if of_channels else c.counts[0]
+    columns = c.groups * (1 if of_channels else c.channels) * c.window * (c.places if of_channels else prod(c.counts[1:]))
+    most = max(COLUMNS, c.weights * c.dtype.itemsize // 2)
+    lines = c.window if of_channels else prod(c.counts[1:])
+    sizes = [n for n in range(whole, 0, -1) if whole % n == 0]
+    fitting = [n for n in sizes if n * columns * c.dtype.itemsize <= most] or [1]
+    many = [n for n in fitting if c.batch * (whole // n) >= PIECES and n * lines >= LEAST]
+    return whole // (many or fitting)[0]
+
+
+def _both(a: Scalar | None, b: Scalar) -> Scalar:
+    return b if a is None else a & b
+
+
+def _contiguous(sizes: tuple[int, ...]) -> list[int]:
+    steps, step = [], 1
+    for size in reversed(sizes):
+        steps.append(step)
+        step *= size
+    return steps[::-1]
+
+
+def columns_kernel(c: Convolution, n_blocks: int) -> Kernel:
+    """Buffer 0: a sample of x; buffer 1: the columns [groups * channels, *kernel, rows of the block, ...].
+
+    With several blocks the outermost loop counts them.
+    """
+    rows, d, total = c.counts[0] // n_blocks, len(c.sizes), c.groups * c.channels
+    extents = (n_blocks, total, *c.kernel, rows, *c.counts[1:])
+    steps = _contiguous(c.sizes)
+    target = [0, *_contiguous(extents[1:])]
+    source, offset, inside = [0, c.elements, *([0] * (2 * d))], 0, None
+    for i, step in enumerate(steps):
+        source[2 + i], source[2 + d + i] = c.dilation[i] * step, c.stride[i] * step
+        offset -= c.low[i] * step
+        place = s.index(2 + d + i) * c.stride[i] + s.index(2 + i) * c.dilation[i] - c.low[i]
+        if i == 0 and n_blocks > 1:
+            place = place + s.index(0) * (rows * c.stride[0])
+        if c.low[i]:
+            inside = _both(inside, place >= 0)
+        if (c.counts[i] - 1) * c.stride[i] + (c.kernel[i] - 1) * c.dilation[i] - c.low[i] >= c.sizes[i]:
+            inside = _both(inside, place < c.sizes[i])
+    source[0] = rows * source[2 + d]
+    tree = s.leaf(0, c.dtype)
+    if inside is not None:
+        tree = s.select(inside, tree, s.const(0, c.dtype))
+    load, store = Access(0, tuple(source), offset, (), inside), Access(1, tuple(target), 0)
+    return merge_loops(Kernel(extents, len(extents), (load,), (Statement(tree, store=store),), (c.dtype, c.dtype)))
+
+
+def folding_kernel(c: Convolution, n_blocks: int) -> Kernel:
+    """Buffer 0: columns [groups, channels of the block, *kernel, *counts]; buffer 1: a sample of x from the block's channel on.
+
+    Each element adds up what meets it. With strides, loops over x run over the elements of one remainder after another.
+    """
+    d, channels = len(c.sizes), c.channels // n_blocks
+    cut = [step > 1 and size % step == 0 for size, step in zip(c.sizes, c.stride, strict=True)]
+    phases = [step if apart else 1 for step, apart in zip(c.stride, cut, strict=True)]
+    turns = [size // phase for size, phase in zip(c.sizes, phases, strict=True)]
+    extents = (c.groups, channels, *phases, *turns, *c.kernel)
+    steps = _contiguous(c.sizes)
+    target = [c.channels * c.elements, c.elements, *steps, *(x * n for x, n in zip(steps, phases, strict=True)), *[0] * d]
+    columns = _contiguous((c.groups, channels, *c.kernel, *c.counts))
+    source, offset, inside = [*columns[:2], *[0] * (2 * d), *columns[2 : 2 + d]], 0, None
+    terms: list[tuple[Scalar, int]] = []
+    for i, step in enumerate(columns[2 + d :]):
+        phase, turn, k = s.index(2 + i), s.index(2 + d + i), s.index(2 + 2 * d + i)
+        stride = s.const(c.stride[i], int64)
+        if c.stride[i] == 1:
+            place = turn - k * c.dilation[i] + c.low[i]
+            source[2 + d + i] += step
+            source[2 + 2 * d + i] -= c.dilation[i] * step
+            offset += c.low[i] * step
+        elif cut[i]:
+            ahead = phase - k * c.dilation[i] + c.low[i]
+            inside = _both(inside, s.eq(s.rem(ahead, stride), 0))
+            first = s.quot(ahead, stride)
+            place = turn + first
+            source[2 + d + i] += step
+            terms.append((first, step))
+        else:
+            ahead = turn - k * c.dilation[i] + c.low[i]
+            inside = _both(inside, s.eq(s.rem(ahead, stride), 0))
+            place = s.quot(ahead, stride)
+            inside = inside & (ahead >= 0)
+            terms.append((place, step))
+        if c.low[i] < c.dilation[i] * (c.kernel[i] - 1):
+            inside = _both(inside, place >= 0)
+        if (c.sizes[i] - 1 + c.low[i]) // c.stride[i] >= c.counts[i]:
+            inside = _both(inside, place < c.counts[i])
+    tree = s.leaf(0, c.dtype)
+    if inside is not None:
+        tree = s.select(inside, tree, s.const(0, c.dtype))
+    load, store = Access(0, tuple(source), offset, tuple(terms), inside), Access(1, tuple(target), 0)
+    fold = Statement(tree, 0, True, "add", 0.0, store)
+    return merge_loops(Kernel(extents, 2 + 2 * d, (load,), (fold,), (c.dtype, c.dtype)))
