@@ -1,8 +1,9 @@
 """`compile`: traces a function once per kind of call, builds the program, replays it.
 
-A build is found by what the arguments are (structure, plain values, dtypes, ranks, sizes, aliasing), the mode (tape on or
-off), and guards on what the trace read elsewhere. Guarded things move one global epoch when they change; a call compares the
-epoch and re-validates only if it moved. A dimension that changed once becomes unknown in the next build.
+A build is found by what the arguments are (structure, plain values, dtypes, ranks, sizes, aliasing; how they lie in memory
+where that decides what is a view), the mode (tape on or off), and guards on what the trace read elsewhere. Guarded things
+move one global epoch when they change; a call compares the epoch and re-validates only if it moved. A dimension that changed
+once becomes unknown in the next build.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ class CompiledFunction:
         return self._new_build(call, group, self._why(group, call))
 
     def _sizes_agree(self, build: Build, call: Call) -> bool:
-        if not build.built.places:
+        if not build.built.places or call.shapes in build.agreed:
             return True
         shapes = [array_of(s, call).shape for s in build.sources]
         try:
@@ -162,7 +163,12 @@ class CompiledFunction:
         except ShapeError:
             return False
         sizes = build.built.sizes(shapes) if build.decisions else {}
-        return all(decision.holds(sizes) for decision in build.decisions)
+        if not all(decision.holds(sizes) for decision in build.decisions):
+            return False
+        if len(build.agreed) >= config.largest_cache:
+            build.agreed.clear()
+        build.agreed.add(call.shapes)
+        return True
 
     def _why(self, group: list[Build], call: Call) -> tuple[str, int | None, Any, Any]:
         alike = [build for build in group if build.fits(call)]

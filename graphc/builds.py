@@ -102,6 +102,8 @@ class Build:
     shows_sizes: bool = False
     #: what was decided for the sizes of the first call
     decisions: list[Decision] = field(default_factory=list)
+    #: shapes of arguments for which all is decided alike
+    agreed: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)
     #: inputs and how they lie in memory, where that matters
     layouts: list[tuple[int | Capture, Form]] = field(default_factory=list)
     #: arguments the function also reaches by itself, by their place; the other tensors it reaches

@@ -114,9 +114,9 @@ def general(op: Op) -> Callable[..., Any]:
             raise better from (None if isinstance(better, GraphcError) else error.__cause__)
         outputs = (wrap(result),) if single else tuple(map(wrap, result))
         if rows:
-            for x in outputs:
-                if not x._data.flags.c_contiguous:
-                    x._data = x._data.copy()
+            for out in outputs:
+                if not out._data.flags.c_contiguous:
+                    out._data = out._data.copy()
         if taped and STATE.grad:
             out_types = known.get(key) or tuple(x.tensor_type for x in outputs)
             tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)

@@ -20,8 +20,10 @@ from graphc.core.dims import Dim, Shape, Size, is_static, substitute
 from graphc.core.errors import SymbolicError
 from graphc.core.op import OUT, Elementwise, Op, View
 from graphc.core.tape import Entry
+from graphc.core.tensor_types import TensorType
 from graphc.primitives.views import reshape
 
+Attrs = tuple[tuple[str, Any], ...]
 Strides = tuple[Size, ...]
 #: How an array lies: None for rows, ("order", dimensions from the outermost in) where it has no gaps, ("strides", bytes).
 Form = tuple[str, tuple[int, ...]] | None
@@ -98,9 +100,15 @@ def packed(shape: Shape, order: Sequence[int]) -> Strides:
 
 def strides_of(tensor: Any) -> Strides:
     """The strides of a recorded tensor."""
-    layout = getattr(tensor, "_layout", None)
+    found = own_strides(tensor)
     shape = tuple(tensor._data.type.shape)
-    return packed(shape, range(len(shape))) if layout is None or layout.strides is None else layout.strides
+    return packed(shape, range(len(shape))) if found is None else found
+
+
+def own_strides(tensor: Any) -> Strides | None:
+    """The strides of a recorded tensor, None for rows."""
+    layout = getattr(tensor, "_layout", None)
+    return None if layout is None else layout.strides
 
 
 def in_rows(shape: Shape, strides: Strides) -> bool:
@@ -159,20 +167,33 @@ def _ones_moved(shape: Shape, strides: Strides, new: Shape) -> Strides:
     return tuple(reversed(found))
 
 
-def viewed(op: Op, attrs: Mapping[str, Any], type_: Any, strides: Strides, ndim: int) -> Strides:
+@lru_cache(4096)
+def viewed(op: Op, attrs: Attrs, type_: TensorType, strides: Strides | None, shape: Shape) -> Strides | None:
     """The strides of a view whose `index` is affine: how far one step along each of its dimensions leads."""
+    given = packed(type_.shape, range(type_.ndim)) if strides is None else strides
 
     def place(index: tuple[int, ...]) -> Size:
         found: Size = 0
-        for i, stride in zip(op.kind.index(index, type_, **attrs), strides, strict=True):  # type: ignore[union-attr]
+        for i, stride in zip(op.kind.index(index, type_, **dict(attrs)), given, strict=True):  # type: ignore[union-attr]
             found = found + i * stride
         return found
 
+    ndim = len(shape)
     first = place((0,) * ndim)
-    return tuple([place((*(0,) * axis, 1, *(0,) * (ndim - axis - 1))) - first for axis in range(ndim)])
+    found = tuple([place((*(0,) * axis, 1, *(0,) * (ndim - axis - 1))) - first for axis in range(ndim)])
+    return None if in_rows(shape, found) else found
 
 
-def kept_order(op: Op, attrs: tuple[Any, ...], dtypes: tuple[Any, ...], *operands: Any) -> tuple[int, ...]:
+@lru_cache(4096)
+def kept(op: Op, attrs: Attrs, types: tuple[TensorType, ...], strides: Any, shape: Shape) -> Strides | None:
+    """The strides of an elementwise result, for operands of known sizes (None: rows)."""
+    given = [packed(t.shape, range(t.ndim)) if s is None else s for t, s in zip(types, strides, strict=True)]
+    operands = zip([t.shape for t in types], given, strict=True)
+    found = packed(shape, kept_order(op, attrs, tuple([t.dtype.np for t in types]), *operands))
+    return None if in_rows(shape, found) else found
+
+
+def kept_order(op: Op, attrs: Attrs, dtypes: tuple[Any, ...], *operands: Any) -> tuple[int, ...]:
     """The dimensions of an elementwise result from the outermost in, for operands given as (shape, strides)."""
     shapes, ranks = [], []
     for shape, strides in operands:
@@ -184,7 +205,7 @@ def kept_order(op: Op, attrs: tuple[Any, ...], dtypes: tuple[Any, ...], *operand
 
 
 @lru_cache(4096)
-def _order_of(op: Op, attrs: tuple[Any, ...], dtypes: Any, shapes: Any, strides: Any) -> tuple[int, ...]:
+def _order_of(op: Op, attrs: Attrs, dtypes: Any, shapes: Any, strides: Any) -> tuple[int, ...]:
     """NumPy decides: the op is evaluated on arrays of two elements a side whose dimensions lie in the same order."""
     arrays = []
     for dtype, shape, steps in zip(dtypes, shapes, strides, strict=True):
@@ -254,19 +275,24 @@ class Layouts:
         elif isinstance(op.kind, View) and (op is not reshape or self._shares(operands[0], outputs[0])):
             source, out = operands[0], outputs[0]
             if op is not reshape:
-                shape = tuple(out._data.type.shape)
-                strides = viewed(op, attrs, source._data.type, strides_of(source), len(shape))
-                out._layout = _layout(shape, strides, getattr(source, "_layout", None))
+                layout = getattr(source, "_layout", None) or Layout(None, 0)
+                found = viewed(op, tuple(attrs.items()), source._data.type, layout.strides, out._data.type.shape)
+                if found is not None or layout.given:
+                    out._layout = Layout(found, layout.given)
             mark_view(out, source, op, attrs)
 
     def _kept(self, op: Op, attrs: Mapping[str, Any], operands: Sequence[Any], out: Any) -> Strides | None:
-        rule = partial(kept_order, op, tuple(attrs.items()), tuple([x._data.type.dtype.np for x in operands]))
-        sizes = tuple([(tuple(x._data.type.shape), strides_of(x)) for x in operands])
+        types = tuple([x._data.type for x in operands])
         shape = tuple(out._data.type.shape)
+        strides = tuple(map(own_strides, operands))
+        if all(is_static(t.shape) for t in types) and all(s is None or is_static(s) for s in strides):
+            return kept(op, tuple(attrs.items()), types, strides, shape)
+        rule = partial(kept_order, op, tuple(attrs.items()), tuple([t.dtype.np for t in types]))
+        sizes = tuple([(tuple(x._data.type.shape), strides_of(x)) for x in operands])
         order = rule(*self._numbers(sizes))
         self.note(rule, sizes, order, shape)
-        strides = packed(shape, order)
-        return None if in_rows(shape, strides) else strides
+        found = packed(shape, order)
+        return None if in_rows(shape, found) else found
 
     def _shares(self, source: Any, out: Any) -> bool:
         """Whether a reshape shares memory: what lies in rows does, and what only gains or loses dimensions of size 1."""
@@ -281,12 +307,12 @@ class Layouts:
             out._layout = layout if same else None
             return True
         if same:
-            out._layout = _layout(new, _ones_moved(old, layout.strides, new), layout)
+            out._layout = Layout(_ones_moved(old, layout.strides, new), layout.given)
             return True
         strides = reshaped(old, layout.strides, new, self.number)
         self.note(reshaped, (old, layout.strides, new), strides, new)
         if strides is not None:
-            out._layout = _layout(new, strides, layout)
+            out._layout = Layout(None if in_rows(new, strides) else strides, layout.given)
         return strides is not None
 
     # --- decisions ------------------------------------------------------------------------------------------------
@@ -330,12 +356,6 @@ class Layouts:
         self.read |= 0 if layout is None else layout.given
         self.matter = True
         return strides_of(tensor)
-
-
-def _layout(shape: Shape, strides: Strides, source: Layout | None) -> Layout | None:
-    """The layout of what was derived from a tensor; none for rows that follow from no input."""
-    found = Layout(None if in_rows(shape, strides) else strides, 0 if source is None else source.given)
-    return found if any(found) else None
 
 
 def layout_of_constant(array: Any) -> Layout | None:

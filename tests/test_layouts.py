@@ -275,6 +275,18 @@ def test_layouts_are_followed_with_sizes_left_open():
     assert len(compiled.recompiles) == count
 
 
+def test_known_sizes_may_lie_at_unknown_distances():
+    def fn(x):
+        column = x[:, 1] * 2
+        column.reshape(-1, 1).add_(x[:, :1])
+        return column
+
+    compiled = gc.compile(fn, dynamic=True)
+    for n in (3, 5):
+        x = gc.from_numpy(in_order((2, n), (0, 1)))
+        np.testing.assert_array_equal(compiled(x).numpy(), fn(x).numpy())
+
+
 def test_an_argument_with_gaps_is_built_for_its_sizes():
     compiled = gc.compile(halve_every_other)
     for _ in range(2):

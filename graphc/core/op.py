@@ -43,8 +43,8 @@ class View:
 
     `index(out_index, in_type, **attrs)` maps a tuple of output index expressions to the input's (they support + - * // %
     with sizes). `put(base, value, **attrs)` is the inverse for writing: `base` with the viewed elements replaced, written
-    in graphc ops; `None` where writing through the view is refused (expand). `shares(type, strides, **attrs)` is not
-    needed: NumPy decides whether memory is shared.
+    in graphc ops; `None` where writing through the view is refused (expand). Strides follow from `index`, which is affine for
+    every view but `reshape` (`layouts.py`).
     """
 
     index: Callable[..., Any]

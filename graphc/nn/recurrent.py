@@ -69,14 +69,12 @@ def lstm_step(state: Sequence[Any], constants: Sequence[Any], x: Any) -> tuple[A
 def gru_step(state: Sequence[Any], constants: Sequence[Any], x: Any) -> tuple[Any, ...]:
     """n = tanh(x_n + r (h w_hn.T + b_hn)), h' = n + z (h - n); x: f32[N, 3 H], with the biases of r and z."""
     (h,) = state
-    size = h.shape[-1]
-    own = _recurrent_part(h, constants[0])
-    gates = sigmoid(add(slice_axis(x, 1, 0, 2 * size), slice_axis(own, 1, 0, 2 * size)))
-    r, z = chunk(gates, 2, -1)
-    own_n = slice_axis(own, 1, 2 * size, 3 * size)
+    x_r, x_z, x_n = chunk(x, 3, -1)
+    own_r, own_z, own_n = chunk(_recurrent_part(h, constants[0]), 3, -1)
+    r, z = sigmoid(add(x_r, own_r)), sigmoid(add(x_z, own_z))
     if len(constants) > 1:
         own_n = add(own_n, constants[1])
-    n = tanh(add(slice_axis(x, 1, 2 * size, 3 * size), multiply(r, own_n)))
+    n = tanh(add(x_n, multiply(r, own_n)))
     return (add(n, multiply(z, subtract(h, n))),)
 
 

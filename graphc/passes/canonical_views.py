@@ -110,13 +110,16 @@ def slice_of_slice(node: Node, build: Build) -> Replacement:
     for a1, s1, a2, b2, s2 in zip(
         first["starts"], first["strides"], second["starts"], second["limits"], second["strides"], strict=True
     ):
-        starts.append(a1 + a2 * s1)
         if s1 == 1:
-            limits.append(a1 + b2)
-        elif is_static((a1, a2, b2)):
-            limits.append(a1 + (b2 - 1) * s1 + 1 if b2 > a2 else a1 + a2 * s1)
-        else:
+            start, limit = a1 + a2, a1 + b2
+        elif not is_static((a1, a2, b2)):
             return None
+        elif b2 > a2:
+            start, limit = a1 + a2 * s1, a1 + (b2 - 1) * s1 + 1
+        else:  # nothing: a2 steps of s1 may lie beyond the end
+            start, limit = a1, a1
+        starts.append(start)
+        limits.append(limit)
         strides.append(s1 * s2)
     if is_static((*starts, *limits)) and any(a > b for a, b in zip(starts, limits, strict=True)):
         return None

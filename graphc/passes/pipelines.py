@@ -12,10 +12,19 @@ from graphc.ir.dot import program_dot
 from graphc.ir.program import Program
 from graphc.ir.text import program_text
 from graphc.ir.verify import verify
+from graphc.passes.batch_sums import batch_sums
+from graphc.passes.convolution_folds import convolution_folds
+from graphc.passes.delay_sums import delay_sums
 from graphc.passes.fold_transposes import fold_transposes
+from graphc.passes.hoist import hoist
+from graphc.passes.join_pads import join_pads
+from graphc.passes.prune_scans import prune_scans
 from graphc.passes.scatter_selects import scatter_selects
+from graphc.passes.share_scans import share_scans
+from graphc.passes.sink_into_scans import sink_into_scans
 from graphc.passes.split_reductions import split_reductions
 from graphc.passes.tidy import tidy
+from graphc.passes.widen_contractions import widen_contractions
 from graphc.passes.window_folds import window_folds
 
 Pass = Callable[[Program], Program]
@@ -31,10 +40,32 @@ DEFAULT: tuple[Pass, ...] = (
 
 #: What backends that fuse run beside it, on programs whose sizes are numbers.
 NATIVE: tuple[Pass, ...] = (
+    # Before all that looks at products.
+    widen_contractions,
+    # First what no scan needs: it would be kept alive by what comes next.
+    prune_scans,
+    # Numbers that were sequences are numbers of the bodies now.
+    tidy,
+    # While both bodies still say the same in the same words.
+    share_scans,
+    # After sharing: what is summed has been stacked by then.
+    batch_sums,
+    # After sharing, which finds nothing to share in what has left a body.
+    hoist,
+    # What was read only by what is gone.
+    prune_scans,
+    # The sums before a scan that nobody else reads any more.
+    sink_into_scans,
+    # When carries are what they will be.
+    delay_sums,
+    # After the gradients of splits have lost their zeros.
+    join_pads,
     # A selection fuses; a scatter does not.
     scatter_selects,
     # Folds over windows fuse.
     window_folds,
+    # So do convolutions of few channels.
+    convolution_folds,
     # Last: the parts of a fold would hide it from every other rule.
     split_reductions,
 )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from graphc.core.tensor_types import FLOAT
 from graphc.ir.program import Node, Program, Value, consumers
 from graphc.passes.rewrite import Build
-from graphc.passes.scans import Operand, Scan, Stacked, leaves_of, rewrite_scans
+from graphc.passes.scans import Carry, Operand, Scan, Stacked, leaves_of, rewrite_scans
 from graphc.passes.splats import Number, is_splat, splat
 from graphc.primitives.creation import full
 from graphc.primitives.elementwise import add
@@ -24,7 +24,14 @@ def prune_scans(program: Program) -> Program:
 
 def _pruned(node: Node, read: Sequence[bool], build: Build) -> dict[int, Value] | None:
     scan = Scan(node)
-    steps = (_read_outputs(scan, read), _still_carries(scan), _needed_carries(scan, read), _numbers(scan), _read_inputs(scan))
+    steps = (
+        _read_outputs(scan, read),
+        _given_outputs(scan),
+        _still_carries(scan),
+        _needed_carries(scan, read),
+        _numbers(scan),
+        _read_inputs(scan),
+    )
     if not any(steps) and not node.attrs["history"]:
         return None
     return scan.outputs(scan.build(build))
@@ -43,20 +50,34 @@ def _read_outputs(scan: Scan, read: Sequence[bool]) -> bool:
     return changed
 
 
+def _given_outputs(scan: Scan) -> bool:
+    """Stacked outputs that are a sequence are that sequence."""
+    outer = {x.inner: x.outer for x in scan.xs}
+    given = [y for y in scan.ys if y.inner in outer]
+    scan.results.update((number, outer[y.inner]) for y in given for number in y.numbers)
+    scan.ys = [y for y in scan.ys if y.inner not in outer]
+    return bool(given)
+
+
 def _still_carries(scan: Scan) -> bool:
     """Carries that the body hands on as they are become constants."""
     still = [c for c in scan.carries if c.output is c.input]
     for carry in still:
         scan.carries.remove(carry)
         scan.consts.append(Operand(carry.init, carry.input))
-        scan.results[carry.number] = carry.init
+        scan.results[_number_of(carry)] = carry.init
     return bool(still)
+
+
+def _number_of(carry: Carry) -> int:
+    assert carry.number is not None
+    return carry.number
 
 
 def _needed_carries(scan: Scan, read: Sequence[bool]) -> bool:
     """Carries that are read afterwards or make something that is needed."""
-    needed = [y.inner for y in scan.ys] + [c.output for c in scan.carries if read[c.number]]
-    kept = [c for c in scan.carries if read[c.number]]
+    needed = [y.inner for y in scan.ys] + [c.output for c in scan.carries if read[_number_of(c)]]
+    kept = [c for c in scan.carries if read[_number_of(c)]]
     while True:
         leaves = leaves_of(needed)
         more = [c for c in scan.carries if c not in kept and c.input in leaves]

@@ -18,12 +18,12 @@ from graphc.passes.rewrite import MOST_SWEEPS, Build
 
 @dataclass
 class Carry:
-    """Where it begins outside, where the body reads it, what the body makes of it, its number among the old outputs."""
+    """Where it begins outside, where the body reads it, what the body makes of it, its number among the old outputs if any."""
 
     init: Value
     input: Value
     output: Value
-    number: int
+    number: int | None = None
 
 
 @dataclass
@@ -110,7 +110,7 @@ class Scan:
     def outputs(self, node: Node) -> dict[int, Value]:
         """What stands for each output of the old node, `node` being the new one."""
         found = dict(self.results)
-        found.update((c.number, node.outputs[i]) for i, c in enumerate(self.carries))
+        found.update((c.number, node.outputs[i]) for i, c in enumerate(self.carries) if c.number is not None)
         for i, y in enumerate(self.ys, len(self.carries)):
             found.update((number, node.outputs[i]) for number in y.numbers)
         return found

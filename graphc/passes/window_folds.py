@@ -29,7 +29,6 @@ def folded(build: Build, op: Op, x: Value, n: int) -> Value:
     return build(op, x, axes=tuple(range(kept, x.type.ndim)))
 
 
-
 def sum_of_windows(node: Node, build: Build) -> Replacement:
     """window_sum(x) => reduce_sum(windows(x), over the windows)"""
     (x,) = node.inputs

@@ -12,7 +12,7 @@ gradient of channels.
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
@@ -26,11 +26,25 @@ COLUMNS = 1 << 19
 #: Samples are cut into blocks until there are so many pieces of work, while blocks keep so many columns or rows.
 PIECES, LEAST = 8, 96
 
+#: Samples of fewer windows than this, or with weights of more bytes than that, are done several at once: so many windows.
+FEW_PLACES, HEAVY, PLACES = 48, 1 << 19, 256
+
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "convolution", "convolution_input_gradient", "convolution_weight_parts"
 
 
+def _contiguous(sizes: tuple[int, ...]) -> list[int]:
+    steps, step = [], 1
+    for size in reversed(sizes):
+        steps.append(step)
+        step *= size
+    return steps[::-1]
+
+
 class Convolution(NamedTuple):
-    """The numbers of one: x [n, groups * channels, *sizes], w [groups * filters, channels, *kernel], g [n, .., *counts]."""
+    """The numbers of one: x [n, groups * channels, *sizes], w [groups * filters, channels, *kernel], g [n, .., *counts].
+
+    Where several samples are done at once, they are the first spatial dimension, of a kernel of size 1.
+    """
 
     dtype: DType
     batch: int
@@ -43,6 +57,7 @@ class Convolution(NamedTuple):
     stride: tuple[int, ...]
     low: tuple[int, ...]
     dilation: tuple[int, ...]
+    samples: int = 1
 
     @property
     def window(self) -> int:
@@ -56,14 +71,22 @@ class Convolution(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """Elements of one channel of x."""
+        """Elements of one channel of x, in all samples that are done at once."""
         return prod(self.sizes)
 
     @property
     def is_plain(self) -> bool:
         """Whether x is its own columns."""
-        same = self.window == 1 and not any(self.low) and set(self.stride) <= {1}
+        same = self.samples == 1 and self.window == 1 and not any(self.low) and set(self.stride) <= {1}
         return same and self.sizes == self.counts
+
+    @property
+    def steps(self) -> list[int]:
+        """How far apart neighbours in x are: channels, then each spatial dimension."""
+        if self.samples == 1:
+            return [self.elements, *_contiguous(self.sizes)]
+        one = self.elements // self.samples
+        return [one, self.groups * self.channels * one, *_contiguous(self.sizes[1:])]
 
     @property
     def weights(self) -> int:
@@ -80,7 +103,7 @@ def is_native(node: Node) -> bool:
 def convolution_of(node: Node) -> Convolution:
     """The numbers of a node of kind "convolution" whose sizes are known."""
     a, b = (tuple(map(int, x.shape)) for x in node.inputs)
-    attrs: dict[str, Any] = node.attrs
+    attrs = node.attrs
     groups, out = attrs["groups"], tuple(map(int, node.outputs[0].shape))
     if node.op.name == FORWARD:
         x, w, g = a, b, out
@@ -94,10 +117,44 @@ def convolution_of(node: Node) -> Convolution:
     )  # fmt: skip
 
 
+def grouped(c: Convolution, parts: int) -> Convolution:
+    """The same with several samples done at once, where one has few windows, or where many weights would be read for it.
+
+    `parts`: each of so many equal parts of the batch must be whole groups.
+    """
+    bytes_of_weights = c.weights * c.dtype.itemsize
+    few = c.places < FEW_PLACES or bytes_of_weights > HEAVY
+    if not few or c.batch % parts:
+        return c
+    columns = c.groups * c.channels * c.window * c.places * c.dtype.itemsize
+    most = max(COLUMNS, bytes_of_weights // 2)
+    whole = c.batch // parts
+    fitting = [n for n in range(whole, 1, -1) if whole % n == 0 and n * c.places <= PLACES and n * columns <= most]
+    return _together(c, fitting[0]) if fitting else c
+
+
+def _together(c: Convolution, n: int) -> Convolution:
+    return c._replace(
+        batch=c.batch // n, sizes=(n, *c.sizes), counts=(n, *c.counts), kernel=(1, *c.kernel), stride=(1, *c.stride),
+        low=(0, *c.low), dilation=(1, *c.dilation), samples=n,
+    )  # fmt: skip
+
+
+def rearranged(c: Convolution) -> Convolution:
+    """g with its channels before the samples, as columns of g."""
+    ones = (1,) * len(c.kernel)
+    low = (0,) * len(c.kernel)
+    return c._replace(channels=c.filters, sizes=c.counts, kernel=ones, stride=ones, dilation=ones, low=low)
+
+
 def blocks(c: Convolution, of_channels: bool) -> int:
     """Into how many equal blocks a sample is cut: of rows of the output, or of channels."""
+    if c.samples > 1:
+        return 1
     whole = c.channels if of_channels else c.counts[0]
-    columns = c.groups * (1 if of_channels else c.channels) * c.window * (c.places if of_channels else prod(c.counts[1:]))
+    columns = (
+        c.groups * (1 if of_channels else c.channels) * c.window * (c.places if of_channels else prod(c.counts[1:]))
+    )
     most = max(COLUMNS, c.weights * c.dtype.itemsize // 2)
     lines = c.window if of_channels else prod(c.counts[1:])
     sizes = [n for n in range(whole, 0, -1) if whole % n == 0]
@@ -110,14 +167,6 @@ def _both(a: Scalar | None, b: Scalar) -> Scalar:
     return b if a is None else a & b
 
 
-def _contiguous(sizes: tuple[int, ...]) -> list[int]:
-    steps, step = [], 1
-    for size in reversed(sizes):
-        steps.append(step)
-        step *= size
-    return steps[::-1]
-
-
 def columns_kernel(c: Convolution, n_blocks: int) -> Kernel:
     """Buffer 0: a sample of x; buffer 1: the columns [groups * channels, *kernel, rows of the block, ...].
 
@@ -125,9 +174,9 @@ def columns_kernel(c: Convolution, n_blocks: int) -> Kernel:
     """
     rows, d, total = c.counts[0] // n_blocks, len(c.sizes), c.groups * c.channels
     extents = (n_blocks, total, *c.kernel, rows, *c.counts[1:])
-    steps = _contiguous(c.sizes)
+    apart, *steps = c.steps
     target = [0, *_contiguous(extents[1:])]
-    source, offset, inside = [0, c.elements, *([0] * (2 * d))], 0, None
+    source, offset, inside = [0, apart, *([0] * (2 * d))], 0, None
     for i, step in enumerate(steps):
         source[2 + i], source[2 + d + i] = c.dilation[i] * step, c.stride[i] * step
         offset -= c.low[i] * step
@@ -153,11 +202,17 @@ def folding_kernel(c: Convolution, n_blocks: int) -> Kernel:
     """
     d, channels = len(c.sizes), c.channels // n_blocks
     cut = [step > 1 and size % step == 0 for size, step in zip(c.sizes, c.stride, strict=True)]
-    phases = [step if apart else 1 for step, apart in zip(c.stride, cut, strict=True)]
+    phases = [step if even else 1 for step, even in zip(c.stride, cut, strict=True)]
     turns = [size // phase for size, phase in zip(c.sizes, phases, strict=True)]
     extents = (c.groups, channels, *phases, *turns, *c.kernel)
-    steps = _contiguous(c.sizes)
-    target = [c.channels * c.elements, c.elements, *steps, *(x * n for x, n in zip(steps, phases, strict=True)), *[0] * d]
+    apart, *steps = c.steps
+    target = [
+        c.channels * apart,
+        apart,
+        *steps,
+        *(x * n for x, n in zip(steps, phases, strict=True)),
+        *[0] * d,
+    ]
     columns = _contiguous((c.groups, channels, *c.kernel, *c.counts))
     source, offset, inside = [*columns[:2], *[0] * (2 * d), *columns[2 : 2 + d]], 0, None
     terms: list[tuple[Scalar, int]] = []

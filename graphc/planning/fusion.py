@@ -13,12 +13,13 @@ from typing import Any, TypeAlias
 
 from graphc.core import scalar as s
 from graphc.core.op import ArgReduction, Elementwise, Kind, Reduction, View
-from graphc.core.tensor_types import float32, float64, int64
+from graphc.core.tensor_types import int64
 from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.planning.convolutions import is_native
-from graphc.planning.groups import Group, NotFusable, finish
-from graphc.planning.index_maps import Index, Space, Split
+from graphc.planning.groups import Group, NotFusable, Part, finish
+from graphc.planning.strides import contiguous as contiguous
+from graphc.planning.strides import view_of_memory
 
 #: An inlined value may cost this much and still be written out for several readers.
 CHEAP = 3
@@ -35,6 +36,9 @@ FEW_ROWS, MANY_ELEMENTS = 256, 1 << 15
 FOLDS = Reduction | ArgReduction
 #: Ops that give elements of their operand in other places, several times perhaps.
 WINDOWS = Kind("window")
+
+#: Parts of a concatenation with fewer elements than this are not made by kernels of their own.
+SMALLEST_PART = 256
 
 _COSTS = dict.fromkeys(("divide", "sqrt", "rsqrt", "remainder", "fmod", "floor_divide"), 4)
 _FREE = ("cast", "copy")
@@ -176,6 +180,8 @@ class Fuser:
         self.checks: dict[tuple[Value, int], _Pending] = {}
         self.near: dict[Any, list[Group]] = {}
         self.outputs = set(program.outputs)
+        #: the concatenations in which kernels store values directly
+        self.parts: dict[Value, list[Part]] = {}
         self.uses = self._count_uses()
 
     def _count_uses(self) -> dict[Value, list[Node]]:
@@ -287,6 +293,8 @@ class Fuser:
 
     def root(self, value: Value) -> None:
         """Adds the value to the best group, or to a new one."""
+        if value.node.op.kind == Kind("concat") and self.join(value):
+            return
         producers, loads = self.neighbours(value)
         n = value.node.inputs[0].type.size if isinstance(value.node.op.kind, FOLDS) else value.type.size
         for group in self.candidates(value, n, producers, loads):
@@ -302,6 +310,29 @@ class Fuser:
         self.groups.append(group)
         group.add(value)
         self.settle(value, group, loads)
+
+    def join(self, value: Value) -> bool:
+        """Has the parts of a concatenation stored where they belong in it by the kernels that make them."""
+        node = value.node
+        if not all(map(self.is_part, node.inputs)):
+            return False
+        start, axis, level = 0, node.attrs["axis"], 0
+        for x in node.inputs:
+            if x not in self.homes:
+                self.root(x)
+            level = max(level, self.homes[x].level)
+            self.parts.setdefault(x, []).append(Part(value, axis, start))
+            start += int(x.shape[axis])
+        self.homes[value] = _Pending(level)
+        self.costs[value] = 1
+        return True
+
+    def is_part(self, value: Value) -> bool:
+        """Whether a kernel makes the value and can store it anywhere."""
+        kind = value.node.op.kind
+        made = isinstance(kind, Reduction) or self.is_inlinable(value.node)
+        known = value not in self.homes or isinstance(self.homes[value], Group)
+        return made and known and kind != Kind("concat") and value.type.size >= SMALLEST_PART
 
     def settle(self, value: Value, group: Group, loads: list[Value]) -> None:
         """Notes where a value is made and who reads what."""
@@ -375,16 +406,12 @@ class Fuser:
             self.root(node.outputs[0])
             return
         dtype = node.outputs[0].dtype
-        native = node.op.kind == Kind("contraction") and dtype in (float32, float64)
+        native = node.op.kind == Kind("contraction") and not s.is_half(dtype)
         control = node.op.kind == Kind("control") and node.op.name in CONTROL_OPS
         convolution = node.op.kind == Kind("convolution") and is_native(node)
         first = node.attrs["n_carry"] + node.attrs["n_const"] if node.op.name == "scan" else len(node.inputs)
         operands = [
-            self.matrix(x)
-            if native
-            else self.dense(x, n >= first)
-            if control or convolution
-            else self.require(x)
+            self.matrix(x) if native else self.dense(x, n >= first) if control or convolution else self.require(x)
             for n, x in enumerate(node.inputs)
         ]
         pending = _Pending(1 + max((self.level(x.value) or 0 for x in operands), default=0))
@@ -440,30 +467,8 @@ class Fuser:
 
     def strided(self, value: Value) -> Strided | None:
         """The value as strided elements of something in memory, if it is no more than a view of that."""
-        shape = tuple(map(int, value.shape))
-        space = Space(shape)
-        index = tuple([space.counter(axis) for axis in space.order])
-        source = value
-        while self.level(source) is None:
-            node = source.node
-            if not isinstance(node.op.kind, View):
-                return None
-            source = node.inputs[0]
-            if value.type.size == 0:
-                continue
-            try:
-                found = node.op.kind.index(index, source.type, **node.attrs)
-            except Split:
-                return None
-            index = tuple([Index(space, {}, i) if isinstance(i, int) else i for i in found])
-        if value.type.size == 0:
-            return Strided(source, shape, contiguous(shape), 0)
-        total = Index(space, {}, 0)
-        for i, step in zip(index, contiguous(tuple(map(int, source.shape))), strict=True):
-            total = total + i * step
-        if total.computed:
-            return None
-        return Strided(source, shape, tuple(total.coefs.get(axis, 0) for axis in range(len(shape))), total.offset)
+        found = view_of_memory(value, lambda x: self.level(x) is not None)
+        return None if found is None else Strided(found[0], tuple(map(int, value.shape)), *found[1:])
 
     # --- the result -----------------------------------------------------------------------------------------------
 
@@ -482,31 +487,39 @@ class Fuser:
             needed.update(
                 x.value for x in group.sources if not isinstance(x, Made) and self.homes.get(x.value) is not group
             )
+        again = self.stored_again()
         kernels: list[Step] = []
         for group in self.groups:
-            kernel, buffers = finish(group, needed.__contains__)
-            made = tuple(d.value for d in group.drafts if d.value in needed)
+            kernel, buffers = finish(group, needed.__contains__, again)
+            made: dict[Buffered, None] = {}
+            for v in [d.value for d in group.drafts]:
+                places = (*((v,) if v in needed else ()), *again.get(v, ()))
+                made.update((x.whole if isinstance(x, Part) else x, None) for x in places)
             nodes = tuple(d.value.node for d in group.drafts)
             if made:
-                kernels.append(KernelStep(group.level, kernel, buffers, made, nodes))
-        return sorted([*others, *kernels, *self.copies()], key=lambda step: step.level)
+                kernels.append(KernelStep(group.level, kernel, buffers, tuple(made), nodes))
+        return sorted([*others, *kernels, *self.copies(again)], key=lambda step: step.level)
 
-    def copies(self) -> Iterator[Step]:
+    def stored_again(self) -> dict[Value, list[OutputCopy | Part]]:
+        """Values of groups that are several outputs or parts: the kernel that makes them stores them in each."""
+        found: dict[Value, list[OutputCopy | Part]] = {value: list(parts) for value, parts in self.parts.items()}
+        plain = {d.value for group in self.groups for d in group.drafts if d.position is None}
+        seen: set[Value] = set()
+        for k, value in enumerate(self.program.outputs):
+            if value in seen and value in plain:
+                found.setdefault(value, []).append(OutputCopy(k, value))
+            seen.add(value)
+        return found
+
+    def copies(self, again: dict[Value, list[OutputCopy | Part]]) -> Iterator[Step]:
         """Outputs that are inputs, constants, or given twice get memory of their own."""
         seen: set[Value] = set()
         for k, value in enumerate(self.program.outputs):
+            if value in again:
+                continue
             if value in seen or value.node.op is INPUT or value.node.op is CONSTANT:
                 yield copy_step(value, OutputCopy(k, value), (self.level(value) or 0) + 1)
             seen.add(value)
-
-
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of C order, in elements."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
 
 
 def fuse(program: Program) -> list[Step]:

@@ -7,9 +7,9 @@ from there, everything else is written out in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -104,15 +104,34 @@ class Group:
 
     def add(self, value: Value) -> None:
         """Adds a value as a statement; NotFusable where its loops are not this group's."""
+        before = self._state()
         while True:
             try:
                 draft = self._draft(value)
             except Split as split:
                 self.refine(split.axis, split.inner)
+            except NotFusable:
+                self._restore(*before)
+                raise
             else:
                 break
         self.at[value] = len(self.drafts)
         self.drafts.append(draft)
+
+    def _state(self) -> tuple[Any, ...]:
+        """What an attempt to add a value may change."""
+        drafts = [(draft.index, draft.tree, draft.position, draft.inner) for draft in self.drafts]
+        return self.space.extents[:], self.space.order[:], self.inner[:], self.sources[:], drafts
+
+    def _restore(self, extents: Any, order: Any, inner: Any, sources: Any, drafts: Any) -> None:
+        """Undoes the attempt: finer loops and reads nobody needs would stay otherwise."""
+        if len(drafts) != len(self.drafts):  # a test of indices that was asked for on the way added a value here
+            return
+        self.space.extents, self.space.order, self.inner, self.sources = extents, order, inner, sources
+        for draft, saved in zip(self.drafts, drafts, strict=True):
+            draft.index, draft.tree, draft.position, draft.inner = saved
+        self.source_numbers = {self._key(source): i for i, source in enumerate(sources)}
+        self.written_out.clear()
 
     def _draft(self, value: Value) -> Draft:
         node = value.node
@@ -138,6 +157,8 @@ class Group:
         folded = {a for n in axes for a in index[n].coefs}
         kept = {a for n in range(x.type.ndim) if n not in axes for a in index[n].coefs}
         trivial = {a for a in self.space.order if self.space.extents[a] == 1}
+        if any(i.computed for i in index):  # which loops are folded cannot be told
+            raise NotFusable
         if folded & kept or (self.inner and folded != set(self.inner) - trivial):
             raise NotFusable
         tree = self.lower(x, index)
@@ -308,10 +329,24 @@ class Operands:
 # --- from a group to a kernel --------------------------------------------------------------------------------------------
 
 
-def finish(group: Group, stored: Callable[[Value], bool]) -> tuple[Kernel, tuple[Value, ...]]:
-    """The kernel of a group and the values its buffers hold. `stored` tells which of the group's values others need."""
+class Part(NamedTuple):
+    """A part of a value that is put together from several: of `whole`, from `start` on along `axis`."""
+
+    whole: Value
+    axis: int
+    start: int
+
+
+def finish(
+    group: Group, stored: Callable[[Value], bool], again: Mapping[Value, Sequence[Any]] | None = None
+) -> tuple[Kernel, tuple[Any, ...]]:
+    """The kernel of a group and the values its buffers hold. `stored` tells which of the group's values others need.
+
+    `again`: where else values are stored: in a buffer of its own (a hashable with a `type`) or in a `Part`.
+    """
+    again = again or {}
     loops = [*group.outer, *(a for a in group.space.order if a in group.inner)]
-    buffers: dict[Value, int] = {}
+    buffers: dict[Any, int] = {}
     numbers, sources = _used_sources(group)
     place = {axis: n for n, axis in enumerate(loops)}
     keep = _kept(group, stored)
@@ -324,8 +359,11 @@ def finish(group: Group, stored: Callable[[Value], bool]) -> tuple[Kernel, tuple
 
         return s.rebuild(x, rule)
 
-    def access(value: Value, indices: Indices, guard: Scalar | None = None) -> Access:
-        buffer = buffers.setdefault(value, len(buffers))
+    def access(value: Value, indices: Indices, guard: Scalar | None = None, target: Any = None) -> Access:
+        if isinstance(target, Part):
+            indices = tuple([i + target.start if n == target.axis else i for n, i in enumerate(indices)])
+            value, target = target.whole, None
+        buffer = buffers.setdefault(value if target is None else target, len(buffers))
         coefs, offset, step = [0] * len(loops), 0, 1
         terms: list[tuple[Scalar, int]] = []
         for index, size in zip(reversed(indices), reversed(value.shape), strict=True):
@@ -345,8 +383,14 @@ def finish(group: Group, stored: Callable[[Value], bool]) -> tuple[Kernel, tuple
         )
         for n, d in enumerate(group.drafts)
     )  # fmt: skip
+    for n, d in enumerate(group.drafts):
+        for target in again.get(d.value, ()):
+            whole = s.leaf(len(made), d.tree.dtype)
+            inner = d.inner and d.combine is None
+            statements += (Statement(whole, d.ready, inner, store=access(d.value, d.index, None, target)),)
+            made.append(Made(n))
     extents = tuple(group.space.extents[a] for a in loops)
-    kernel = Kernel(extents, len(group.outer), tuple(made), statements, tuple(v.dtype for v in buffers))
+    kernel = Kernel(extents, len(group.outer), tuple(made), statements, tuple(v.type.dtype for v in buffers))
     return merge_loops(kernel), tuple(buffers)
 
 
@@ -453,8 +497,15 @@ def merge_loops(kernel: Kernel) -> Kernel:
     sources = tuple(access(x) if isinstance(x, Access) else x for x in kernel.sources)
     statements = tuple(
         Statement(
-            tree(x.tree), x.stage, x.inner, x.combine, x.identity, None if x.store is None else access(x.store), x.kept,
-            x.fails, None if x.position is None else tree(x.position),
+            tree(x.tree),
+            x.stage,
+            x.inner,
+            x.combine,
+            x.identity,
+            None if x.store is None else access(x.store),
+            x.kept,
+            x.fails,
+            None if x.position is None else tree(x.position),
         )
         for x in kernel.statements
     )

@@ -43,12 +43,16 @@ def plan_regions(program: Program, updates: Mapping[int, int] | None = None) -> 
     outputs = {value: k for k, value in reversed(list(enumerate(program.outputs)))}
     buffers: list[tuple[Buffered | ControlStep, Buffer]] = []
     controls: dict[ControlStep, ControlPlan] = {}
+    begun: set[Buffered] = set()
     for n, region in enumerate(regions):
         for step in region:
             if isinstance(step, ControlStep):
                 control = controls[step] = plan_control(step, plan_regions)
                 buffers.append((step, Buffer(len(buffers), control.nbytes, ARENA, n, n)))
             for made in step.made:
+                if made in begun:  # a part of what another step has begun
+                    continue
+                begun.add(made)
                 if made in homes:
                     places[made] = Place(INPUTS, homes[made])
                 elif isinstance(made, OutputCopy):

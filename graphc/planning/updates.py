@@ -87,7 +87,9 @@ def _overwrites(step: Step, value: Value, old: Value) -> bool:
         return True
     kernel = step.kernel
     source, target = step.buffers.index(old), step.buffers.index(value)
-    writer = next(x for x in kernel.statements if x.store is not None and x.store.buffer == target)
+    writer, *others = [x for x in kernel.statements if x.store is not None and x.store.buffer == target]
+    if others:
+        return False
     loads = {n for n, x in enumerate(kernel.sources) if isinstance(x, Access) and x.buffer == source}
     assert writer.store is not None
     return all(
@@ -103,7 +105,7 @@ def _readers_agree(kernel: Kernel, source: int, writer: Statement) -> bool:
     return all(
         x.stage < writer.stage or (x.stage == writer.stage and x.inner == writer.inner and not x.combine)
         for x in kernel.statements
-        if _has_leaf(x.tree, source)
+        if any(_has_leaf(tree, source) for tree in (x.tree, x.position) if tree is not None)
     )
 
 
@@ -115,5 +117,3 @@ def _inside(access: Access) -> Iterator[s.Scalar]:
 
 def _has_leaf(tree: s.Scalar, source: int) -> bool:
     return any(x.op == "leaf" and x.value == source for x in s.postorder(tree))
-
-

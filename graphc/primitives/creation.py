@@ -67,6 +67,8 @@ def _iota_eval(*, size: int, start: Any, step: Any, dtype: DType) -> Any:
 
 def _iota_element(at: Any, index: Any, *, size: int, start: Any, step: Any, dtype: DType) -> Any:
     wide = float64 if dtype.category == FLOAT else int64
+    if wide is int64 and (start, step) == (0, 1):
+        return s.cast(at.tree(index[0]), dtype)
     return s.cast(s.cast(at.tree(index[0]), wide) * s.const(step, wide) + s.const(start, wide), dtype)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core import scalar as s
 from graphc.core.dims import Shape
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
 from graphc.core.op import ErrorSample, Kind, Sample, declare
@@ -64,6 +65,34 @@ def random_words(seed: int, offset: int, count: int) -> Array:
     return words.reshape(-1)[:count]
 
 
+def _words_of_block(block: s.Scalar, offset: s.Scalar, seed: s.Scalar) -> tuple[s.Scalar, ...]:
+    """The four words of a block, each in an int64 tree."""
+    a, b, c, d = block & _WORD, (block >> 32) & _WORD, offset & _WORD, (offset >> 32) & _WORD
+    low, high = seed & _WORD, (seed >> 32) & _WORD
+    for i in range(ROUNDS):
+        first, second = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
+        keys = (low + i * KEY_STEPS[0]) & _WORD, (high + i * KEY_STEPS[1]) & _WORD
+        a, c = b ^ ((second >> 32) & _WORD) ^ keys[0], d ^ ((first >> 32) & _WORD) ^ keys[1]
+        b, d = second & _WORD, first & _WORD
+    return a, b, c, d
+
+
+def _random_bits_element(
+    at: Any, index: Any, seed: TensorType, offset: TensorType, *, shape: tuple[int, ...], width: int
+) -> Any:
+    place = s.const(0, int64)
+    for i, size in zip(index, shape, strict=True):
+        place = place * size + at.tree(i)
+    in_block = 4 if width == 32 else 2
+    a, b, c, d = _words_of_block(place >> (in_block // 2), at(1, ()), at(0, ()))
+    part = place & (in_block - 1)
+    if width == 64:
+        first = s.eq(part, 0)
+        return s.select(first, a, c) | (s.select(first, b, d) << 32)
+    word = s.select(part < 2, s.select(s.eq(part, 0), a, b), s.select(s.eq(part, 2), c, d))
+    return s.cast(word, int32)
+
+
 def _random_bits_type(seed: TensorType, offset: TensorType, *, shape: Shape, width: int) -> TensorType:
     for name, operand in (("seed", seed), ("offset", offset)):
         if operand.dtype is not int64:
@@ -99,5 +128,11 @@ def _errors() -> Iterator[ErrorSample]:
 
 
 random_bits = declare(
-    "random_bits", infer=_random_bits_type, eval=_random_bits, kind=Kind("random"), samples=_samples, errors=_errors
+    "random_bits",
+    infer=_random_bits_type,
+    eval=_random_bits,
+    element=_random_bits_element,
+    kind=Kind("random"),
+    samples=_samples,
+    errors=_errors,
 )

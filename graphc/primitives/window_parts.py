@@ -73,7 +73,9 @@ def _both(a: Any, b: Any) -> Any:
 
 def _filled(inside: Any, own: Any, value: Any, x: TensorType) -> Any:
     """`own` where `inside` holds, else the number."""
-    return own if inside is None else s.select(inside, own, s.const(np.asarray(value).astype(x.dtype.np).item(), x.dtype))
+    return (
+        own if inside is None else s.select(inside, own, s.const(np.asarray(value).astype(x.dtype.np).item(), x.dtype))
+    )
 
 
 def _tap_place(at: Any, out: Any, tap: Any, size: Any, axis: Windows) -> tuple[Any, Any]:
@@ -153,7 +155,8 @@ def _meeting_place(at: Any, i: Any, t: Any, size: int, axis: Windows) -> tuple[A
         window = ahead - t
         tree = at.tree(window)
     else:
-        tree = s.quot(at.tree(ahead), s.const(axis.stride, int64)) - at.tree(t)
+        tree = s.quot(at.tree(ahead), s.const(axis.stride, int64))
+        tree = tree if most_meeting(axis) == 1 else tree - at.tree(t)
         window = at.computed(tree)
         into = at.tree(ahead) - tree * axis.stride
         if reach % axis.stride != axis.stride - 1:

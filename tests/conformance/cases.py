@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-import graphc.control  # with it the registry is whole
+import graphc.control  # with it
+import graphc.passes.pipelines  # and the ops that passes make, the registry is whole
 from graphc.core.op import REGISTRY, Joint, Op, Sample
 from graphc.core.tensor_types import FLOAT, TensorType, type_of_array
 

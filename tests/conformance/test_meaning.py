@@ -44,7 +44,7 @@ def test_every_op_has_samples_of_every_sort(op: Op) -> None:
 #: Ops that work along an axis: a 0-d operand has none.
 NEEDS_DIMENSIONS = {
     "argmax", "argmin", "concat", "convolution", "convolution_input_gradient", "convolution_weight_gradient",
-    "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod",
+    "convolution_weight_parts", "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod",
     "cumulative_sum", "diagonal", "diagonal_put", "gather", "linear_recurrence", "matmul", "scatter", "scatter_add", "sort",
 }  # fmt: skip
 
@@ -176,7 +176,7 @@ def test_fold_of_combine_from_identity_equals_eval(op: Op, sample: Sample) -> No
     assert_close(folded.astype(x.dtype), out, n=x.size)
 
 
-@pytest.mark.parametrize(("op", "sample"), of_kind(ArgReduction))
+@pytest.mark.parametrize(("op", "sample"), [p for p in of_kind(ArgReduction) if "axis" in p.values[1].attrs])
 def test_position_of_the_first_extreme_equals_eval(op: Op, sample: Sample) -> None:
     assert isinstance(op.kind, ArgReduction)
     (x,), axis = sample.inputs, sample.attrs["axis"]
@@ -189,6 +189,19 @@ def test_position_of_the_first_extreme_equals_eval(op: Op, sample: Sample) -> No
             if beats or (element != element and rows[at][best] == rows[at][best]):
                 best = k
         assert out[at] == best
+
+
+@pytest.mark.parametrize(("op", "sample"), [p for p in of_kind(ArgReduction) if "axes" in p.values[1].attrs])
+def test_place_of_the_first_maximum_or_last_nan_equals_eval(op: Op, sample: Sample) -> None:
+    (x, places), axes = sample.inputs, sample.attrs["axes"]
+    (out,) = evaluated(op, sample.inputs, sample.attrs)
+    ends = tuple(range(x.ndim - len(axes), x.ndim))
+    keys, at = (np.moveaxis(a, axes, ends) for a in (wide(x), places))
+    for where in np.ndindex(*out.shape):
+        pairs = [(k, p) for k, p in zip(keys[where].ravel(), at[where].ravel(), strict=True) if p >= 0]
+        lost = [p for k, p in pairs if k != k]
+        most = max((k for k, _ in pairs), default=0)
+        assert out[where] == (lost[-1] if lost else next((p for k, p in pairs if k == most), -1))
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")

@@ -224,9 +224,10 @@ def modes_for(seed: int) -> tuple[str, ...]:
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
-def coarsest(program: Program) -> str:
-    """The float dtype with the largest epsilon that a program uses."""
+def coarsest(program: Program, outcome: Outcome) -> str:
+    """The float dtype with the largest epsilon that a program uses, by its text and its results."""
     text = program.source() + " ".join(leaf.dtype for leaf in program.leaves)
+    text += " ".join(a.dtype.name for a in outcome.outputs)
     used = [d for d in FLOATS if d in text] + (
         ["float32"] if ".float()" in text or "/" in text or "gc.sin" in text else []
     )
@@ -240,7 +241,7 @@ def has_control(program: Program) -> bool:
 
 def compare(program: Program, got: Outcome, want: Outcome, is_session: bool, k: int) -> None:
     """Asserts that two outcomes are equal within the table of tolerances, which is scaled by the program's length."""
-    dtype = coarsest(program)
+    dtype = coarsest(program, want)
     n = 1 if EPS[dtype] > 1e-4 else 160 * max(len(program.steps), 1)
     largest = max(
         (float(np.max(np.abs(a.astype(np.float64)), initial=1.0)) for a in (*want.outputs, *want.states)), default=1.0

@@ -58,6 +58,10 @@ REWRITES: dict[str, tuple[Any, ...]] = {
         lambda b, x: cut(b, cut(b, x, (0, 1, 1), (2, 4, 6), (1, 1, 2)), (0, 0, 1), (2, 3, 3), (1, 2, 1)),
         lambda b, x: cut(b, x, (0, 1, 3), (2, 4, 6), (1, 2, 2)), K,
     ),
+    "nothing of a stride": (
+        lambda b, x: cut(b, cut(b, x, (0,), (12,), (12,)), (1,), (1,)), lambda b, x: cut(b, x, (0,), (0,), (12,)),
+        ((12,), float64),
+    ),
     "stride of stride": (
         lambda b, x: cut(b, cut(b, x, (0,), (12,), (2,)), (1,), (6,), (2,)), lambda b, x: cut(b, x, (2,), (11,), (4,)),
         ((12,), float64),

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.core import scalar as s
 from graphc.ir.kernel import Access, Kernel, Made
-from graphc.planning.fusion import CheckStep, ContractionStep, ControlStep, HostStep, KernelStep, Strided
+from graphc.planning.fusion import CheckStep, ContractionStep, KernelStep, NodeStep, Strided
 from graphc.planning.native_plan import NativePlan
 
 FOLDS: dict[str, Any] = {
@@ -84,9 +84,9 @@ class KernelRun:
                 start = np.asarray(statement.identity).astype(value.dtype)
                 with np.errstate(all="ignore"):
                     value = FOLDS[statement.combine].reduce(value, axis=inner, keepdims=True, initial=start)
-            if statement.store is None and statement.combine == "or" and len(kernel.statements) == 1:
-                if value.any():
-                    raise CheckFailed
+            is_check = statement.store is None and statement.combine == "or" and len(kernel.statements) == 1
+            if is_check and value.any():
+                raise CheckFailed
             self.made.append(value)
             if statement.store is not None:
                 buffer = self.buffers[statement.store.buffer]

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 
 from graphc.backends.llvm.emit import Function
+from graphc.backends.llvm.narrowing import conjuncts
 from graphc.backends.llvm.scalars import memory_type, print_trees, register_type, to_register
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType
 from graphc.ir.kernel import Access, Kernel, Made
+
+#: Elements so far apart are read with those between them.
+WIDEST_STEP = 4
 
 
 class Loops(Protocol):
@@ -118,13 +122,31 @@ class Reader:
         """The lanes that may be read."""
         if access.guard is None:
             return self.mask
-        (guard,) = print_trees(self.f, [access.guard], self.lanes, self.leaf, self.index)
+        guard = self.guard(access.guard)
         return guard if self.mask is None else self.f.let(f"and <{self.lanes} x i1> {guard}, {self.mask}")
 
+    def guard(self, tree: Scalar) -> str:
+        """The lanes for which a condition holds; what all lanes share is tested once for all."""
+        parts = conjuncts(tree)
+        apart = [x for x in parts if self.lanes > 1 and self.varies(x)]
+        shared = [x for x in parts if x not in apart]
+        kind = f"<{self.lanes} x i1>"
+        if self.lanes == 1 or not shared:
+            return print_trees(self.f, [tree], self.lanes, self.leaf, self.index)[0]
+        single = Reader(self.p, 1)
+        (same,) = print_trees(self.f, [_all_of(shared)], 1, single.leaf, single.index)
+        if not apart:
+            return self.p.splat(same, "i1", self.lanes)
+        (some,) = print_trees(self.f, [_all_of(apart)], self.lanes, self.leaf, self.index)
+        return self.f.let(f"select i1 {same}, {kind} {some}, {kind} zeroinitializer")
+
     def load(self, access: Access, dtype: DType) -> str:
-        """The element(s) of a load, in registers."""
+        """The element(s) of a load, in registers; 0 where nothing is read."""
         f, lanes, kind = self.f, self.lanes, memory_type(dtype, self.lanes)
         condition = self.condition(access)
+        rearranged = self.rearranged(access, dtype, condition)
+        if rearranged is not None:
+            return to_register(f, rearranged, dtype, lanes)
         common, apart = self.place(access)
         one, align = memory_type(dtype, 1), dtype.itemsize
         base = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
@@ -132,6 +154,8 @@ class Reader:
             if condition is not None:
                 base = f.let(f"select i1 {condition}, ptr {base}, ptr %args")
             value = f.let(f"load {one}, ptr {base}, align {align}")
+            if condition is not None:
+                value = f.let(f"select i1 {condition}, {one} {value}, {one} zeroinitializer")
         elif apart is None and condition is None:
             value = f.let(f"load {kind}, ptr {base}, align {align}")
         elif apart == "zeroinitializer" and access.guard is None:
@@ -142,6 +166,83 @@ class Reader:
             places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
             value = masked(f, "gather", dtype, lanes, places, condition)
         return to_register(f, value, dtype, lanes)
+
+    # --- loads of neighbours in another order ---------------------------------------------------------------------
+
+    def rearranged(self, access: Access, dtype: DType, condition: str | None) -> str | None:
+        """A load of elements a few apart, or of each element several times: neighbours are read and shuffled into place."""
+        if self.axis is None:
+            return None
+        step = access.coefs[self.axis]
+        varying = [m for m, (tree, _) in enumerate(access.computed) if self.varies(tree)]
+        if 2 <= step <= WIDEST_STEP and not varying:
+            return self.apart(access, dtype, step, condition)
+        if step == 0 and len(varying) == 1 and access.computed[varying[0]][1] == 1:
+            times = self.quotient(access.computed[varying[0]][0])
+            if times is not None:
+                return self.repeated(access, dtype, varying[0], times, condition)
+        return None
+
+    def apart(self, access: Access, dtype: DType, step: int, condition: str | None) -> str:
+        """Each `step`-th of lanes * step neighbours; those behind the last one are not read."""
+        f, lanes = self.f, self.lanes
+        wide = lanes * step
+        kind = memory_type(dtype, wide)
+        inside = ", ".join(f"i1 {str(n <= (lanes - 1) * step).lower()}" for n in range(wide))
+        mask = f"<{inside}>"
+        if condition is not None:
+            spread = self.shuffled(f"<{lanes} x i1>", condition, [n // step for n in range(wide)])
+            mask = f.let(f"and <{wide} x i1> {spread}, {mask}")
+        value = masked(f, "load", dtype, wide, self.address(access, dtype, []), mask)
+        return self.shuffled(kind, value, [n * step for n in range(lanes)])
+
+    def repeated(self, access: Access, dtype: DType, varying: int, times: int, condition: str | None) -> str:
+        """Each of lanes / times neighbours `times` times."""
+        f, lanes = self.f, self.lanes
+        few = lanes // times
+        kind = memory_type(dtype, few)
+        assert self.axis is not None
+        start = f.let(f"lshr i64 {self.p.counters[self.axis]}, {times.bit_length() - 1}")
+        base = self.address(access, dtype, [(varying, start)])
+        if condition is None:
+            value = f.let(f"load {kind}, ptr {base}, align {dtype.itemsize}")
+        else:
+            parts = [
+                self.shuffled(f"<{lanes} x i1>", condition, [n * times + i for n in range(few)]) for i in range(times)
+            ]
+            any_of = parts[0]
+            for part in parts[1:]:
+                any_of = f.let(f"or <{few} x i1> {any_of}, {part}")
+            value = masked(f, "load", dtype, few, base, any_of)
+        return self.shuffled(kind, value, [n // times for n in range(lanes)])
+
+    def quotient(self, tree: Scalar) -> int | None:
+        """k of the tree `counter of the lanes' loop / k`, where whole vectors begin at multiples of k."""
+        if tree.op != "quot" or tree.args[1].op != "const":
+            return None
+        (x, k), times = tree.args, tree.args[1].value
+        fits = x.op == "index" and x.value == self.axis and times > 1 and times & (times - 1) == 0
+        return times if fits and k.dtype is x.dtype and self.lanes % times == 0 and self.lanes > times else None
+
+    def shuffled(self, kind: str, value: str, places: list[int]) -> str:
+        """Elements of a vector, by their places."""
+        order = ", ".join(f"i32 {n}" for n in places)
+        return self.f.let(f"shufflevector {kind} {value}, {kind} poison, <{len(places)} x i32> <{order}>")
+
+    def address(self, access: Access, dtype: DType, known: list[tuple[int, str]]) -> str:
+        """Where the first lane's element lies, for terms that are the same in all lanes, and others that are `known`."""
+        f, n = self.f, self.p.numbers[id(access)]
+        given, common, single = dict(known), self.p.offsets[n], Reader(self.p, 1)
+        for m, (tree, _) in enumerate(access.computed):
+            value = given.get(m)
+            if value is None:
+                (value,) = print_trees(f, [tree], 1, single.leaf, single.index)
+            if (n, m) in self.p.multipliers:
+                value = f.let(f"mul i64 {value}, {self.p.multipliers[n, m]}")
+            common = value if common == "0" else f.let(f"add i64 {common}, {value}")
+        return f.let(f"getelementptr {memory_type(dtype, 1)}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
+
+    # --- stores ---------------------------------------------------------------------------------------------------
 
     def store(self, access: Access, value: str, dtype: DType) -> None:
         """Writes the element(s) of a statement."""
@@ -161,6 +262,13 @@ class Reader:
         else:
             places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
             masked(f, "scatter", dtype, lanes, places, self.mask, value)
+
+
+def _all_of(trees: list[Scalar]) -> Scalar:
+    found = trees[0]
+    for tree in trees[1:]:
+        found = found & tree
+    return found
 
 
 _SUFFIXES = {"i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "float": "f32", "double": "f64"}

@@ -64,7 +64,7 @@ def module(machine: Machine) -> str:
 
     extent, parts, blocks, links, most = (word("%args", n) for n in range(5))
     own = f.let(f"alloca i64, i64 {most}, align 64")
-    part = f.let(f"udiv i64 {f.let(f'sub i64 {plus(times("%begin", parts), extent)}, 1')}, {extent}")
+    part = f.let(f"udiv i64 {plus(plus(times('%begin', parts), extent), -1)}, {extent}")
     with f.loop("%begin", "%end", 1) as item:
         sample, block = (f.let(f"{op} i64 {item.index}, {blocks}") for op in ("udiv", "urem"))
         is_first = f.let(f"zext i1 {f.let(f'icmp eq i64 {item.index}, %begin')} to i64")
@@ -74,7 +74,9 @@ def module(machine: Machine) -> str:
             moves = f.let(f"getelementptr i64, ptr {head}, i64 5")
             source = f.let(f"getelementptr i64, ptr {moves}, i64 {times(n_moves, str(_MOVE))}")
             with f.loop("0", n_words, 1) as copy:
-                f.do(f"store i64 {word(source, copy.index)}, ptr {f.let(f'getelementptr i64, ptr {own}, i64 {copy.index}')}")
+                f.do(
+                    f"store i64 {word(source, copy.index)}, ptr {f.let(f'getelementptr i64, ptr {own}, i64 {copy.index}')}"
+                )
             with f.loop("0", n_moves, 1) as turn:
                 move = f.let(f"getelementptr i64, ptr {moves}, i64 {times(turn.index, str(_MOVE))}")
                 place = f.let(f"getelementptr i64, ptr {own}, i64 {word(move, 0)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +16,13 @@ from graphc.ir.kernel import Kernel
 from graphc.planning.convolutions import (
     FORWARD,
     INPUT_GRADIENT,
+    PIECES,
     Convolution,
     blocks,
     columns_kernel,
     folding_kernel,
+    grouped,
+    rearranged,
 )
 from graphc.planning.memory import aligned
 
@@ -56,6 +60,8 @@ def chain(
     estimate: Callable[[Kernel, int], float],
 ) -> Chain:  # fmt: skip
     """The chain of the op `name` in at most `parts` parts, on operands a and b, with working memory at `scratch`."""
+    exact = name not in (FORWARD, INPUT_GRADIENT)
+    c = grouped(c, parts if exact else math.gcd(c.batch, PIECES))
     found = Chain(samples=c.batch, blocks=blocks(c, name == INPUT_GRADIENT))
     found.parts = max(1, min(parts, found.extent))
     writer = _Writer(found, c, scratch, machine, estimate)
@@ -80,11 +86,17 @@ class _Writer:
         places = c.places // self.chain.blocks
         if c.is_plain:
             return (*x, self.x, places * self.size, 0), c.places
-        nbytes = aligned(c.groups * c.channels * c.window * places * self.size)
-        target = self.room(nbytes)
-        kernel = columns_kernel(c, self.chain.blocks)
-        self.kernel(kernel, (*x, self.x, 0, 0), target, self.chain.blocks > 1)
+        target = self.room(aligned(c.groups * c.channels * c.window * places * self.size))
+        self.kernel(columns_kernel(c, self.chain.blocks), (*x, self.x, 0, 0), target, self.chain.blocks > 1)
         return target, places
+
+    def outputs(self, g: Where, places: int) -> Buffer:
+        """g, of which blocks take `places` places each, the channels of all samples that are done at once side by side."""
+        if self.c.samples == 1:
+            return (*g, self.g, places * self.size, 0)
+        target = self.room(aligned(self.g))
+        self.kernel(columns_kernel(rearranged(self.c), 1), (*g, self.g, 0, 0), target, False)
+        return target
 
     def room(self, nbytes: int) -> Buffer:
         """Working memory of each part."""
@@ -96,9 +108,12 @@ class _Writer:
         """A link that runs a kernel of two buffers."""
         printed = print_kernel(kernel, self.machine)
         moves = tuple(Move(2 * n + 1, *buffer[2:]) for n, buffer in enumerate((source, target)))
-        link = Link((*source[:2], *target[:2], *printed.words), moves, kernel.extents[0] if kernel.n_outer else 1, by_block)
+        link = Link(
+            (*source[:2], *target[:2], *printed.words), moves, kernel.extents[0] if kernel.n_outer else 1, by_block
+        )
         self.add(printed.text, "task", link)
-        self.chain.cycles += self.estimate(kernel, printed.lanes) * self.chain.samples
+        turns = self.chain.samples if by_block else self.chain.extent  # by block, the kernel counts the blocks itself
+        self.chain.cycles += self.estimate(kernel, printed.lanes) * turns
 
     def product(
         self, m: int, n: int, k: int, a: gemm.Matrix, b: gemm.Matrix, c: gemm.Matrix, moving: list[Buffer],
@@ -130,26 +145,30 @@ class _Writer:
         c = self.c
         columns, apart = self.columns(x)
         deep, places = c.channels * c.window, c.places // self.chain.blocks
-        target = (*out, self.g, places * self.size, 0)
+        target: Buffer = (*out, self.g, places * self.size, 0)
+        made = target if c.samples == 1 else self.room(aligned(self.g))
         self.product(
             c.filters, places, deep, gemm.Matrix(*w, deep, 1, (c.filters * deep,)),
             gemm.Matrix(*columns[:2], apart, 1, (deep * apart,)),
-            gemm.Matrix(*out, c.places, 1, (c.filters * c.places,)), [(*w, 0, 0, 0), columns, target],
+            gemm.Matrix(*made[:2], c.places, 1, (c.filters * c.places,)), [(*w, 0, 0, 0), columns, made],
         )  # fmt: skip
+        if c.samples > 1:
+            self.kernel(folding_kernel(rearranged(c), 1), made, target, False)
 
     def input_gradient(self, g: Where, w: Where, out: Where) -> None:
         """columns = w.T @ g[n], a block of channels at a time, then added up."""
         c = self.c
         channels, deep = c.channels // self.chain.blocks, c.channels * c.window
         rows = channels * c.window
+        source = self.outputs(g, 0)
         target: Buffer = (*out, self.x, channels * c.elements * self.size, 0)
         columns, apart = target, c.channels * c.elements
         if not c.is_plain:
             columns, apart = self.room(aligned(c.groups * rows * c.places * self.size)), rows * c.places
         self.product(
             rows, c.places, c.filters, gemm.Matrix(*w, 1, deep, (c.filters * deep,)),
-            gemm.Matrix(*g, c.places, 1, (c.filters * c.places,)), gemm.Matrix(*columns[:2], c.places, 1, (apart,)),
-            [(*w, 0, rows * self.size, 0), (*g, self.g, 0, 0), columns],
+            gemm.Matrix(*source[:2], c.places, 1, (c.filters * c.places,)),
+            gemm.Matrix(*columns[:2], c.places, 1, (apart,)), [(*w, 0, rows * self.size, 0), source, columns],
         )  # fmt: skip
         if not c.is_plain:
             self.kernel(folding_kernel(c, self.chain.blocks), columns, target, False)
@@ -159,8 +178,9 @@ class _Writer:
         c = self.c
         columns, apart = self.columns(x)
         deep, places = c.channels * c.window, c.places // self.chain.blocks
+        source = self.outputs(g, places)
         self.product(
-            c.filters, deep, places, gemm.Matrix(*g, c.places, 1, (c.filters * c.places,)),
+            c.filters, deep, places, gemm.Matrix(*source[:2], c.places, 1, (c.filters * c.places,)),
             gemm.Matrix(*columns[:2], 1, apart, (deep * apart,)), gemm.Matrix(*out, deep, 1, (c.filters * deep,)),
-            [(*g, self.g, places * self.size, 0), columns, (*out, 0, 0, c.weights * self.size)], adds=True,
+            [source, columns, (*out, 0, 0, c.weights * self.size)], adds=True,
         )  # fmt: skip

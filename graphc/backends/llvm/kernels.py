@@ -17,6 +17,7 @@ from graphc.backends.llvm.accesses import Reader
 from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.folds import Fold
 from graphc.backends.llvm.host import Machine
+from graphc.backends.llvm.narrowing import narrowed
 from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
@@ -42,7 +43,7 @@ class Printed:
 def print_kernel(kernel: Kernel, machine: Machine, name: str = "task") -> Printed:
     """The task function of a kernel."""
     module = Module(machine)
-    printer = _Printer(kernel, module, name)
+    printer = _Printer(narrowed(kernel), module, name)
     printer.print()
     return Printed(module.text(), tuple(printer.words), printer.lanes, printer.axis)
 
@@ -63,19 +64,21 @@ def vector_axis(kernel: Kernel) -> int | None:
         inner_steps *= n
     if kept and inner_steps * 16 * width > LARGEST_KEPT:
         return last_inner
-    return max((last_inner, last_outer), key=lambda axis: _score(kernel, axis))
+    return min((last_inner, last_outer), key=lambda axis: _cost(kernel, axis, inner_steps))
 
 
-def _score(kernel: Kernel, axis: int) -> float:
-    """How well the accesses suit vectors along a loop."""
-    total = 0.0
+def _cost(kernel: Kernel, axis: int, inner_steps: int) -> float:
+    """About how many cycles a step takes with vectors along a loop: elements that lie apart are read one by one."""
+    extent = max(kernel.extents[axis], 1)
+    used = extent / -(-extent // 16)
+    total = kernel.operations / 4 / used
     for access in kernel.accesses():
         inner = any(access.coefs[kernel.n_outer :]) or not any(access.coefs)
-        step = access.coefs[axis]
-        total += (4.0 if inner else 1.0) * (2.0 if step == 1 else 1.0 if step == 0 else -2.0)
-    extent = kernel.extents[axis]
-    used = extent / (-(-extent // 16) * 16) if extent else 1.0
-    return total * used if total > 0 else total
+        each = 1 / used if access.coefs[axis] in (0, 1) else 1.0
+        total += each if inner else each / max(inner_steps, 1)
+    if axis >= kernel.n_outer:  # the lanes of each row are folded in the end
+        total += 6 * sum(x.combine is not None for x in kernel.statements) / max(inner_steps, 1)
+    return total
 
 
 def _widest(kernel: Kernel) -> int:

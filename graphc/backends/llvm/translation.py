@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.backends.llvm import blas, gemm, host
+from graphc.backends.llvm import blas, chains, convolutions, gemm, host
 from graphc.backends.llvm.kernels import Printed, print_kernel
 from graphc.backends.llvm.loops import Draft, Scope, Where, control
 from graphc.backends.llvm.native_code import addresses
@@ -15,10 +15,12 @@ from graphc.core import scalar as s
 from graphc.core.errors import BackendError
 from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Access, Kernel, Statement
+from graphc.planning.convolutions import convolution_of
 from graphc.planning.fusion import (
     CheckStep,
     ContractionStep,
     ControlStep,
+    ConvolutionStep,
     HostStep,
     KernelStep,
     Step,
@@ -116,11 +118,12 @@ class Translation:
                 others.append(control(self, step, number, scope))
                 continue
             try:
-                draft, cost, scratch = (
-                    self._product(step, number, used, scope)
-                    if isinstance(step, ContractionStep)
-                    else (*self._kernel(step, number, scope), 0)
-                )
+                if isinstance(step, ContractionStep):
+                    draft, cost, scratch = self._product(step, number, used, scope)
+                elif isinstance(step, ConvolutionStep):
+                    draft, cost, scratch = self._convolution(step, number, used, scope)
+                else:
+                    draft, cost, scratch = *self._kernel(step, number, scope), 0
             except RuntimeError as error:
                 raise BackendError(f"{step_text(step)} cannot be compiled: {error}") from error
             drafts.append(draft)
@@ -195,6 +198,27 @@ class Translation:
         self.ways.append((step, product, way))
         cycles = float(way.cycles) * way.parts
         return lambda found: Task((Call(found[at], args, number),), way.extent, way.parts), cycles, way.total_scratch
+
+    def _convolution(
+        self, step: ConvolutionStep, number: int, used: int, scope: Scope
+    ) -> tuple[Callable[[list[int]], Task], float, int]:
+        node = step.node
+        a, b = map(scope.element, step.operands)
+        scratch = (self.layout.arena, self.scratch_start + used)
+        parts = node.attrs.get("parts", self.threads)
+        numbers = convolution_of(node)
+        made = convolutions.chain(
+            node.op.name, numbers, a, b, scope.place(node.outputs[0]), scratch, parts, self.machine, estimate
+        )
+        at = self._want(chains.module(self.machine), "chain")
+        links = [self._want(*wanted) for wanted in made.texts]
+        grain = made.blocks if "parts" in node.attrs else 1
+
+        def task(found: list[int]) -> Task:
+            args = made.words([found[n] for n in links])
+            return Task((Call(found[at], args, number),), made.extent, made.parts, grain)
+
+        return task, made.cycles, made.scratch
 
     def _matrix(self, x: Strided, batch: list[int], scope: Scope) -> gemm.Matrix:
         missing = len(batch) - (len(x.shape) - 2)
