@@ -31,7 +31,19 @@ FLOORS: dict[int, list[list[str]]] = {
     1: [["core/context.py", "core/op.py", "core/tape.py"]],
     2: [["ir/"], ["primitives/"]],
     3: [["autodiff.py", "custom_function.py", "gradcheck.py", "functions/"]],
-    4: [["grad_mode.py", "aliasing.py", "layouts.py", "printing.py", "methods/", "tensors.py", "eager.py", "nests.py", "tracing.py"]],
+    4: [
+        [
+            "grad_mode.py",
+            "aliasing.py",
+            "layouts.py",
+            "printing.py",
+            "methods/",
+            "tensors.py",
+            "eager.py",
+            "nests.py",
+            "tracing.py",
+        ]
+    ],
     5: [["bodies.py", "control_samples.py", "control.py"]],
     6: [["passes/"]],
     7: [["planning/"]],
@@ -43,6 +55,7 @@ FLOORS: dict[int, list[list[str]]] = {
             "compiled_backward.py",
             "builds.py",
             "assembly.py",
+            "entries.py",
             "build.py",
             "graphs.py",
             "session.py",

@@ -117,19 +117,20 @@ def convolution_of(node: Node) -> Convolution:
     )  # fmt: skip
 
 
-def grouped(c: Convolution, parts: int) -> Convolution:
+def grouped(c: Convolution, parts: int = 0) -> Convolution:
     """The same with several samples done at once, where one has few windows, or where many weights would be read for it.
 
-    `parts`: each of so many equal parts of the batch must be whole groups.
+    `parts`: each of so many equal parts of the batch must be whole groups; 0: at least PIECES groups must be left.
     """
     bytes_of_weights = c.weights * c.dtype.itemsize
     few = c.places < FEW_PLACES or bytes_of_weights > HEAVY
-    if not few or c.batch % parts:
+    if not few or (parts and c.batch % parts):
         return c
     columns = c.groups * c.channels * c.window * c.places * c.dtype.itemsize
     most = max(COLUMNS, bytes_of_weights // 2)
-    whole = c.batch // parts
-    fitting = [n for n in range(whole, 1, -1) if whole % n == 0 and n * c.places <= PLACES and n * columns <= most]
+    whole = c.batch // parts if parts else c.batch
+    largest = min(whole if parts else whole // PIECES, PLACES // c.places, most // columns)
+    fitting = [n for n in range(largest, 1, -1) if whole % n == 0]
     return _together(c, fitting[0]) if fitting else c
 
 

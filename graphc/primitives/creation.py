@@ -46,7 +46,9 @@ full: Op = declare(
     "full",
     infer=_full_infer,
     eval=_full_eval,
-    element=lambda at, index, *, shape, value, dtype: s.const(_full_eval(shape=(), value=value, dtype=dtype).item(), dtype),
+    element=lambda at, index, *, shape, value, dtype: s.const(
+        _full_eval(shape=(), value=value, dtype=dtype).item(), dtype
+    ),
     kind=Kind("create"),
     vjp=(),
     samples=_full_samples,

@@ -19,7 +19,6 @@ from graphc.core.op import REGISTRY, Kind, Op, Sample
 from graphc.core.tensor_types import float32, int64, type_of_array
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
-from graphc.planning.memory import make_plan
 from graphc.primitives import contraction, elementwise, indexing, joining, sorting, views
 
 

@@ -214,7 +214,10 @@ class Reader:
             for part in parts[1:]:
                 any_of = f.let(f"or <{few} x i1> {any_of}, {part}")
             value = masked(f, "load", dtype, few, base, any_of)
-        return self.shuffled(kind, value, [n // times for n in range(lanes)])
+        value, all_lanes = self.shuffled(kind, value, [n // times for n in range(lanes)]), memory_type(dtype, lanes)
+        if condition is None:
+            return value
+        return f.let(f"select <{lanes} x i1> {condition}, {all_lanes} {value}, {all_lanes} zeroinitializer")
 
     def quotient(self, tree: Scalar) -> int | None:
         """k of the tree `counter of the lanes' loop / k`, where whole vectors begin at multiples of k."""

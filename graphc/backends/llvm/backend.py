@@ -55,12 +55,26 @@ class LlvmExecutable:
         in_place = self.plan.in_place
         self._overwritten = sorted(in_place.values())
         self._outputs = [(in_place.get(k, -1), v.shape, v.dtype.np) for k, v in enumerate(program.outputs)]
-        self._launcher = Launcher(
-            assemble(self.translation.instructions), self.translation.slots, range(1, layout.arena), layout.arena,
-            self.translation.arena_bytes,
-        )  # fmt: skip
-        self._launcher.bind({slot: np.ascontiguousarray(x) for slot, x in self.translation.constants.items()})
+        self._native = assemble(self.translation.instructions)
+        self._launcher = self._new_launcher(range(1, layout.arena), {})
         self._launch = self._launcher.call
+
+    def _new_launcher(self, slots: Sequence[int], bound: Mapping[int, Any]) -> Launcher:
+        code = self.translation
+        found = Launcher(self._native, code.slots, slots, self.layout.arena, code.arena_bytes)
+        constants = {slot: np.ascontiguousarray(x) for slot, x in code.constants.items()}
+        found.bind({**constants, **bound})
+        return found
+
+    def launcher(self, inputs: Sequence[int], outputs: Sequence[int], bound: Mapping[int, Any]) -> Launcher | None:
+        """A launcher that takes arrays for these inputs and outputs only; `bound` are the arrays of the other inputs.
+
+        Given arrays must be as the program's types say, and in C order. None where a bound array is not.
+        """
+        if not all(x.flags.c_contiguous and x.flags.writeable for x in bound.values()):
+            return None
+        slots = [1 + i for i in inputs] + [1 + self.layout.inputs + k for k in outputs]
+        return self._new_launcher(slots, {1 + i: array for i, array in bound.items()})
 
     @property
     def steps(self) -> str:

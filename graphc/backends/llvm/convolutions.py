@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from graphc.ir.kernel import Kernel
 from graphc.planning.convolutions import (
     FORWARD,
     INPUT_GRADIENT,
-    PIECES,
     Convolution,
     blocks,
     columns_kernel,
@@ -60,8 +58,7 @@ def chain(
     estimate: Callable[[Kernel, int], float],
 ) -> Chain:  # fmt: skip
     """The chain of the op `name` in at most `parts` parts, on operands a and b, with working memory at `scratch`."""
-    exact = name not in (FORWARD, INPUT_GRADIENT)
-    c = grouped(c, parts if exact else math.gcd(c.batch, PIECES))
+    c = grouped(c, 0 if name in (FORWARD, INPUT_GRADIENT) else parts)
     found = Chain(samples=c.batch, blocks=blocks(c, name == INPUT_GRADIENT))
     found.parts = max(1, min(parts, found.extent))
     writer = _Writer(found, c, scratch, machine, estimate)

@@ -67,9 +67,9 @@ def test_samples_have_no_host_step_and_equal_eval(op: Op) -> None:
 
 
 def random_convolution(rng: Any) -> tuple[Any, Any, dict[str, Any], tuple[int, ...]]:
-    """Input, weights, attributes, and the shape of the result: always of many filters."""
+    """Input, weights, attributes, and the shape of the result."""
     d, groups = int(rng.integers(1, 4)), int(rng.choice([1, 1, 2, 3]))
-    channels, filters, batch = int(rng.integers(1, 5)), int(rng.integers(4, 7)), int(rng.choice([1, 2, 5]))
+    channels, filters, batch = int(rng.integers(1, 5)), int(rng.integers(2, 7)), int(rng.choice([1, 2, 8]))
     kernel, stride, dilation = (tuple(map(int, rng.integers(1, n, d))) for n in (4, 4, 3))
     padding = tuple((int(a), int(b)) for a, b in rng.integers(0, 3, (d, 2)))
     reach = [k_d * (k - 1) + 1 for k, k_d in zip(kernel, dilation, strict=True)]
@@ -90,19 +90,40 @@ def three_ops(rng: Any) -> Any:
 
 
 @pytest.mark.parametrize("cache", [None, 2000])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_convolutions(seed: int, cache: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a sample is done in blocks."""
+    """As folds and as products, of several samples at once and of one in blocks."""
     if cache is not None:
         monkeypatch.setattr(convolutions, "COLUMNS", cache)
     for op, sample in three_ops(np.random.default_rng(seed)):
         executable = compiled(op, sample.inputs, sample.attrs)
-        assert ConvolutionStep in kinds(executable) and HostStep not in kinds(executable)
+        assert HostStep not in kinds(executable)
         (found,) = executable(list(sample.inputs))
         (again,) = executable(list(sample.inputs))
         assert found.tobytes() == again.tobytes(), "the same bits each time"
         (want,) = evaluated(op, sample.inputs, sample.attrs)
         assert_close(found, want, n=100 * terms(sample.inputs))
+
+
+def test_many_filters_are_products_in_equal_parts_of_the_batch() -> None:
+    """Several samples at once where they have few windows: whole groups in each part, alone where there are none."""
+    rng = np.random.default_rng(0)
+    attrs = {"stride": (2,), "padding": ((1, 1),), "dilation": (1,), "groups": 1}
+    for batch, samples in ((32, 4), (13, 1), (24, 3)):
+        x, w = rng.normal(size=(batch, 5, 6)), rng.normal(size=(6, 5, 3))
+        g = rng.normal(size=(batch, 6, 3))
+        cases = {
+            "convolution": ((x, w), {}), "convolution_input_gradient": ((g, w), {"input_size": (6,)}),
+            "convolution_weight_gradient": ((x, g), {"kernel_size": (3,)}),
+        }  # fmt: skip
+        for name, (arrays, more) in cases.items():
+            executable = compiled(REGISTRY[name], arrays, {**attrs, **more})
+            (step,) = [s for region in executable.plan.regions for s in region if isinstance(s, ConvolutionStep)]
+            parts = step.node.attrs.get("parts", 0)
+            assert convolutions.grouped(convolutions.convolution_of(step.node), parts).samples == samples
+            (found,) = executable(list(arrays))
+            (want,) = evaluated(REGISTRY[name], arrays, {**attrs, **more})
+            assert_close(found, want, n=1000)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
