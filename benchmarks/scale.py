@@ -20,7 +20,6 @@ import numpy as np
 import graphc as gc
 from graphc.executable import Built
 from graphc.ir.program import Program
-from graphc.planning.memory import make_plan
 from graphc.tracing import paused_gc
 
 
@@ -98,11 +97,8 @@ def measure(build: Callable[[Any, int], Any], n: int, gradient: bool) -> Measure
     seconds["passes"] = time.perf_counter() - start
     start = time.perf_counter()
     with paused_gc():
-        plan = make_plan(built.program)
-        seconds["plan"] = time.perf_counter() - start
-        start = time.perf_counter()
-        executable = built.backend.compile(plan)
-    seconds["compile"] = time.perf_counter() - start
+        executable = built.backend.compile(built.program)
+    seconds["plan"] = time.perf_counter() - start
     processor = time.process_time() - begin
     executable([np.zeros(16, np.float32)])
     return Measured(seconds, processor, len(program.nodes), len(built.program.nodes))
@@ -113,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
     args = parser.parse_args()
-    stages = ("trace", "gradient", "passes", "plan", "compile")
+    stages = ("trace", "gradient", "passes", "plan")
     print(
         f"{'program':10}{'gradient':>9}{'nodes':>9}",
         *(f"{name:>9}" for name in (*stages, "total", "cpu", "x half")),

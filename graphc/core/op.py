@@ -61,7 +61,11 @@ class Reduction:
 
 @dataclass(frozen=True)
 class ArgReduction:
-    """The position of the extreme element along `attrs["axis"]` ("maximum" or "minimum"); the first of equals."""
+    """The position of the extreme element along `attrs["axis"]` ("maximum" or "minimum"); the first of equals.
+
+    "maximum_last_nan": the last NaN, if there is one, along `attrs["axes"]`; a second operand holds the positions, and an
+    element whose position is negative takes no part.
+    """
 
     combine: str
 
@@ -78,7 +82,7 @@ class Kind:
     """A kind that is told by its name alone.
 
     `name`: "sort", "gather", "scatter", "contraction", "convolution", "concat", "pad", "create", "random", "control",
-    "window", "opaque", "leaf". The three ops of kind "convolution" are told apart by their names
+    "window", "window part", "opaque", "leaf". The four ops of kind "convolution" are told apart by their names
     (primitives/convolution.py), and so are the four of kind "window" (primitives/windows.py).
     """
 

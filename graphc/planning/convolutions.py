@@ -6,7 +6,8 @@
     gw += g[n] @ columns.T                                              the weight's gradient
 
 Where the columns of a sample are more than a cache holds, a sample is done in blocks: of rows of the output, for the input's
-gradient of channels.
+gradient of channels. Where a sample has few windows, or there are many weights to read, several samples are done at once:
+products of more columns. The channels of g and out are then brought before the samples, and back.
 """
 
 from __future__ import annotations
@@ -189,11 +190,41 @@ def columns_kernel(c: Convolution, n_blocks: int) -> Kernel:
         if (c.counts[i] - 1) * c.stride[i] + (c.kernel[i] - 1) * c.dilation[i] - c.low[i] >= c.sizes[i]:
             inside = _both(inside, place < c.sizes[i])
     source[0] = rows * source[2 + d]
-    tree = s.leaf(0, c.dtype)
-    if inside is not None:
-        tree = s.select(inside, tree, s.const(0, c.dtype))
     load, store = Access(0, tuple(source), offset, (), inside), Access(1, tuple(target), 0)
-    return merge_loops(Kernel(extents, len(extents), (load,), (Statement(tree, store=store),), (c.dtype, c.dtype)))
+    statement = Statement(_filled(inside, c), store=store)
+    return merge_loops(Kernel(extents, len(extents), (load,), (statement,), (c.dtype, c.dtype)))
+
+
+class _Place(NamedTuple):
+    """Which window an element meets, as a condition and as an index: terms for three loops, a number, computed terms."""
+
+    inside: Scalar | None
+    turn: int
+    kernel: int
+    offset: int
+    computed: Scalar | None
+
+
+def _meeting(c: Convolution, i: int, phase: Scalar, turn: Scalar, k: Scalar, is_cut: bool) -> _Place:
+    """The window of dimension i whose place k is at an element: (element + low - k * dilation) / stride, if it is whole.
+
+    The element is `turn`, or where loops are cut `turn * stride + phase`.
+    """
+    inside, stride, apart = None, s.const(c.stride[i], int64), c.dilation[i]
+    if c.stride[i] == 1:
+        found = _Place(None, 1, -apart, c.low[i], None)
+        window = turn - k * apart + c.low[i]
+    else:
+        ahead = (phase if is_cut else turn) - k * apart + c.low[i]
+        inside = s.eq(s.rem(ahead, stride), 0)
+        quotient = s.quot(ahead, stride)
+        found = _Place(None, int(is_cut), 0, 0, quotient)
+        window = turn + quotient if is_cut else quotient
+    if c.low[i] < apart * (c.kernel[i] - 1):
+        inside = _both(inside, window >= 0)
+    if (c.sizes[i] - 1 + c.low[i]) // c.stride[i] >= c.counts[i]:
+        inside = _both(inside, window < c.counts[i])
+    return found._replace(inside=inside)
 
 
 def folding_kernel(c: Convolution, n_blocks: int) -> Kernel:
@@ -205,46 +236,26 @@ def folding_kernel(c: Convolution, n_blocks: int) -> Kernel:
     cut = [step > 1 and size % step == 0 for size, step in zip(c.sizes, c.stride, strict=True)]
     phases = [step if even else 1 for step, even in zip(c.stride, cut, strict=True)]
     turns = [size // phase for size, phase in zip(c.sizes, phases, strict=True)]
-    extents = (c.groups, channels, *phases, *turns, *c.kernel)
     apart, *steps = c.steps
-    target = [
-        c.channels * apart,
-        apart,
-        *steps,
-        *(x * n for x, n in zip(steps, phases, strict=True)),
-        *[0] * d,
-    ]
+    target = [c.channels * apart, apart, *steps, *(x * n for x, n in zip(steps, phases, strict=True)), *[0] * d]
     columns = _contiguous((c.groups, channels, *c.kernel, *c.counts))
     source, offset, inside = [*columns[:2], *[0] * (2 * d), *columns[2 : 2 + d]], 0, None
     terms: list[tuple[Scalar, int]] = []
     for i, step in enumerate(columns[2 + d :]):
-        phase, turn, k = s.index(2 + i), s.index(2 + d + i), s.index(2 + 2 * d + i)
-        stride = s.const(c.stride[i], int64)
-        if c.stride[i] == 1:
-            place = turn - k * c.dilation[i] + c.low[i]
-            source[2 + d + i] += step
-            source[2 + 2 * d + i] -= c.dilation[i] * step
-            offset += c.low[i] * step
-        elif cut[i]:
-            ahead = phase - k * c.dilation[i] + c.low[i]
-            inside = _both(inside, s.eq(s.rem(ahead, stride), 0))
-            first = s.quot(ahead, stride)
-            place = turn + first
-            source[2 + d + i] += step
-            terms.append((first, step))
-        else:
-            ahead = turn - k * c.dilation[i] + c.low[i]
-            inside = _both(inside, s.eq(s.rem(ahead, stride), 0))
-            place = s.quot(ahead, stride)
-            inside = inside & (ahead >= 0)
-            terms.append((place, step))
-        if c.low[i] < c.dilation[i] * (c.kernel[i] - 1):
-            inside = _both(inside, place >= 0)
-        if (c.sizes[i] - 1 + c.low[i]) // c.stride[i] >= c.counts[i]:
-            inside = _both(inside, place < c.counts[i])
-    tree = s.leaf(0, c.dtype)
-    if inside is not None:
-        tree = s.select(inside, tree, s.const(0, c.dtype))
+        loops = s.index(2 + i), s.index(2 + d + i), s.index(2 + 2 * d + i)
+        place = _meeting(c, i, *loops, cut[i])
+        source[2 + d + i] += place.turn * step
+        source[2 + 2 * d + i] += place.kernel * step
+        offset += place.offset * step
+        terms += [] if place.computed is None else [(place.computed, step)]
+        inside = inside if place.inside is None else _both(inside, place.inside)
+    extents = (c.groups, channels, *phases, *turns, *c.kernel)
     load, store = Access(0, tuple(source), offset, tuple(terms), inside), Access(1, tuple(target), 0)
-    fold = Statement(tree, 0, True, "add", 0.0, store)
+    fold = Statement(_filled(inside, c), 0, True, "add", 0.0, store)
     return merge_loops(Kernel(extents, 2 + 2 * d, (load,), (fold,), (c.dtype, c.dtype)))
+
+
+def _filled(inside: Scalar | None, c: Convolution) -> Scalar:
+    """What is read, 0 outside."""
+    tree = s.leaf(0, c.dtype)
+    return tree if inside is None else s.select(inside, tree, s.const(0, c.dtype))

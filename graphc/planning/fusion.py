@@ -35,7 +35,7 @@ FEW_ROWS, MANY_ELEMENTS = 256, 1 << 15
 #: Kinds whose values are made over more steps than they have elements.
 FOLDS = Reduction | ArgReduction
 #: Ops that give elements of their operand in other places, several times perhaps.
-WINDOWS = Kind("window")
+WINDOW_PARTS = Kind("window part")
 
 #: Parts of a concatenation with fewer elements than this are not made by kernels of their own.
 SMALLEST_PART = 256
@@ -265,14 +265,14 @@ class Fuser:
     def own_cost(self, node: Node) -> int:
         """What the op itself adds."""
         name = node.op.name
-        return 0 if name in _FREE or node.op.kind == WINDOWS else 1 if name in _CHEAP_OPS else _COSTS.get(name, 12)
+        return 0 if name in _FREE or node.op.kind == WINDOW_PARTS else 1 if name in _CHEAP_OPS else _COSTS.get(name, 12)
 
     def wants_memory(self, node: Node) -> bool:
         """Whether an inlinable value is better made once than written out where it is read."""
         value = node.outputs[0]
         if value in self.outputs:
             return True
-        if isinstance(node.op.kind, View) or node.op.kind == WINDOWS:
+        if isinstance(node.op.kind, View) or node.op.kind == WINDOW_PARTS:
             return False
         cost = self.cost(value)
         if cost > LARGEST:
@@ -285,7 +285,7 @@ class Fuser:
         n = value.type.size
         return any(
             reader.outputs[0].type.size >= 2 * n > 0
-            and (isinstance(reader.op.kind, Elementwise) or reader.op.kind == WINDOWS)
+            and (isinstance(reader.op.kind, Elementwise) or reader.op.kind == WINDOW_PARTS)
             for reader in readers
         )
 

@@ -38,7 +38,9 @@ class _Memory:
 
 def _plan_scan(step: ControlStep, plan: Planner) -> ControlPlan:
     node = step.node
-    body, n_carry = scan_body(node.attrs["body"], node.attrs["n_carry"], node.attrs["history"])
+    body, n_carry = node.attrs["body"], node.attrs["n_carry"]
+    if node.attrs["history"]:
+        body = body.with_outputs((*body.outputs, *body.inputs[:n_carry]))
     length = int(node.attrs["length"])
     before, after, ys = body.inputs[:n_carry], body.outputs[:n_carry], body.outputs[n_carry:]
     memory = _Memory()
@@ -60,11 +62,6 @@ def _take(free: dict[int, Value], value: Value) -> int | None:
     if found is not None:
         del free[found]
     return found
-
-
-def scan_body(body: Program, n_carry: int, history: bool) -> tuple[Program, int]:
-    """The body with the carries before each step among its stacked outputs, if those are wanted."""
-    return (body.with_outputs((*body.outputs, *body.inputs[:n_carry])) if history else body), n_carry
 
 
 def _plan_while(step: ControlStep, plan: Planner) -> ControlPlan:

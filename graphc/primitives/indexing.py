@@ -122,6 +122,7 @@ def _checked_index_samples() -> Iterator[Sample]:
     for values in ([0, 2, -1, -3], [], [[1, -2]]):
         yield Sample((np.array(values, np.int64),), {"size": 3, "axis": 0})
     yield Sample((np.array(-1, np.int64),), {"size": 1, "axis": 2})
+    yield Sample((np.arange(6)[::-2],), {"size": 6, "axis": 0})
 
 
 checked_index: Op = declare(

@@ -22,7 +22,7 @@ from graphc.primitives.axis_samples import check_axes
 from graphc.primitives.windows import Windows, check_adjoint, counts_of, split_shape, windows_of
 
 Array = np.ndarray[Any, Any]
-_WINDOW = Kind("window")
+_WINDOW_PART = Kind("window part")
 
 #: For one dimension: where each element of the result comes from, [own, beside], and whether there is such a place.
 Places = tuple[Array, Array]
@@ -356,7 +356,7 @@ windows: Op = declare(
     infer=_windows_infer,
     eval=_windows_eval,
     element=_windows_element,
-    kind=_WINDOW,
+    kind=_WINDOW_PART,
     samples=_windows_samples,
     errors=lambda: _attribute_errors(np.zeros(3)),
 )
@@ -368,7 +368,7 @@ window_places: Op = declare(
     infer=_places_infer,
     eval=_places_eval,
     element=_places_element,
-    kind=_WINDOW,
+    kind=_WINDOW_PART,
     samples=_places_samples,
     errors=lambda: _attribute_errors(np.zeros(3), sizes=(3,)),
 )
@@ -380,7 +380,7 @@ meeting_windows: Op = declare(
     infer=_meeting_infer,
     eval=_meeting_eval,
     element=_adjoint_element(_meeting_place),
-    kind=_WINDOW,
+    kind=_WINDOW_PART,
     samples=_adjoint_samples,
     errors=lambda: _attribute_errors(np.zeros(2), input_size=(3,)),
 )
@@ -392,7 +392,7 @@ windows_by_place: Op = declare(
     infer=_by_place_infer,
     eval=_by_place_eval,
     element=_adjoint_element(_by_place_place),
-    kind=_WINDOW,
+    kind=_WINDOW_PART,
     samples=_adjoint_samples,
     errors=lambda: _attribute_errors(np.zeros(2), input_size=(3,)),
 )

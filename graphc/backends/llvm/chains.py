@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.backends.llvm.emit import Module
+from graphc.backends.llvm.emit import Function, Module
+from graphc.backends.llvm.gemm_words import plus, times
 from graphc.backends.llvm.host import Machine
 
 _MOVE = 5
@@ -52,49 +53,57 @@ def module(machine: Machine) -> str:
     """The module of the task `chain`."""
     text = Module(machine)
     f = text.function("chain", [("ptr", "table"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")], "i64")
-
-    def word(base: str, at: int | str) -> str:
-        return f.let(f"load i64, ptr {f.let(f'getelementptr i64, ptr {base}, i64 {at}')}")
-
-    def times(x: str, y: str) -> str:
-        return f.let(f"mul i64 {x}, {y}")
-
-    def plus(x: str, y: str | int) -> str:
-        return f.let(f"add i64 {x}, {y}")
-
-    extent, parts, blocks, links, most = (word("%args", n) for n in range(5))
+    extent, parts, blocks, links, most = (_word(f, "%args", n) for n in range(5))
     own = f.let(f"alloca i64, i64 {most}, align 64")
-    part = f.let(f"udiv i64 {plus(plus(times('%begin', parts), extent), -1)}, {extent}")
+    part = f.let(f"udiv i64 {plus(f, plus(f, times(f, '%begin', parts), extent), -1)}, {extent}")
     with f.loop("%begin", "%end", 1) as item:
         sample, block = (f.let(f"{op} i64 {item.index}, {blocks}") for op in ("udiv", "urem"))
         is_first = f.let(f"zext i1 {f.let(f'icmp eq i64 {item.index}, %begin')} to i64")
         with f.loop("0", links, 1, [("i64", "5")]) as link:
-            head = f.let(f"getelementptr i64, ptr %args, i64 {link.carried[0]}")
-            function, end, by_block, n_moves, n_words = (word(head, n) for n in range(5))
-            moves = f.let(f"getelementptr i64, ptr {head}, i64 5")
-            source = f.let(f"getelementptr i64, ptr {moves}, i64 {times(n_moves, str(_MOVE))}")
-            with f.loop("0", n_words, 1) as copy:
-                f.do(
-                    f"store i64 {word(source, copy.index)}, ptr {f.let(f'getelementptr i64, ptr {own}, i64 {copy.index}')}"
-                )
-            with f.loop("0", n_moves, 1) as turn:
-                move = f.let(f"getelementptr i64, ptr {moves}, i64 {times(turn.index, str(_MOVE))}")
-                place = f.let(f"getelementptr i64, ptr {own}, i64 {word(move, 0)}")
-                total = f.let(f"load i64, ptr {place}")
-                for n, count in enumerate((sample, block, part, is_first), 1):
-                    total = plus(total, times(word(move, n), count))
-                f.do(f"store i64 {total}, ptr {place}")
-            some = f.let(f"icmp ne i64 {by_block}, 0")
-            first = f.let(f"select i1 {some}, i64 {block}, i64 0")
-            last = f.let(f"select i1 {some}, i64 {plus(block, 1)}, i64 {end}")
-            task = f.let(f"inttoptr i64 {function} to ptr")
-            failed = f.let(f"call i64 {task}(ptr %table, ptr {own}, i64 {first}, i64 {last})")
-            bad, good = f.label("bad"), f.label("good")
-            f.branch_if(f.let(f"icmp ne i64 {failed}, 0"), bad, good, rarely=True)
-            f.begin(bad)
-            f.do(f"ret i64 {failed}")
-            f.begin(good)
-            size = plus(plus(times(n_moves, str(_MOVE)), n_words), 5)
-            link.next = [plus(link.carried[0], size)]
+            head = _behind(f, "%args", link.carried[0])
+            size = _moved_words(f, head, own, (sample, block, part, is_first))
+            _call(f, head, own, block)
+            link.next = [plus(f, link.carried[0], size)]
     f.do("ret i64 0")
     return text.text()
+
+
+def _behind(f: Function, base: str, n: int | str) -> str:
+    """The address of the word n words behind `base`."""
+    return f.let(f"getelementptr i64, ptr {base}, i64 {n}")
+
+
+def _word(f: Function, base: str, n: int | str) -> str:
+    return f.let(f"load i64, ptr {_behind(f, base, n)}")
+
+
+def _moved_words(f: Function, head: str, own: str, counts: Sequence[str]) -> str:
+    """Writes the words of the link at `head`, moved, to `own`; how many words the link takes."""
+    n_moves, n_words = _word(f, head, 3), _word(f, head, 4)
+    moves = _behind(f, head, 5)
+    source = _behind(f, moves, times(f, n_moves, _MOVE))
+    with f.loop("0", n_words, 1) as copy:
+        f.do(f"store i64 {_word(f, source, copy.index)}, ptr {_behind(f, own, copy.index)}")
+    with f.loop("0", n_moves, 1) as turn:
+        move = _behind(f, moves, times(f, turn.index, _MOVE))
+        place = _behind(f, own, _word(f, move, 0))
+        total = f.let(f"load i64, ptr {place}")
+        for n, count in enumerate(counts, 1):
+            total = plus(f, total, times(f, _word(f, move, n), count))
+        f.do(f"store i64 {total}, ptr {place}")
+    return plus(f, plus(f, times(f, n_moves, _MOVE), n_words), 5)
+
+
+def _call(f: Function, head: str, own: str, block: str) -> None:
+    """Calls the task of the link at `head`; what fails ends the chain."""
+    function, end, by_block = (_word(f, head, n) for n in range(3))
+    some = f.let(f"icmp ne i64 {by_block}, 0")
+    first = f.let(f"select i1 {some}, i64 {block}, i64 0")
+    last = f.let(f"select i1 {some}, i64 {plus(f, block, 1)}, i64 {end}")
+    task = f.let(f"inttoptr i64 {function} to ptr")
+    failed = f.let(f"call i64 {task}(ptr %table, ptr {own}, i64 {first}, i64 {last})")
+    bad, good = f.label("bad"), f.label("good")
+    f.branch_if(f.let(f"icmp ne i64 {failed}, 0"), bad, good, rarely=True)
+    f.begin(bad)
+    f.do(f"ret i64 {failed}")
+    f.begin(good)

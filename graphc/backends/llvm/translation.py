@@ -35,6 +35,8 @@ SMALLEST_SHARED = 6_000
 CYCLES_A_NANOSECOND = 3
 #: Parts for each thread: enough to even out what parts take.
 PARTS_A_THREAD = 4
+#: The same for convolutions, each part of which has working memory of its own.
+CHAINS_A_THREAD = 2
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,7 @@ class Translation:
         node = step.node
         a, b = map(scope.element, step.operands)
         scratch = (self.layout.arena, self.scratch_start + used)
-        parts = node.attrs.get("parts", self.threads)
+        parts = node.attrs.get("parts", 1 if self.threads == 1 else CHAINS_A_THREAD * self.threads)
         numbers = convolution_of(node)
         made = convolutions.chain(
             node.op.name, numbers, a, b, scope.place(node.outputs[0]), scratch, parts, self.machine, estimate

@@ -278,6 +278,49 @@ def test_layers(kind: str, batch_first: bool) -> None:
         np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_backward_from_outside(kind: str) -> None:
+    gc.manual_seed(0)
+    layer = getattr(nn, kind)(4, 5, num_layers=2).to(gc.float64)
+    found = []
+    for backend in ("llvm", "numpy"):
+        layer.zero_grad()
+        run = gc.compile(lambda x: layer(x)[0], backend=backend)
+        for _ in range(2):
+            x = gc.tensor(data(6, 3, 4), requires_grad=True)
+            (run(x) ** 2).sum().backward()
+        found.append([x.grad.numpy().copy(), *(p.grad.numpy().copy() for p in layer.parameters())])
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_truncated_backpropagation_carries_state_over() -> None:
+    gc.manual_seed(0)
+    cells = []
+    for backend in ("llvm", "numpy"):
+        gc.manual_seed(0)
+        layer, head = nn.LSTM(4, 5).to(gc.float64), nn.Linear(5, 2).to(gc.float64)
+        opt = gc.optim.SGD([*layer.parameters(), *head.parameters()], lr=0.1, momentum=0.9)
+
+        def step(x: Any, h: Any, c: Any, layer: Any = layer, head: Any = head, opt: Any = opt) -> Any:
+            opt.zero_grad()
+            y, (h, c) = layer(x, (h, c))
+            loss = (head(y) ** 2).mean()
+            loss.backward()
+            opt.step()
+            return loss, h.detach(), c.detach()
+
+        run = gc.compile(step, backend=backend)
+        h = c = gc.zeros(1, 3, 5, dtype=gc.float64)
+        losses = []
+        for i in range(5):
+            loss, h, c = run(gc.tensor(data(6, 3, 4, seed=i)), h, c)
+            losses.append(float(loss))
+        cells.append((losses, h.numpy(), c.numpy()))
+    np.testing.assert_allclose(cells[0][0], cells[1][0], rtol=1e-9)
+    np.testing.assert_allclose(cells[0][1], cells[1][1], rtol=1e-9)
+
+
 def test_as_many_kernels_for_any_length() -> None:
     layer = nn.LSTM(4, 5)
     counts = []
