@@ -16,6 +16,7 @@ from graphc.passes.rewrite import Build
 from graphc.passes.scans import Operand, Scan, rewrite_scans
 from graphc.primitives.contraction import matmul
 from graphc.primitives.elementwise import add, cast, maximum, minimum, multiply, negate, subtract
+from graphc.primitives.indexing import index
 from graphc.primitives.views import expand, permute, reshape, slice_
 
 _CONTRACTION, _LEAF = Kind("contraction"), Kind("leaf")
@@ -91,8 +92,14 @@ class _Lift:
                 and is_static(node.outputs[0].shape)
             ):
                 same = all(self.is_free[v] for v in node.inputs)
-                if same or _stacks(node):
+                if same or _stacks(node) or self.looks_up(node):
                     self.is_free.update(dict.fromkeys(node.outputs, same))
+
+    def looks_up(self, node: Node) -> bool:
+        """Whether rows of what never changes are looked up: the embeddings of all steps are one look-up."""
+        if node.op is not index or len(node.inputs) != 2 or node.attrs["axes"] != (0,):
+            return False
+        return self.is_free[node.inputs[0]] and not self.is_free[node.inputs[1]]
 
     def out(self, value: Value) -> Outside | None:
         """The value outside, None if it cannot be made there."""
@@ -132,8 +139,8 @@ class _Lift:
             return build(slice_, x, **ends)
         if isinstance(op.kind, Reduction):
             return build(op, x, axes=tuple([a + 1 for a in attrs["axes"]]))
-        assert op is matmul
-        return build(matmul, *[x.value for x in operands], **attrs)
+        assert op in (matmul, index)
+        return build(op, *[x.value for x in operands], **attrs)
 
     def aligned(self, x: Outside, rank: int) -> Value:
         """A stacked operand with axes of size 1 behind the first, so that it broadcasts as in the body."""

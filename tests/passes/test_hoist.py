@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from program_samples import Builder
 from scan_checks import T, check_scans, count, count_inside, parts, scan, scans, unchanged
 
 from graphc.passes.hoist import hoist
 from graphc.primitives.contraction import matmul
 from graphc.primitives.elementwise import add, exp, multiply, sin
+from graphc.primitives.indexing import index
 from graphc.primitives.reductions import reduce_sum
 from graphc.primitives.views import expand, permute, reshape, slice_
 
@@ -53,6 +55,22 @@ def test_products_of_two_sequences() -> None:
         return scan(b, lambda b, h, x: ([b(add, h, product(b, x, x, tb=True))], []), [h], [], [x])
 
     assert count(check_scans(hoist, make, (2, 2), X), matmul) == 1
+
+
+def test_products_of_rows_that_are_looked_up() -> None:
+    def make(b: Builder, h: Any, w: Any) -> Any:
+        rows = b.constant(np.array([[0, 3], [1, -1], [2, 2], [0, 1]]))
+        table = b.constant(np.arange(20.0).reshape(4, 5))
+        v = b.constant(np.arange(15.0).reshape(5, 3))
+
+        def body(b: Builder, h: Any, table: Any, v: Any, row: Any) -> Any:
+            return [b(add, h, product(b, b(index, table, row, axes=(0,)), v))], []
+
+        return scan(b, body, [h], [table, v], [rows])
+
+    result = check_scans(hoist, make, H, W)
+    (node,) = scans(result)
+    assert count(result, matmul) == 1 and count_inside(node, index) == 0
 
 
 def test_what_never_changes() -> None:
