@@ -28,6 +28,8 @@ HERE = [kind for kind in KINDS if kind != "futex" or has_futex()]
 
 #: What every child starts with: a table, a program of small shared regions, one that runs for ever.
 PRELUDE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
 import os, signal, sys, threading, time
 import numpy as np
 from native_tasks import Table, task
