@@ -126,9 +126,12 @@ class CompiledFunction:
 
     def _open_entry(self, build: Build, call: Call) -> None:
         """Makes the short way for calls like this one, if it is the second in a row that took the long way."""
-        again, self._last_way = self._last_way == (id(build), call.shapes), (id(build), call.shapes)
+        if not build.may_be_short:
+            return
+        again, self._last_way = self._last_way == (build, call.shapes), (build, call.shapes)
         if again and not self.verify and not self._retrace:
             self._entry = make_entry(build, call, self._lock)
+            build.may_be_short = self._entry is not None
 
     # --- finding a build ------------------------------------------------------------------------------------------
 

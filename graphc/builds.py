@@ -113,6 +113,8 @@ class Build:
     #: outputs that are leaves made by the call, with the result that is their gradient
     leaves: dict[int, int | None] = field(default_factory=dict)
     reached: dict[int, Any] = field(default_factory=dict)
+    #: whether an entry may still be made; asked once, not at every call
+    may_be_short: bool = True
 
     def knows(self, call: Call) -> bool:
         """Whether the same arguments are tensors that the function also reaches by itself, and lie in memory as they did."""

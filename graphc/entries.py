@@ -50,6 +50,12 @@ def make_entry(build: Build, call: Call, lock: Any) -> Callable[[tuple[Any, ...]
     executable = build.built.executable(shapes)
     if not hasattr(executable, "launcher") or not _is_plain(build, call, executable):
         return None
+    bound = {i: _bound(source) for i, source in enumerate(build.sources) if isinstance(source, Capture)}
+    given = {i: f"x{source}" for i, source in enumerate(build.sources) if isinstance(source, int)}
+    new = [k for k in range(len(executable.program.outputs)) if k not in executable.plan.in_place]
+    launcher = executable.launcher(sorted(given), new, bound)
+    if launcher is None:
+        return None
     w = _Writer()
     w.names |= {"STATE": STATE, "EPOCH": EPOCH, "BUILD": build, "SLOW": SLOW, "Tensor": type(call.args[0])}
     w.names |= {"empty": np.empty, "new_tensor": SLOTS.new_tensor, "owner_of": memory_owner}
@@ -64,13 +70,13 @@ def make_entry(build: Build, call: Call, lock: Any) -> Callable[[tuple[Any, ...]
     w.lines.append(f"{', '.join(f'a{i}' for i in range(n))}, = args")
     for i, leaf in enumerate(call.leaves):
         _argument(w, build, i, leaf._data)
-    bound = _captured(w, build)
+    for i, array in bound.items():
+        _captured(w, build.sources[i], array)
     _grads(w, build)
-    outputs = _launch(w, executable, build, bound)
-    _finish(w, build, outputs)
-    if build.updates or "numbers" in w.names:
-        body = w.lines
-        w.lines = ["with LOCK:", *("    " + line for line in body)]
+    _launch(w, executable, launcher, given, new)
+    _finish(w, build)
+    if build.updates or any(isinstance(source, Capture) and source.owner is not None for source in build.sources):
+        w.lines = ["with LOCK:", *("    " + line for line in w.lines)]
         w.names["LOCK"] = lock
     return w.function("args")
 
@@ -124,26 +130,22 @@ def _argument(w: _Writer, build: Build, i: int, array: Any) -> None:
         )
 
 
-def _captured(w: _Writer, build: Build) -> dict[int, Any]:
-    """Captured tensors must hold the arrays that are bound; numbers are written into arrays that are."""
-    bound: dict[int, Any] = {}
-    for i, source in enumerate(build.sources):
-        if isinstance(source, int):
-            continue
-        if source.owner is None:
-            bound[i] = source.tensor._data
-            tensor, array = w.name("c", source.tensor), w.name("y", bound[i])
-            w.lines.append(f"if {tensor}._data is not {array}: return SLOW")
-            continue
-        bound[i] = source.read()
-        key = source.key if isinstance(source.key, tuple) else (source.key,)
-        owner, array = w.name("h", source.owner), w.name("n", bound[i])
-        last = w.name("l", [None])
-        w.names["numbers"] = True
-        path = "".join(f"[{k!r}]" for k in key)
-        w.lines.append(f"v = {owner}{path}")
-        w.lines.append(f"if v is not {last}[0]: {array}[()] = float(v); {last}[0] = v")
-    return bound
+def _bound(source: Capture) -> Any:
+    """The array that stands for a captured input in every launch: the tensor's own, or one that its number is written into."""
+    return source.read() if source.owner is not None else source.tensor._data
+
+
+def _captured(w: _Writer, source: Any, bound: Any) -> None:
+    """A captured tensor must hold the array that is bound; a number is written into the array that is."""
+    array = w.name("y", bound)
+    if source.owner is None:
+        tensor = w.name("c", source.tensor)
+        w.lines.append(f"if {tensor}._data is not {array}: return SLOW")
+        return
+    keys = source.key if isinstance(source.key, tuple) else (source.key,)
+    owner, last = w.name("h", source.owner), w.name("l", [None])
+    w.lines.append(f"v = {owner}{''.join(f'[{key!r}]' for key in keys)}")
+    w.lines.append(f"if v is not {last}[0]: {array}[()] = float(v); {last}[0] = v")
 
 
 def _grads(w: _Writer, build: Build) -> None:
@@ -153,30 +155,19 @@ def _grads(w: _Writer, build: Build) -> None:
         w.lines.append("    if p.grad is not None: return SLOW")
 
 
-def _launch(w: _Writer, executable: Any, build: Build, bound: dict[int, Any]) -> list[str]:
-    """Makes the outputs' arrays and runs; returns the names of the arrays, one per output of the program."""
-    given = {i: f"x{s}" for i, s in enumerate(build.sources) if isinstance(s, int)}
-    names, new = [], []
-    for k, value in enumerate(executable.program.outputs):
-        if k in executable.plan.in_place:
-            names.append("")
-            continue
+def _launch(w: _Writer, executable: Any, launcher: Any, given: dict[int, str], new: Sequence[int]) -> None:
+    """Makes the arrays of new outputs, `z0`, `z1`, ... by their numbers, and runs."""
+    for k in new:
+        value = executable.program.outputs[k]
         shape, dtype = w.name("s", tuple(value.shape)), w.name("d", value.dtype.np)
         w.lines.append(f"z{k} = empty({shape}, {dtype})")
-        names.append(f"z{k}")
-        new.append(k)
-    launch = executable.launcher(sorted(given), new, bound)
-    if launch is None:
-        w.lines.append("return SLOW")
-        return names
-    function = w.name("launch", launch.call)
-    w.names["keep"] = launch
-    operands = [given[i] for i in sorted(given)] + [names[k] for k in new]
+    function = w.name("launch", launcher.call)
+    w.names["keep"] = launcher
+    operands = [given[i] for i in sorted(given)] + [f"z{k}" for k in new]
     w.lines.append(f"if {function}({', '.join(operands)}): return SLOW")
-    return names
 
 
-def _finish(w: _Writer, build: Build, arrays: Sequence[str]) -> None:
+def _finish(w: _Writer, build: Build) -> None:
     """Counts writes, and wraps what is returned."""
     for source, _ in build.updates:
         assert isinstance(source, Capture)
@@ -184,14 +175,14 @@ def _finish(w: _Writer, build: Build, arrays: Sequence[str]) -> None:
         w.lines.append(f"if {tensor}._version is not None: {tensor}._version.count += 1")
     made = []
     for i, (_, what) in enumerate(build.outputs):
-        w.lines.append(f"r{i} = new_tensor({arrays[what]})")
+        w.lines.append(f"r{i} = new_tensor(z{what})")
         if i in build.spent:
             w.names |= {"Spent": Spent, "TapeEntry": TapeEntry}
             w.lines.append(
                 f"r{i}._edge = (TapeEntry(Spent, {{}}, (), (), ((r{i}._data.shape, r{i}._data.dtype),), None), 0)"
             )
         made.append(f"r{i}")
-    if build.structure is None or len(made) != 1 or unflatten(build.structure, [SLOW]) is not SLOW:
+    if len(made) != 1 or unflatten(build.structure, [SLOW]) is not SLOW:
         w.names |= {"structure": build.structure, "unflatten": unflatten}
         w.lines.append(f"return unflatten(structure, [{', '.join(made)}])")
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -154,20 +153,3 @@ def test_each_pass_twice_is_each_pass_once(transform: Any, seed: int) -> None:
     once = transform(RandomProgram(seed, 40).program())
     verify(once, transform.__name__)
     assert transform(once) is once
-
-
-def test_the_pipeline_is_linear() -> None:
-    def seconds(length: int) -> float:
-        b = Builder()
-        x = y = b.input("x", (n, 4))
-        one = b.full(1.0)
-        for _ in range(length):
-            y = b(e.negate, b(e.add, b(e.multiply, one, b(e.tanh, y)), x))
-        program = b.program(y)
-        start = time.perf_counter()
-        assert len(optimise(program).nodes) == 3 * length + 1
-        return time.perf_counter() - start
-
-    seconds(200)
-    short, long = min(seconds(500) for _ in range(2)), seconds(5000)
-    assert long < 40 * short

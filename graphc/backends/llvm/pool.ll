@@ -391,6 +391,10 @@ entry:
   %alone.at = getelementptr %Pool, ptr @graphc_pool, i64 0, i32 4
   %work.at = getelementptr i64, ptr %region, i64 3
   %workers = load atomic ptr, ptr %workers.at monotonic, align 8
+  ; Between the caller's first look and its busy flag they may have been sent away, and still count as parked.
+  %gone = icmp eq ptr %workers, null
+  br i1 %gone, label %end, label %compare
+compare:
   %n = load i64, ptr %workers
   %parked.wide = zext i32 %parked to i64
   %awake = sub i64 %n, %parked.wide

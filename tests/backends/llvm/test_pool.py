@@ -170,9 +170,9 @@ def test_the_number_of_threads_changes_while_others_run(threads):
     running = [threading.Thread(target=work) for _ in range(3)]
     for thread in running:
         thread.start()
-    for n in [1, 2, 5, 1, 3, 2] * 4:
+    for n in [1, 2, 5, 1, 3, 2] * 60:
         threads(n)
-        time.sleep(0.005)
+        time.sleep(0.0005)
     stop.set()
     for thread in running:
         thread.join(LIMIT)
@@ -379,7 +379,7 @@ before = time.process_time()
 time.sleep(0.5)
 print(time.process_time() - before)
 """
-    assert float(outcome(source, kind, 4)) < 0.05
+    assert float(outcome(source, kind, 4)) < 0.3  # three that spin: 1.5 where there are CPUs enough
 
 
 def test_costs(capsys):
