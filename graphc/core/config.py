@@ -15,7 +15,7 @@ class Config:
         #: `GRAPHC_DUMP=dir`: write each program after each pass there, as text and DOT.
         self.dump: str = environ.get("GRAPHC_DUMP", "")
         #: `GRAPHC_BACKEND=name`: the backend of `compile` and `Session` where none is named.
-        self.backend: str = environ.get("GRAPHC_BACKEND", "numpy")
+        self.backend: str = environ.get("GRAPHC_BACKEND", "") or "llvm"
         #: `GRAPHC_THREADS=n`: threads of the native run, the caller counted; 0 is one for each CPU we may use.
         self.threads: int = int(environ.get("GRAPHC_THREADS", "") or 0)
         #: `GRAPHC_POOL=futex|portable|serial`: how workers wait, or none at all; empty is the best this system has.
