@@ -12,6 +12,7 @@ from graphc.ir.dot import program_dot
 from graphc.ir.program import Program
 from graphc.ir.text import program_text
 from graphc.ir.verify import verify
+from graphc.passes.accumulate_products import accumulate_products
 from graphc.passes.batch_sums import batch_sums
 from graphc.passes.convolution_folds import convolution_folds
 from graphc.passes.delay_sums import delay_sums
@@ -66,6 +67,8 @@ NATIVE: tuple[Pass, ...] = (
     window_folds,
     # So do convolutions of few channels.
     convolution_folds,
+    # After all that looks at products and sums of them.
+    accumulate_products,
     # Last: the parts of a fold would hide it from every other rule.
     split_reductions,
 )

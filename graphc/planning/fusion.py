@@ -79,6 +79,13 @@ class Strided:
         swap = self.shape[:-2] + self.shape[:-3:-1], self.strides[:-2] + self.strides[:-3:-1]
         return Strided(self.value, *swap, self.offset)
 
+    def expanded(self, shape: tuple[int, ...]) -> Strided:
+        """The same broadcast to a shape."""
+        missing = len(shape) - len(self.shape)
+        own = zip(self.shape, self.strides, shape[missing:], strict=True)
+        strides = (0,) * missing + tuple(0 if n == 1 != wanted else step for n, step, wanted in own)
+        return Strided(self.value, shape, strides, self.offset)
+
 
 @dataclass(eq=False)
 class KernelStep:
@@ -93,12 +100,22 @@ class KernelStep:
 
 @dataclass(eq=False)
 class ContractionStep:
-    """A matrix product of strided operands (batch dims first), flags already applied to the strides."""
+    """A matrix product of strided operands (batch dims first), flags already applied to the strides.
+
+    `c`: what it is added to, `scale`: the number it is multiplied with (0-d), if there are such.
+    """
 
     level: int
     node: Node
     a: Strided
     b: Strided
+    c: Strided | None = None
+    scale: Strided | None = None
+
+    @property
+    def operands(self) -> tuple[Strided, ...]:
+        """All that it reads."""
+        return tuple(x for x in (self.a, self.b, self.c, self.scale) if x is not None)
 
     @property
     def made(self) -> tuple[Value, ...]:
@@ -410,16 +427,21 @@ class Fuser:
         control = node.op.kind == Kind("control") and node.op.name in CONTROL_OPS
         convolution = node.op.kind == Kind("convolution") and is_native(node)
         first = node.attrs["n_carry"] + node.attrs["n_const"] if node.op.name == "scan" else len(node.inputs)
-        operands = [
-            self.matrix(x) if native else self.dense(x, n >= first) if control or convolution else self.require(x)
-            for n, x in enumerate(node.inputs)
-        ]
+        if native:
+            operands = [self.matrix(x) for x in node.inputs[:2]]
+            operands += [self.addend(x, node.outputs[0]) for x in node.inputs[2:3]]
+            operands += [self.require(x) for x in node.inputs[3:]]
+        else:
+            operands = [
+                self.dense(x, n >= first) if control or convolution else self.require(x)
+                for n, x in enumerate(node.inputs)
+            ]
         pending = _Pending(1 + max((self.level(x.value) or 0 for x in operands), default=0))
         if native:
-            a, b = operands
+            a, b, *others = operands
             a = a.transposed() if node.attrs["transpose_a"] else a
             b = b.transposed() if node.attrs["transpose_b"] else b
-            pending.step = lambda level: ContractionStep(level, node, a, b)
+            pending.step = lambda level: ContractionStep(level, node, a, b, *others)
         else:
             kind = ControlStep if control else ConvolutionStep if convolution else HostStep
             pending.step = lambda level: kind(level, node, tuple(operands))
@@ -465,6 +487,14 @@ class Fuser:
             self.root(value)
         return self.require(value)
 
+    def addend(self, value: Value, product: Value) -> Strided:
+        """The value broadcast to the product's shape, rows in one piece; put in memory anew where they are not."""
+        found = self.require(value)
+        if found.shape and found.shape[-1] > 1 and found.strides[-1] != 1 and self.level(value) is None:
+            self.root(value)
+            found = self.require(value)
+        return found.expanded(tuple(map(int, product.shape)))
+
     def strided(self, value: Value) -> Strided | None:
         """The value as strided elements of something in memory, if it is no more than a view of that."""
         found = view_of_memory(value, lambda x: self.level(x) is not None)
@@ -477,9 +507,7 @@ class Fuser:
         others: list[Step] = [pending.step(pending.level) for pending in self.others]
         needed: set[Value] = set(self.outputs)
         for step in others:
-            if isinstance(step, ContractionStep):
-                needed.update((step.a.value, step.b.value))
-            elif isinstance(step, NodeStep):
+            if isinstance(step, ContractionStep | NodeStep):
                 needed.update(x.value for x in step.operands)
             else:
                 needed.update(x for x in step.buffers if isinstance(x, Value))

@@ -20,15 +20,14 @@ from graphc.planning.fusion import (
     NodeStep,
     OutputCopy,
     Step,
+    contiguous,
     copy_step,
 )
 
 
 def reads(step: Step) -> Iterator[Value]:
     """The values in memory that a step reads or writes."""
-    if isinstance(step, ContractionStep):
-        yield from (step.a.value, step.b.value)
-    elif isinstance(step, NodeStep):
+    if isinstance(step, ContractionStep | NodeStep):
         yield from (x.value for x in step.operands)
     else:
         yield from (x for x in step.buffers if isinstance(x, Value))
@@ -81,7 +80,10 @@ def _is_plain(program: Program, k: int, i: int) -> bool:
 def _overwrites(step: Step, value: Value, old: Value) -> bool:
     """Whether the step may write `value` over `old`: it reads `old` only where, and not after, it writes `value`."""
     if isinstance(step, ContractionStep):
-        return old not in (step.a.value, step.b.value)
+        added = (
+            step.c is None or step.c.value is not old or (step.c.offset, step.c.strides) == (0, contiguous(old.shape))
+        )
+        return added and all(x is None or x.value is not old for x in (step.a, step.b, step.scale))
     assert isinstance(step, KernelStep)
     if old not in step.buffers:
         return True

@@ -10,7 +10,7 @@ import numpy as np
 from graphc.core.dims import broadcast_shapes, product, same
 from graphc.core.errors import DimensionError, DtypeError, ShapeError
 from graphc.core.op import ErrorSample, Kind, Op, Sample, declare
-from graphc.core.tensor_types import BOOL, DTYPES, TensorType
+from graphc.core.tensor_types import BOOL, DTYPES, TensorType, float32, float64
 from graphc.primitives.views import reshape, sum_to
 
 
@@ -116,4 +116,66 @@ matmul: Op = declare(
     saves=((1,), (0,)),
     samples=_matmul_samples,
     errors=_matmul_errors,
+)
+
+
+def _matmul_add_infer(
+    a: TensorType, b: TensorType, c: TensorType, scale: TensorType | None = None, *, alpha: float, **transposes: bool
+) -> TensorType:
+    out = _matmul_infer(a, b, **transposes)
+    if a.dtype not in (float32, float64) or c.dtype is not a.dtype:
+        raise DtypeError(f"got {a.dtype!r} and {c.dtype!r}", "float32 or float64, the same for all")
+    wrong = "c is not rows of the product", f"{out.shape} or rows of that, got {c.shape}"
+    if not 0 < c.ndim <= out.ndim:
+        raise ShapeError(*wrong)
+    for n, (have, want) in enumerate(zip(c.shape[::-1], out.shape[::-1], strict=False)):
+        if have != 1 or n == 0:
+            same(have, want, *wrong)
+    if scale is not None and (scale.shape != () or scale.dtype not in (float32, float64)):
+        raise ShapeError("the scale is not one number", f"a 0-d float32 or float64, got {scale}")
+    return out
+
+
+def _matmul_add_eval(a: Any, b: Any, c: Any, scale: Any = 1.0, *, alpha: float, **transposes: bool) -> Any:
+    return c + a.dtype.type(alpha * scale) * _matmul_eval(a, b, **transposes)
+
+
+def _matmul_add_samples() -> Iterator[Sample]:
+    rng = np.random.default_rng(0)
+    plain = {"transpose_a": False, "transpose_b": False, "alpha": -1.0}
+    for c in ((2, 4), (4,), (1, 4)):
+        operands = [rng.normal(size=shape) for shape in ((2, 3), (3, 4), c, ())]
+        yield Sample(tuple(operands[:3]), plain)
+        yield Sample((*(x.astype(np.float32) for x in operands[:3]), operands[3]), plain)
+    strided = rng.normal(size=(4, 2)).T, rng.normal(size=(8,))[::2]
+    yield Sample((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)), strided[0]), plain)
+    yield Sample((rng.normal(size=(2, 3)), rng.normal(size=(3, 4)), strided[1]), plain)
+    for ta, tb in ((False, True), (True, False), (True, True)):
+        shapes = ((2, 3, 2) if ta else (2, 2, 3), (4, 3) if tb else (3, 4), (2, 2, 4), ())
+        operands = [rng.normal(size=shape) for shape in shapes]
+        yield Sample(tuple(operands), {"transpose_a": ta, "transpose_b": tb, "alpha": 0.5})
+    special = np.array([[np.nan, 1.0, 2.0, np.inf]])
+    yield Sample((np.ones((2, 1)), special, np.array([np.inf, -np.inf, np.nan, 0.0])), plain, smooth=False)
+    empty = [np.zeros(shape) for shape in ((2, 0), (0, 3), (2, 3), ())]
+    yield Sample(tuple(empty), plain)
+
+
+def _matmul_add_errors() -> Iterator[ErrorSample]:
+    plain = {"transpose_a": False, "transpose_b": False, "alpha": 1.0}
+    a, one = np.zeros((2, 3)), np.ones(())
+    yield ErrorSample((a, a, np.zeros((2, 3)), one), plain, ShapeError, "inner sizes differ")
+    for shape in ((3, 2), (5, 2, 2), (2, 1), ()):
+        yield ErrorSample((a, a.T, np.zeros(shape), one), plain, ShapeError, "c is not rows of the product")
+    yield ErrorSample((a, a.T, np.zeros(2), np.ones(1)), plain, ShapeError, "the scale is not one number")
+    yield ErrorSample((a, a.T, np.zeros(2, np.float32), one), plain, DtypeError, "the same for all")
+
+
+#: (a, b, c[, scale]; alpha) -> c + alpha * scale * (a @ b), c broadcast to more rows. Made by a pass, after differentiation.
+matmul_add: Op = declare(
+    "matmul_add",
+    infer=_matmul_add_infer,
+    eval=_matmul_add_eval,
+    kind=Kind("contraction"),
+    samples=_matmul_add_samples,
+    errors=_matmul_add_errors,
 )

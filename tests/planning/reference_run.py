@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.core import scalar as s
 from graphc.ir.kernel import Access, Kernel, Made
-from graphc.planning.fusion import CheckStep, ContractionStep, KernelStep, NodeStep, Strided
+from graphc.planning.fusion import CheckStep, ContractionStep, KernelStep, Strided
 from graphc.planning.native_plan import NativePlan
 
 FOLDS: dict[str, Any] = {
@@ -126,9 +126,11 @@ class ReferenceRun:
                 if isinstance(step, KernelStep | CheckStep):
                     KernelRun(step.kernel, [self.buffer(v) for v in step.buffers]).run()
                 else:
-                    operands = step.operands if isinstance(step, NodeStep) else (step.a, step.b)
+                    attrs = dict(step.node.attrs)
+                    if isinstance(step, ContractionStep):
+                        attrs |= {"transpose_a": False, "transpose_b": False}
                     with np.errstate(all="ignore"):
-                        found = step.node.op.eval(*map(self.operand, operands), **step.node.attrs)
+                        found = step.node.op.eval(*map(self.operand, step.operands), **attrs)
                     found = found if step.node.op.n_outputs != 1 else (found,)
                     for value, array in zip(step.node.outputs, found, strict=True):
                         self.buffer(value)[...] = np.asarray(array).reshape(-1)

@@ -123,8 +123,9 @@ class _Writer:
         room = self.room(aligned(way.total_scratch))
         args = gemm.words(product, way, self.machine, library, room[:2])
         moves = [
-            Move(WORDS.index(f"{x}_offset"), *buffer[2:]) for x, buffer in zip("abc", moving, strict=True)
-        ]  # fmt: skip
+            Move(WORDS.index(f"{x}_offset"), *buffer[2:])
+            for x, buffer in zip("abcd", (*moving, moving[-1]), strict=True)  # what is added to stands where C does
+        ]
         moves.append(Move(WORDS.index("scratch_offset"), part=room[4]))
         if adds:
             moves.append(Move(WORDS.index("beta"), first=-_ONE))

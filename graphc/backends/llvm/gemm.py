@@ -1,4 +1,4 @@
-"""Planning of GEMM: which engine computes `C[b] = alpha * A[b] @ B[b] + beta * C[b]`, how it is split, its words.
+"""Planning of GEMM: which engine computes `C[b] = alpha * A[b] @ B[b] + beta * D[b]`, how it is split, its words.
 
 A planner describes the product (`Gemm`), asks `choose` for a way to do it (one that depends on sizes and strides only, so
 that equal plans give equal bits), finds room for its working memory, and writes the task's words with `words`.
@@ -56,10 +56,10 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Gemm:
-    """`C[b] = alpha * A[b] @ B[b] + beta * C[b]`, A [*batch, m, k], B [*batch, k, n], C [*batch, m, n].
+    """`C[b] = alpha * A[b] @ B[b] + beta * D[b]`, A [*batch, m, k], B [*batch, k, n], C and D [*batch, m, n].
 
-    With beta = 0, C is not read. `alpha_at` (slot, offset, "float32" or "float64") names a number that alpha is
-    multiplied with at run time. C overlaps neither A nor B.
+    With `d` None, D is C. With beta = 0, D is not read. `alpha_at` (slot, offset, "float32" or "float64") names a number
+    that alpha is multiplied with at run time. C overlaps neither A nor B, nor D unless it lies exactly as D does.
     """
 
     dtype: str
@@ -73,6 +73,12 @@ class Gemm:
     alpha: float = 1.0
     beta: float = 0.0
     alpha_at: tuple[int, int, str] | None = None
+    d: Matrix | None = None
+
+    @property
+    def added(self) -> Matrix:
+        """D."""
+        return self.c if self.d is None else self.d
 
     @property
     def batches(self) -> int:
@@ -87,10 +93,12 @@ class Gemm:
     @property
     def bytes(self) -> int:
         """The memory that must be read and written at least."""
+        rows = 1 if self.added.row == 0 else self.m
         sizes = (
             (self.a, self.m * self.k),
             (self.b, self.k * self.n),
-            (self.c, self.m * self.n * (2 if self.beta else 1)),
+            (self.c, self.m * self.n),
+            (self.added, rows * self.n if self.beta else 0),
         )
         each = [size * prod(n for n, s in zip(self.batch, x.batch, strict=True) if s) for x, size in sizes]
         return sum(each) * np.dtype(self.dtype).itemsize
@@ -133,12 +141,13 @@ def supported(dtype: str) -> bool:
 def needs_copy(gemm: Gemm) -> tuple[str, ...]:
     """The operands that must be materialised first: a C whose rows and columns both have gaps, more batch axes than three.
 
-    A and B may have any strides, 0 and negative ones included.
+    D's columns must be neighbours where C's are. A and B may have any strides, 0 and negative ones included.
     """
     gemm = normal(gemm)
     if len(gemm.batch) > 3:
-        return ("a", "b", "c")
-    return () if gemm.c.column == 1 or gemm.n == 1 else ("c",)
+        return ("a", "b", "c") if gemm.d is None else ("a", "b", "c", "d")
+    results = (("c", gemm.c), ("d", gemm.d))
+    return tuple(x for x, matrix in results if matrix is not None and matrix.column != 1 and gemm.n != 1)
 
 
 def normal(gemm: Gemm) -> Gemm:
@@ -146,9 +155,10 @@ def normal(gemm: Gemm) -> Gemm:
     gemm = _fold_batches(_drop_ones(gemm))
     if gemm.c.column != 1 and (gemm.c.row == 1 or gemm.m == 1) and gemm.n != 1:
         a, b, c = gemm.b.transposed(), gemm.a.transposed(), gemm.c.transposed()
-        gemm = replace(gemm, m=gemm.n, n=gemm.m, a=a, b=b, c=c)
+        d = gemm.d and gemm.d.transposed()
+        gemm = replace(gemm, m=gemm.n, n=gemm.m, a=a, b=b, c=c, d=d)
         if gemm.n == 1:
-            gemm = replace(gemm, c=replace(gemm.c, column=1))
+            gemm = replace(gemm, c=replace(gemm.c, column=1), d=d and replace(d, column=1))
     return gemm
 
 
@@ -157,7 +167,7 @@ def _drop_ones(gemm: Gemm) -> Gemm:
     sizes: list[int] = []
     strides: list[tuple[int, ...]] = []
     for i, size in enumerate(gemm.batch):
-        step = (gemm.a.batch[i], gemm.b.batch[i], gemm.c.batch[i])
+        step = (gemm.a.batch[i], gemm.b.batch[i], gemm.c.batch[i], gemm.added.batch[i])
         if size == 1:
             continue
         if sizes and all(outer == inner * size for outer, inner in zip(strides[-1], step, strict=True)):
@@ -165,18 +175,19 @@ def _drop_ones(gemm: Gemm) -> Gemm:
         else:
             sizes.append(size)
             strides.append(step)
-    a, b, c = (replace(x, batch=tuple(s[i] for s in strides)) for i, x in enumerate((gemm.a, gemm.b, gemm.c)))
-    return replace(gemm, batch=tuple(sizes), a=a, b=b, c=c)
+    matrices = (gemm.a, gemm.b, gemm.c, gemm.added)
+    a, b, c, d = (replace(x, batch=tuple(s[i] for s in strides)) for i, x in enumerate(matrices))
+    return replace(gemm, batch=tuple(sizes), a=a, b=b, c=c, d=gemm.d and d)
 
 
 def _fold_batches(gemm: Gemm) -> Gemm:
     """With the innermost batch axis made rows, where B is the same for all and A and C go on evenly."""
     while gemm.batch and gemm.b.batch[-1] == 0:
         m = gemm.m
-        if gemm.a.batch[-1] != m * gemm.a.row or gemm.c.batch[-1] != m * gemm.c.row:
+        if any(x.batch[-1] != m * x.row for x in (gemm.a, gemm.c, gemm.added)):
             break
-        a, b, c = (replace(x, batch=x.batch[:-1]) for x in (gemm.a, gemm.b, gemm.c))
-        gemm = replace(gemm, m=m * gemm.batch[-1], a=a, b=b, c=c, batch=gemm.batch[:-1])
+        a, b, c, d = (replace(x, batch=x.batch[:-1]) for x in (gemm.a, gemm.b, gemm.c, gemm.added))
+        gemm = replace(gemm, m=m * gemm.batch[-1], a=a, b=b, c=c, d=gemm.d and d, batch=gemm.batch[:-1])
     return gemm
 
 
@@ -316,7 +327,7 @@ def words(gemm: Gemm, way: Way, machine: Machine, library: Library | None, scrat
         values |= {"alpha_slot": slot, "alpha_offset": offset, "alpha_double": int(dtype == "float64")}
     missing = 3 - len(gemm.batch)
     values |= {f"batch{i}": n for i, n in enumerate((1,) * missing + gemm.batch)}
-    for name, x in (("a", gemm.a), ("b", gemm.b), ("c", gemm.c)):
+    for name, x in (("a", gemm.a), ("b", gemm.b), ("c", gemm.c), ("d", gemm.added)):
         values |= {f"{name}_slot": x.slot, f"{name}_offset": x.offset, f"{name}_row": x.row, f"{name}_column": x.column}
         values |= {f"{name}_batch{i}": n for i, n in enumerate((0,) * missing + x.batch)}
     values |= dict(zip(("scratch_slot", "scratch_offset"), scratch, strict=True), scratch_bytes=way.scratch_bytes)

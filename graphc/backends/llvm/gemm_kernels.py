@@ -1,4 +1,4 @@
-"""GEMM on graphc's own kernels, as LLVM IR: `C[b] = alpha * A[b] @ B[b] + beta * C[b]` for any element type and strides.
+"""GEMM on graphc's own kernels, as LLVM IR: `C[b] = alpha * A[b] @ B[b] + beta * D[b]` for any element type and strides.
 
 The scheme is Goto's: a block of A (`row_block` x `depth_block`) is copied into panels of 8 rows, a strip of B (up to three
 vectors wide) is copied beside it, and register tiles of 8 rows x 3 vectors are computed from the two copies, each an outer
@@ -114,10 +114,10 @@ def _tile(text: Module, kind: Element, rows: int, vectors: int, copies: bool = F
     the way: arithmetic hides the time that a copy alone would take.
     """
     source = [("ptr", "from"), ("i64", "along")] if copies else []
-    numbers = [("i64", name) for name in ("k", "stride", "rows", "columns")]
+    numbers = [("i64", name) for name in ("k", "stride", "d_stride", "rows", "columns")]
     scales = [(kind.llvm, "alpha"), (kind.llvm, "beta")]
     name = f"tile_copying_{vectors}" if copies else f"tile_{rows}_{vectors}"
-    f = text.function(name, [*(("ptr", x) for x in "abc"), *numbers, *scales, *source], "internal void")
+    f = text.function(name, [*(("ptr", x) for x in "abcd"), *numbers, *scales, *source], "internal void")
     _prefetch(f, kind, rows, vectors)
     pointers = [("ptr", "%a"), ("ptr", "%b"), *([("ptr", "%from")] if copies else [])]
     fixed, each = len(pointers), rows * vectors
@@ -179,8 +179,8 @@ def _prefetch(f: Function, kind: Element, rows: int, vectors: int) -> None:
 
 def _direct(text: Module, kind: Element, vectors: int) -> None:
     """A register tile that reads A and B where they stand, for products too small to be worth copies."""
-    numbers = [("i64", name) for name in ("across", "along", "row", "k", "stride", "rows", "columns")]
-    pointers, scales = [("ptr", x) for x in "abc"], [(kind.llvm, "alpha"), (kind.llvm, "beta")]
+    numbers = [("i64", name) for name in ("across", "along", "row", "k", "stride", "d_stride", "rows", "columns")]
+    pointers, scales = [("ptr", x) for x in "abcd"], [(kind.llvm, "alpha"), (kind.llvm, "beta")]
     f = text.function(f"tile_direct_{vectors}", [*pointers, *numbers, *scales], "internal void")
     last = minus(f, "%rows", 1)
     offsets = [times(f, least(f, last, row), "%across") for row in range(kind.rows)]
@@ -200,27 +200,33 @@ def _direct(text: Module, kind: Element, vectors: int) -> None:
 
 
 def _directly(text: Module, kind: Element) -> None:
-    """`C = alpha * A @ B + beta * C` without copies, tile after tile."""
+    """`C = alpha * A @ B + beta * D` without copies, tile after tile."""
     numbers = [("i64", name) for name in (*_STRIDES, "m", "n", "k")]
     scales = [(kind.llvm, "alpha"), (kind.llvm, "beta")]
-    f = text.function("directly", [*(("ptr", x) for x in "abc"), *numbers, *scales], "internal void")
+    f = text.function("directly", [*(("ptr", x) for x in "abcd"), *numbers, *scales], "internal void")
     with f.loop("0", _strip_count(f, kind, "%n"), 1) as j:
         index, columns, vectors = _width(f, kind, "%n", j.index)
-        b, c = at(f, "%b", times(f, index, "%b_column")), at(f, "%c", times(f, index, kind.size))
+        b, *other = at(f, "%b", times(f, index, "%b_column")), *_columns_from(f, kind, index)
         tile = _tile_of(f, kind, "direct", vectors)
-        with f.loop("0", "%m", kind.rows, carry=[("ptr", "%a"), ("ptr", c)]) as i:
-            start, to = i.carried
+        with f.loop("0", "%m", kind.rows, carry=[("ptr", "%a"), *other]) as i:
+            start, to, added = i.carried
             rows = least(f, minus(f, "%m", i.index), kind.rows)
-            counts = [("i64", x) for x in ("%a_row", "%a_column", "%b_row", "%k", "%c_row", rows, columns)]
-            operands = [("ptr", start), ("ptr", b), ("ptr", to), *counts]
+            counts = [("i64", x) for x in ("%a_row", "%a_column", "%b_row", "%k", "%c_row", "%d_row", rows, columns)]
+            operands = [("ptr", start), ("ptr", b), ("ptr", to), ("ptr", added), *counts]
             _call(f, tile, [*operands, (kind.llvm, "%alpha"), (kind.llvm, "%beta")])
-            skips = times(f, "%a_row", kind.rows), times(f, "%c_row", kind.rows)
-            i.next = [at(f, start, skips[0]), at(f, to, skips[1])]
+            skips = [times(f, f"%{x}_row", kind.rows) for x in "acd"]
+            i.next = [at(f, x, skip) for x, skip in zip((start, to, added), skips, strict=True)]
     f.do("ret void")
 
 
+def _columns_from(f: Function, kind: Element, index: str) -> list[tuple[str, str]]:
+    """C and D from a column on; columns of both are neighbours."""
+    skip = times(f, index, kind.size)
+    return [("ptr", at(f, f"%{x}", skip)) for x in "cd"]
+
+
 def _store_tile(f: Function, kind: Element, rows: int, vectors: int, sums: list[str]) -> None:
-    """`C = alpha * sums + beta * C`; C is not read where beta is 0."""
+    """`C = alpha * sums + beta * D`; D is not read where beta is 0."""
     multiply, equal, zero = ("fmul", "fcmp oeq", "0.0") if kind.floating else ("mul", "icmp eq", "0")
     alpha, beta = _splat(f, kind, "%alpha"), _splat(f, kind, "%beta")
     masks = [_mask(f, kind, "%columns", i * kind.lanes) for i in range(vectors)]
@@ -233,12 +239,13 @@ def _store_tile(f: Function, kind: Element, rows: int, vectors: int, sums: list[
             f.branch_if(f.let(f"icmp sgt i64 %rows, {row}"), following, done)
             f.begin(following)
             start = at(f, "%c", times(f, "%stride", row))
+            added = at(f, "%d", times(f, "%d_stride", row))
             for i in range(vectors):
-                where = at(f, start, i * kind.bytes)
                 value = f.let(f"{multiply} {kind.vector} {sums[row * vectors + i]}, {alpha}")
                 if reads:
-                    value = _multiply_add(f, kind, _load_masked(f, kind, where, masks[i]), beta, value)
-                _store_masked(f, kind, value, where, masks[i])
+                    old = _load_masked(f, kind, at(f, added, i * kind.bytes), masks[i])
+                    value = _multiply_add(f, kind, old, beta, value)
+                _store_masked(f, kind, value, at(f, start, i * kind.bytes), masks[i])
         f.branch(done)
     f.begin(done)
 
@@ -415,12 +422,12 @@ def _width(f: Function, kind: Element, n: str, strip: str) -> tuple[str, str, st
 
 
 def _strips(text: Module, kind: Element) -> None:
-    """`C = alpha * A @ B + beta * C` from copied panels of A.
+    """`C = alpha * A @ B + beta * D` from copied panels of A.
 
     Strip after strip of B is copied and used; with `%group` above 1, that many are copied at a time.
     """
-    pointers = [("ptr", name) for name in ("panels", "b", "strips", "c")]
-    numbers = [("i64", name) for name in ("row", "column", "stride", "m", "n", "k", "group")]
+    pointers = [("ptr", name) for name in ("panels", "b", "strips", "c", "d")]
+    numbers = [("i64", name) for name in ("row", "column", "stride", "d_stride", "m", "n", "k", "group")]
     f = text.function("strips", [*pointers, *numbers, (kind.llvm, "alpha"), (kind.llvm, "beta")], "internal void")
     bytes_ = times(f, _step_bytes(f, kind, "%k"), kind.lanes * kind.vectors)
     many = f.let("icmp sgt i64 %group, 1")
@@ -441,7 +448,7 @@ def _strip(f: Function, kind: Element, number: str, strip: str, copied: str, nea
     """One strip: its copy, unless it is `copied` already, and its tiles."""
     index, columns, vectors = _width(f, kind, "%n", number)
     width = times(f, vectors, kind.lanes)
-    start, c = at(f, "%b", times(f, index, "%column")), at(f, "%c", times(f, index, kind.size))
+    start, others = at(f, "%b", times(f, index, "%column")), _columns_from(f, kind, index)
     full = f.let(f"and i1 {near}, {f.let(f'icmp eq i64 {width}, {columns}')}")
     here, first, pack, tiles = (f.label(x) for x in ("here", "first", "pack", "tiles"))
     before = f.block
@@ -449,8 +456,8 @@ def _strip(f: Function, kind: Element, number: str, strip: str, copied: str, nea
     f.begin(here)
     f.branch_if(full, first, pack)
     f.begin(first)
-    numbers = [("i64", x) for x in ("%k", "%stride", str(kind.rows), columns)]
-    operands = [("ptr", "%panels"), ("ptr", strip), ("ptr", c), *numbers, (kind.llvm, "%alpha")]
+    numbers = [("i64", x) for x in ("%k", "%stride", "%d_stride", str(kind.rows), columns)]
+    operands = [("ptr", "%panels"), ("ptr", strip), *others, *numbers, (kind.llvm, "%alpha")]
     operands += [(kind.llvm, "%beta"), ("ptr", start), ("i64", "%row")]
     _call(f, _tile_of(f, kind, "copying", vectors), operands)
     f.branch(tiles)
@@ -460,25 +467,29 @@ def _strip(f: Function, kind: Element, number: str, strip: str, copied: str, nea
     f.branch(tiles)
     f.begin(tiles)
     done = f.phi("i64", ("0", before), (str(kind.rows), first), ("0", pack)).name
-    _panel_tiles(f, kind, strip, c, vectors, columns, done)
+    _panel_tiles(f, kind, strip, others, vectors, columns, done)
 
 
-def _panel_tiles(f: Function, kind: Element, strip: str, c: str, vectors: str, columns: str, done: str) -> None:
-    """The tiles of one strip, from row `done` on (0, or the first panel's rows)."""
+def _panel_tiles(
+    f: Function, kind: Element, strip: str, others: list[tuple[str, str]], vectors: str, columns: str, done: str
+) -> None:
+    """The tiles of one strip, from row `done` on (0, or the first panel's rows); `others`: C and D."""
     panel = times(f, _step_bytes(f, kind, "%k"), kind.rows)
     tiles = [_tile_of(f, kind, str(rows), vectors) for rows in (kind.rows, kind.rows // 2, 1)]
     skip = f.let(f"select i1 {f.let(f'icmp eq i64 {done}, 0')}, i64 0, i64 {panel}")
-    starts = [("ptr", at(f, "%panels", skip)), ("ptr", at(f, c, times(f, done, "%stride")))]
-    with f.loop(done, "%m", kind.rows, carry=starts) as i:
-        a, to = i.carried
+    strides = ["%stride", "%d_stride"]
+    starts = [at(f, x, times(f, done, stride)) for (_, x), stride in zip(others, strides, strict=True)]
+    with f.loop(done, "%m", kind.rows, carry=[("ptr", x) for x in (at(f, "%panels", skip), *starts)]) as i:
+        a, to, added = i.carried
         rows = minus(f, "%m", i.index)
         small = f.let(f"select i1 {f.let(f'icmp sgt i64 {rows}, 1')}, ptr {tiles[1]}, ptr {tiles[2]}")
         many = f.let(f"icmp sgt i64 {rows}, {kind.rows // 2}")
         tile = f.let(f"select i1 {many}, ptr {tiles[0]}, ptr {small}")
-        counts = [("i64", x) for x in ("%k", "%stride", rows, columns)]
-        operands = [("ptr", a), ("ptr", strip), ("ptr", to), *counts]
+        counts = [("i64", x) for x in ("%k", *strides, rows, columns)]
+        operands = [*(("ptr", x) for x in (a, strip, to, added)), *counts]
         _call(f, tile, [*operands, (kind.llvm, "%alpha"), (kind.llvm, "%beta")])
-        i.next = [at(f, a, panel), at(f, to, times(f, "%stride", kind.rows))]
+        skips = [times(f, stride, kind.rows) for stride in strides]
+        i.next = [at(f, a, panel), *(at(f, x, skip) for x, skip in zip((to, added), skips, strict=True))]
 
 
 def _tile_of(f: Function, kind: Element, rows: str, vectors: str) -> str:
@@ -490,12 +501,12 @@ def _tile_of(f: Function, kind: Element, rows: str, vectors: str) -> str:
     return found
 
 
-_STRIDES = ("a_row", "a_column", "b_row", "b_column", "c_row")
+_STRIDES = ("a_row", "a_column", "b_row", "b_column", "c_row", "d_row")
 
 
 def _product(text: Module, kind: Element) -> None:
-    """`C = alpha * A @ B + beta * C`, block after block. Strides are bytes; C's columns are neighbours."""
-    pointers = [("ptr", name) for name in ("a", "b", "c", "scratch")]
+    """`C = alpha * A @ B + beta * D`, block after block. Strides are bytes; columns of C and of D are neighbours."""
+    pointers = [("ptr", name) for name in ("a", "b", "c", "d", "scratch")]
     numbers = [("i64", name) for name in (*_STRIDES, "m", "n", "k", "row_block", "depth_block", "group")]
     f = text.function("product", [*pointers, *numbers, (kind.llvm, "alpha"), (kind.llvm, "beta")], "internal void")
     one = "1.0" if kind.floating else "1"
@@ -503,19 +514,21 @@ def _product(text: Module, kind: Element) -> None:
     deep = f.call("llvm.smax.i64", "i64", ("i64", "%k"), ("i64", "1"))  # with k = 0, C is scaled still
     with f.loop("0", "%m", "%row_block") as i:
         rows = least(f, minus(f, "%m", i.index), "%row_block")
-        c, a = at(f, "%c", times(f, i.index, "%c_row")), at(f, "%a", times(f, i.index, "%a_row"))
-        with f.loop("0", deep, "%depth_block", carry=[(kind.llvm, "%beta")]) as p:
+        a, c, d = (at(f, f"%{x}", times(f, i.index, f"%{x}_row")) for x in "acd")
+        carry = [(kind.llvm, "%beta"), ("ptr", d), ("i64", "%d_row")]  # from the second block of k on, D is C
+        with f.loop("0", deep, "%depth_block", carry=carry) as p:
+            beta, added, stride = p.carried
             k = least(f, minus(f, "%k", p.index), "%depth_block")
             block = at(f, a, times(f, p.index, "%a_column"))
             sizes = [("i64", rows), ("i64", k)]
             _call(f, "@panels", [("ptr", block), ("ptr", "%scratch"), ("i64", "%a_row"), ("i64", "%a_column"), *sizes])
             b = at(f, "%b", times(f, p.index, "%b_row"))
-            places = [("ptr", "%scratch"), ("ptr", b), ("ptr", strip), ("ptr", c)]
-            strides = [("i64", "%b_row"), ("i64", "%b_column"), ("i64", "%c_row")]
+            places = [("ptr", x) for x in ("%scratch", b, strip, c, added)]
+            strides = [("i64", x) for x in ("%b_row", "%b_column", "%c_row", stride)]
             sizes = [("i64", rows), ("i64", "%n"), ("i64", k), ("i64", "%group")]
-            scales = [(kind.llvm, "%alpha"), (kind.llvm, p.carried[0])]
+            scales = [(kind.llvm, "%alpha"), (kind.llvm, beta)]
             _call(f, "@strips", [*places, *strides, *sizes, *scales])
-            p.next = [one]
+            p.next = [one, c, "%c_row"]
     f.do("ret void")
 
 
@@ -538,18 +551,25 @@ def _task(text: Module, kind: Element, name: str, copies: bool) -> None:
         part_of(f, size, i) for i, size in enumerate((word(f, "m"), word(f, "n"), batches))
     )
     alpha, beta, work = run_time_alpha(f, kind), scale(f, kind, "beta"), _scratch(f)
-    starts = [(x, place(f, word(f, f"{x}_slot"), word(f, f"{x}_offset"))) for x in "abc"]
-    strides = {x: times(f, word(f, x), kind.size) for x in (*_STRIDES, "c_column")}
+    starts = [(x, place(f, word(f, f"{x}_slot"), word(f, f"{x}_offset"))) for x in "abcd"]
+    strides = {x: times(f, word(f, x), kind.size) for x in (*_STRIDES, "c_column", "d_column")}
     with f.loop(first, end, 1) as batch:
-        a, b, c = batch_starts(f, batch.index, starts, kind.size)
+        a, b, *others = batch_starts(f, batch.index, starts, kind.size)
         a = at(f, a, times(f, first_row, strides["a_row"]))
         b = at(f, b, times(f, first_column, strides["b_column"]))
-        c = at(f, at(f, c, times(f, first_row, strides["c_row"])), times(f, first_column, strides["c_column"]))
+        c, d = (
+            at(
+                f,
+                at(f, x, times(f, first_row, strides[f"{name}_row"])),
+                times(f, first_column, strides[f"{name}_column"]),
+            )
+            for name, x in zip("cd", others, strict=True)
+        )
         sizes = [minus(f, end_row, first_row), minus(f, end_column, first_column), word(f, "k")]
         sizes += [word(f, "row_block"), word(f, "depth_block"), word(f, "group")]
         strides_ = [("i64", strides[x]) for x in _STRIDES]
         scales = [(kind.llvm, alpha), (kind.llvm, beta)]
-        pointers = [("ptr", a), ("ptr", b), ("ptr", c), *([("ptr", work)] if copies else [])]
+        pointers = [("ptr", x) for x in (a, b, c, d, *([work] if copies else []))]
         numbers = [("i64", x) for x in (sizes if copies else sizes[:3])]
         _call(f, "@product" if copies else "@directly", [*pointers, *strides_, *numbers, *scales])
     f.do("ret i64 0")

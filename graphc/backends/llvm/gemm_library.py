@@ -17,6 +17,7 @@ from graphc.backends.llvm.gemm_words import (
     run_time_alpha,
     scale,
     times,
+    when,
     word,
 )
 from graphc.backends.llvm.host import Machine
@@ -65,6 +66,17 @@ def _plain(text: Module, kind: Element) -> None:
     f.do("ret void")
 
 
+def _bring(f: Function, kind: Element, c: str, d: str, m: str, n: str, beta: str) -> None:
+    """Copies D to C, where a BLAS expects it, unless D is C or is not read."""
+    f.module.declare("llvm.memcpy.p0.p0.i64", "void", ["ptr", "ptr", "i64", "i1"])
+    other = f.let(f"and i1 {f.let(f'icmp ne ptr {c}, {d}')}, {f.let(f'fcmp une {kind.llvm} {beta}, 0.0')}")
+    with when(f, other):
+        steps = [times(f, word(f, f"{x}_row"), kind.size) for x in "cd"]
+        with f.loop("0", m, 1) as i:
+            to, source = (at(f, x, times(f, i.index, step)) for x, step in zip((c, d), steps, strict=True))
+            f.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {to}, ptr {source}, i64 {times(f, n, kind.size)}, i1 false)")
+
+
 def _integers(f: Function, kind: str, values: list[str]) -> str:
     """i64 values as operands of the BLAS's integer type."""
     if kind == "i64":
@@ -81,12 +93,10 @@ def _task(text: Module, kind: Element, integer: str, name: str) -> None:
     )
     m, n, k = minus(f, end_row, first_row), minus(f, end_column, first_column), word(f, "k")
     alpha, beta = run_time_alpha(f, kind), scale(f, kind, "beta")
-    starts = [(x, place(f, word(f, f"{x}_slot"), word(f, f"{x}_offset"))) for x in "abc"]
-    skips = {
-        "a": times(f, first_row, word(f, "a_row")),
-        "b": times(f, first_column, word(f, "b_column")),
-        "c": plus(f, times(f, first_row, word(f, "c_row")), times(f, first_column, word(f, "c_column"))),
-    }
+    starts = [(x, place(f, word(f, f"{x}_slot"), word(f, f"{x}_offset"))) for x in "abcd"]
+    skips = {"a": times(f, first_row, word(f, "a_row")), "b": times(f, first_column, word(f, "b_column"))}
+    for x in "cd":
+        skips[x] = plus(f, times(f, first_row, word(f, f"{x}_row")), times(f, first_column, word(f, f"{x}_column")))
     special = f.let(f"or i1 {f.let(f'fcmp oeq {t} {alpha}, 0.0')}, {f.let(f'icmp eq i64 {k}, 0')}")
     function = f.let(f"inttoptr i64 {word(f, 'function')} to ptr")
     orders = ", ".join(f"i32 {f.let(f'trunc i64 {word(f, x)} to i32')}" for x in ("a_order", "b_order"))
@@ -94,7 +104,8 @@ def _task(text: Module, kind: Element, integer: str, name: str) -> None:
     leading = {x: _integers(f, integer, [word(f, f"{x}_leading")]) for x in "abc"}
     with f.loop(first, end, 1) as batch:
         places = batch_starts(f, batch.index, starts, kind.size)
-        a, b, c = (at(f, at_, times(f, skips[x], kind.size)) for x, at_ in zip("abc", places, strict=True))
+        a, b, c, d = (at(f, at_, times(f, skips[x], kind.size)) for x, at_ in zip("abcd", places, strict=True))
+        _bring(f, kind, c, d, m, n, beta)
         by_hand, by_library, done = f.label("hand"), f.label("library"), f.label("done")
         f.branch_if(special, by_hand, by_library)
         f.begin(by_hand)

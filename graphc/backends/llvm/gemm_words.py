@@ -16,7 +16,7 @@ WORDS = (
     *("m", "n", "k", "split", "unit", "extent", "parts"),
     *("alpha", "beta", "alpha_slot", "alpha_offset", "alpha_double"),
     *("batch0", "batch1", "batch2"),
-    *(f"{x}_{part}" for x in "abc" for part in ("slot", "offset", "row", "column", "batch0", "batch1", "batch2")),
+    *(f"{x}_{part}" for x in "abcd" for part in ("slot", "offset", "row", "column", "batch0", "batch1", "batch2")),
     *("scratch_slot", "scratch_offset", "scratch_bytes", "row_block", "depth_block", "group"),
     *("function", "a_order", "a_leading", "b_order", "b_leading", "c_leading"),
 )

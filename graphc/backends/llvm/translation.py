@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.backends.llvm import blas, chains, convolutions, gemm, host
@@ -187,10 +187,14 @@ class Translation:
         *batch, m, n = map(int, out.shape)
         k = step.a.shape[-1]
         c = Strided(out, (*batch, m, n), contiguous((*batch, m, n)), 0)
+        a, b, result = (self._matrix(x, batch, scope) for x in (step.a, step.b, c))
+        added = None if step.c is None else self._matrix(step.c, batch, scope)
+        if added is not None and n == 1:
+            added = replace(added, column=1)
         product = gemm.Gemm(
-            out.dtype.name, m, n, k, self._matrix(step.a, batch, scope), self._matrix(step.b, batch, scope),
-            self._matrix(c, batch, scope),
-            tuple(batch),
+            out.dtype.name, m, n, k, a, b, result, tuple(batch),
+            alpha=float(step.node.attrs.get("alpha", 1.0)), beta=0.0 if added is None else 1.0, d=added,
+            alpha_at=None if step.scale is None else (*scope.element(step.scale), step.scale.value.dtype.name),
         )  # fmt: skip
         library = blas.library()
         way = gemm.choose(product, self.threads, self.machine, library)

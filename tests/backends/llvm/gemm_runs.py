@@ -29,9 +29,11 @@ def matrix(slot: int, array: np.ndarray) -> Matrix:
     return Matrix(slot, 0, row, column, tuple(batch))
 
 
-def described(a: np.ndarray, b: np.ndarray, c: np.ndarray, **scales: Any) -> Gemm:
-    """The product of A (slot 1) and B (slot 2) into C (slot 3), batch axes broadcast."""
+def described(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray | None = None, **scales: Any) -> Gemm:
+    """The product of A (slot 1) and B (slot 2) into C (slot 3), with D in slot 4 if there is one; batch axes broadcast."""
     batch = c.shape[:-2]
+    if d is not None:
+        scales["d"] = matrix(4, np.broadcast_to(d, c.shape))
     a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
     b = np.broadcast_to(b, (*batch, *b.shape[-2:]))
     operands = matrix(1, a), matrix(2, b), matrix(3, c)

@@ -86,6 +86,21 @@ def test_scales(engine, alpha, beta):
     check(a, b, c, engine, alpha=alpha, beta=beta)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", ["row", "whole", "gaps"])
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 33, 17), (64, 32, 64), (70, 100, 600), (1, 40, 3), (5, 1, 8), (4, 7, 0)])
+def test_something_else_is_added(engine, dtype, shape, m, n, k):
+    rng = np.random.default_rng(21)
+    a, b, c = numbers(rng, (3, m, k), dtype), numbers(rng, (k, n), dtype), np.full((3, m, n), np.nan, dtype)
+    d = numbers(rng, (n,) if shape == "row" else (3, m, n), dtype)
+    d = laid_out(d, "gaps") if shape == "gaps" else d
+    expected = 0.5 * np.matmul(a.astype("f8"), b.astype("f8")) - 2.0 * d.astype("f8")
+    for threads in (1, 2, 3):
+        c[:] = np.nan
+        run(described(a, b, c, d, alpha=0.5, beta=-2.0), [a, b, c, d], threads, library=engine)
+        assert_close(c, expected.astype(dtype), n=max(k, 1), scale=float(np.abs(expected).max()))
+
+
 def test_blocks_of_rows_and_depth():
     rng = np.random.default_rng(2)
     a, b, c = numbers(rng, (gemm.ROW_BLOCK + 9, 2 * gemm.DEPTH_BLOCK + 3)), None, None
