@@ -20,6 +20,7 @@ from graphc.planning.fusion import (
     NodeStep,
     OutputCopy,
     Step,
+    Strided,
     contiguous,
     copy_step,
 )
@@ -80,9 +81,8 @@ def _is_plain(program: Program, k: int, i: int) -> bool:
 def _overwrites(step: Step, value: Value, old: Value) -> bool:
     """Whether the step may write `value` over `old`: it reads `old` only where, and not after, it writes `value`."""
     if isinstance(step, ContractionStep):
-        added = (
-            step.c is None or step.c.value is not old or (step.c.offset, step.c.strides) == (0, contiguous(old.shape))
-        )
+        c = step.c
+        added = c is None or c.value is not old or c == Strided(old, c.shape, contiguous(c.shape), 0)
         return added and all(x is None or x.value is not old for x in (step.a, step.b, step.scale))
     assert isinstance(step, KernelStep)
     if old not in step.buffers:
