@@ -51,8 +51,10 @@ def tanh_to_sin(node: Node, build: Build) -> Value:
 
 
 def test_a_wrong_pass_is_found_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(program: Any, **options: Any) -> Any:
-        return rewrite(optimise(program, **options), Rules({elementwise.tanh: (tanh_to_sin,)}), "tanh_to_sin")
+    def wrong(program: Any, *pipeline: Any, **options: Any) -> Any:
+        return rewrite(
+            optimise(program, *pipeline, **options), Rules({elementwise.tanh: (tanh_to_sin,)}), "tanh_to_sin"
+        )
 
     monkeypatch.setattr(executable, "optimise", wrong)
     for seed in range(100):
