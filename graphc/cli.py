@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", choices=("float32", "float64"), default="float32", help="of weights and images (float32)"
     )
     show.add_argument("--quick", action="store_true", help="few epochs: only whether the doors agree is checked")
-    show.add_argument("--backend", help="of the compiled and the session door (numpy)")
+    show.add_argument("--backend", help="of the compiled and the session door (llvm)")
     show.add_argument("--epochs", type=_positive, help="how often to go through the data (40, with --quick 2)")
     show.add_argument("--seed", type=int, default=0, help="of weights and batches (0)")
     show.add_argument(
