@@ -82,7 +82,12 @@ def _cost(kernel: Kernel, axis: int, inner_steps: int) -> float:
 
 
 def _widest(kernel: Kernel) -> int:
-    sizes = [x.dtype.itemsize for tree in kernel.trees() for x in s.postorder(tree) if x.op not in ("index", "const")]
+    """Bytes of the widest number that is computed with at every step; what a row does once does not count."""
+    has_inner = len(kernel.extents) > kernel.n_outer
+    trees = [x.tree for x in kernel.statements if x.inner or not has_inner]
+    trees += [x.position for x in kernel.statements if x.position is not None]
+    trees += [tree for access in kernel.accesses() for tree, _ in access.computed]
+    sizes = [x.dtype.itemsize for tree in trees for x in s.postorder(tree) if x.op not in ("index", "const")]
     return max(sizes, default=4)
 
 
