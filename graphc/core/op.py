@@ -78,10 +78,24 @@ class Cumulative:
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """A copy of operand 0 in which the elements of operand number `value` are put one after another, in C order.
+
+    `place(at, index, *types, **attrs)`: where the value's element at `index` goes, an index expression for each axis of the
+    result; `at` as for `element` below. Axes whose place is not looked up are given by coordinates of the value, so that
+    elements apart there stay apart. `adds(**attrs)`: whether elements are added to what is there; else they replace it.
+    """
+
+    value: int
+    place: Callable[..., Any]
+    adds: Callable[..., bool]
+
+
+@dataclass(frozen=True)
 class Kind:
     """A kind that is told by its name alone.
 
-    `name`: "sort", "gather", "scatter", "contraction", "convolution", "concat", "pad", "create", "random", "control",
+    `name`: "sort", "gather", "put", "contraction", "convolution", "concat", "pad", "create", "random", "control",
     "window", "window part", "opaque", "leaf". The four ops of kind "convolution" are told apart by their names
     (primitives/convolution.py), and so are the four of kind "window" (primitives/windows.py).
     """
@@ -118,7 +132,7 @@ class ErrorSample:
     match: str
 
 
-AnyKind = Elementwise | View | Reduction | ArgReduction | Cumulative | Kind
+AnyKind = Elementwise | View | Reduction | ArgReduction | Cumulative | Scatter | Kind
 Saves = tuple[tuple[int | str, ...], ...] | tuple[int | str, ...]
 
 

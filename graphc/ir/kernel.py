@@ -42,6 +42,9 @@ class Made(NamedTuple):
 
 Source: TypeAlias = Access | Made
 
+#: What a scatter does where values meet.
+LAST, ADD = "last", "add"
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -55,6 +58,10 @@ class Statement:
     `position`: what an arg-fold gives instead of the extreme value: an int64 tree, made for each step; a negative one takes
     no part. Its `combine` is "maximum" or "minimum": the first of equals, and the first NaN if there is one; or
     "maximum_last_nan": the last NaN. Loops are stepped through so that positions rise.
+
+    `scatter`: how the store deals with places that several steps of the inner loops name: LAST (the last step's value stays)
+    or ADD (each is added to what is there). Those loops are stepped through one after another; rows never share a place.
+    The first computed index of the store is one of `places`.
     """
 
     tree: Scalar
@@ -66,6 +73,8 @@ class Statement:
     kept: bool = False
     fails: bool = False
     position: Scalar | None = None
+    scatter: str | None = None
+    places: int = 0
 
     @property
     def dtype(self) -> DType:
@@ -108,6 +117,11 @@ class Kernel:
                 yield access.guard
 
     @property
+    def scatters(self) -> bool:
+        """Whether the inner loops store in places that may meet, so that their order counts."""
+        return any(x.scatter for x in self.statements)
+
+    @property
     def operations(self) -> int:
         """Scalar operations for one step of the loops, folds included."""
         leaves = ("leaf", "const", "index")
@@ -128,7 +142,8 @@ class Kernel:
             where = f"stage {statement.stage}, inner" if statement.inner else f"stage {statement.stage}"
             lines.append(f"  v{n} = {fold}{statement.tree!r}  ({where}{', kept' if statement.kept else ''})")
             if statement.store is not None:
-                lines.append(f"  {self._shown(statement.store)} = v{n}")
+                sign = "+=" if statement.scatter == ADD else "="
+                lines.append(f"  {self._shown(statement.store)} {sign} v{n}")
         return "\n".join(lines)
 
     def _shown(self, source: Source) -> str:

@@ -25,7 +25,7 @@ from graphc.passes.share_scans import share_scans
 from graphc.passes.sink_into_scans import sink_into_scans
 from graphc.passes.split_reductions import split_reductions
 from graphc.passes.tidy import tidy
-from graphc.passes.widen_contractions import widen_contractions
+from graphc.passes.widen_halves import widen_halves
 from graphc.passes.window_folds import window_folds
 
 Pass = Callable[[Program], Program]
@@ -41,8 +41,8 @@ DEFAULT: tuple[Pass, ...] = (
 
 #: What backends that fuse run beside it, on programs whose sizes are numbers.
 NATIVE: tuple[Pass, ...] = (
-    # Before all that looks at products.
-    widen_contractions,
+    # Before all that looks at products or scatters.
+    widen_halves,
     # First what no scan needs: it would be kept alive by what comes next.
     prune_scans,
     # Numbers that were sequences are numbers of the bodies now.

@@ -8,16 +8,16 @@ above those of all it reads: steps of one level are independent of each other, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from graphc.core import scalar as s
-from graphc.core.op import ArgReduction, Elementwise, Kind, Reduction, View
+from graphc.core.op import ArgReduction, Elementwise, Kind, Reduction, Scatter, View
 from graphc.core.tensor_types import int64
 from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.planning.convolutions import is_native
-from graphc.planning.groups import Group, NotFusable, Part, finish
+from graphc.planning.groups import Group, Load, NotFusable, Part, finish
 from graphc.planning.strides import contiguous as contiguous
 from graphc.planning.strides import view_of_memory
 
@@ -96,6 +96,14 @@ class KernelStep:
     buffers: tuple[Buffered, ...]
     made: tuple[Buffered, ...]
     nodes: tuple[Node, ...]
+
+
+class CopyStep(KernelStep):
+    """A value in memory, buffer 0, copied to other memory, buffer 1."""
+
+
+class ScatterStep(KernelStep):
+    """Elements put in places of a value that other steps have begun."""
 
 
 @dataclass(eq=False)
@@ -199,6 +207,10 @@ class Fuser:
         self.outputs = set(program.outputs)
         #: the concatenations in which kernels store values directly
         self.parts: dict[Value, list[Part]] = {}
+        #: values that only a scatter reads, which goes on in their memory
+        self.continued: dict[Value, Value] = {}
+        #: what stores the first contents of values that scatters go on with
+        self.begun: list[KernelStep] = []
         self.uses = self._count_uses()
 
     def _count_uses(self) -> dict[Value, list[Node]]:
@@ -422,6 +434,9 @@ class Fuser:
         if isinstance(node.op.kind, FOLDS):
             self.root(node.outputs[0])
             return
+        if isinstance(node.op.kind, Scatter):
+            self.scatter(node, node.inputs[node.op.kind.value])
+            return
         dtype = node.outputs[0].dtype
         native = node.op.kind == Kind("contraction") and not s.is_half(dtype)
         control = node.op.kind == Kind("control") and node.op.name in CONTROL_OPS
@@ -448,6 +463,27 @@ class Fuser:
         self.others.append(pending)
         for value in node.outputs:
             self.homes[value] = pending
+
+    def scatter(self, node: Node, elements: Value) -> None:
+        """A group that puts elements in a value, and what begins that value: operand 0, in the same memory."""
+        value, base = node.outputs[0], node.inputs[0]
+        start = None if self.level(base) is not None else Group(self, tuple(map(int, base.shape)), 1)
+        if start is not None:
+            start.add(base)
+        group = Group(self, tuple(map(int, elements.shape)), 1)
+        group.come_after(self.level(base) or 0 if start is None else start.level)
+        group.add(value)
+        self.groups.append(group)
+        alone = self.uses.get(base) == [node] and base not in self.outputs and isinstance(self.homes.get(base), Group)
+        if start is not None:  # late: the memory is not taken longer than need be
+            kernel, buffers = finish(start, lambda _: False, {base: (Part(value, 0, 0),)})
+            self.begun.append(KernelStep(group.level - 1, kernel, buffers, (value,), (base.node,)))
+        elif alone and not any(isinstance(x, Load) and x.value is base for x in group.sources):
+            self.continued[base] = value
+        else:
+            group.level = max(group.level, (self.level(base) or 0) + 2)
+            self.begun.append(copy_step(base, value, group.level - 1))
+        self.settle(value, group, [])
 
     def require(self, value: Value) -> Strided:
         """The value's elements in memory: where they are, or put there now."""
@@ -504,8 +540,8 @@ class Fuser:
 
     def steps(self) -> list[Step]:
         """The steps of all groups and others, by level."""
-        others: list[Step] = [pending.step(pending.level) for pending in self.others]
-        needed: set[Value] = set(self.outputs)
+        others: list[Step] = [*(pending.step(pending.level) for pending in self.others), *self.begun]
+        needed: set[Value] = {*self.outputs, *self.continued}
         for step in others:
             if isinstance(step, ContractionStep | NodeStep):
                 needed.update(x.value for x in step.operands)
@@ -525,8 +561,22 @@ class Fuser:
                 made.update((x.whole if isinstance(x, Part) else x, None) for x in places)
             nodes = tuple(d.value.node for d in group.drafts)
             if made:
-                kernels.append(KernelStep(group.level, kernel, buffers, tuple(made), nodes))
-        return sorted([*others, *kernels, *self.copies(again)], key=lambda step: step.level)
+                kind = ScatterStep if kernel.scatters else KernelStep
+                kernels.append(kind(group.level, kernel, buffers, tuple(made), nodes))
+        found = [self.renamed(step) for step in (*others, *kernels)] if self.continued else [*others, *kernels]
+        return sorted([*found, *self.copies(again)], key=lambda step: step.level)
+
+    def renamed(self, step: Step) -> Step:
+        """The step with values that a scatter goes on with under that scatter's name."""
+        if not isinstance(step, KernelStep):
+            return step
+
+        def last(x: Buffered) -> Buffered:
+            while isinstance(x, Value) and x in self.continued:
+                x = self.continued[x]
+            return x
+
+        return replace(step, buffers=tuple(map(last, step.buffers)), made=tuple(dict.fromkeys(map(last, step.made))))
 
     def stored_again(self) -> dict[Value, list[OutputCopy | Part]]:
         """Values of groups that are several outputs or parts: the kernel that makes them stores them in each."""
@@ -555,12 +605,12 @@ def fuse(program: Program) -> list[Step]:
     return Fuser(program).run()
 
 
-def copy_step(value: Value, target: OutputCopy, level: int) -> KernelStep:
+def copy_step(value: Value, target: Buffered, level: int) -> CopyStep:
     """Copies a value in memory to another place."""
     source, place = Access(0, (1,), 0), Access(1, (1,), 0)
     statement = Statement(s.leaf(0, value.dtype), store=place)
     kernel = Kernel((int(value.type.size),), 1, (source,), (statement,), (value.dtype, value.dtype))
-    return KernelStep(level, kernel, (value, target), (target,), (value.node,))
+    return CopyStep(level, kernel, (value, target), (target,), (value.node,))
 
 
 def _check_kernel(index: Strided, size: int) -> Kernel:

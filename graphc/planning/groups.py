@@ -8,16 +8,16 @@ from there, everything else is written out in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from graphc.core import scalar as s
-from graphc.core.op import ArgReduction, Elementwise, Reduction, View
+from graphc.core.op import ArgReduction, Elementwise, Reduction, Scatter, View
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType, bool_, float32, int32, int64
-from graphc.ir.kernel import Access, Kernel, Made, Source, Statement
+from graphc.ir.kernel import ADD, LAST, Access, Kernel, Made, Source, Statement
 from graphc.ir.program import Node, Value
 from graphc.planning.index_maps import Index, Space, Split, computed, refined_tree
 
@@ -53,6 +53,8 @@ class Draft:
     combine: str | None = None
     identity: Any = None
     position: Scalar | None = None
+    scatter: str | None = None
+    places: int = 0
 
     @property
     def dtype(self) -> DType:
@@ -135,6 +137,10 @@ class Group:
 
     def _draft(self, value: Value) -> Draft:
         node = value.node
+        if self.drafts and self.drafts[0].scatter:
+            raise NotFusable
+        if isinstance(node.op.kind, Scatter):
+            return self._scatter(value, node, node.op.kind)
         if isinstance(node.op.kind, Reduction | ArgReduction):
             return self._fold(value, node)
         shape = tuple(map(int, value.shape))
@@ -178,6 +184,21 @@ class Group:
         tree = s.cast(tree, int32) if tree.dtype is bool_ else tree
         stage = max(self._stage(tree, True), self._stage(position, True))
         return Draft(value, out, tree, stage, True, kind.combine, 0, position)
+
+    def _scatter(self, value: Value, node: Node, kind: Scatter) -> Draft:
+        """Loops over the elements that are put; those in which places may meet become the inner ones."""
+        if self.drafts:
+            raise NotFusable
+        source = node.inputs[kind.value]
+        index = self.space.over(tuple(map(int, source.shape)), self.space.order)
+        types = [x.type for x in node.inputs]
+        places = self.indices(kind.place(Operands(self, node, index, None), index, *types, **node.attrs))
+        tree = self.lower(source, index)
+        apart = {axis for i in places if not i.computed for axis in i.coefs}
+        self.inner = [axis for axis in self.space.order if axis not in apart]
+        scatter = ADD if kind.adds(**node.attrs) else LAST
+        sizes = [int(n) for n, i in zip(reversed(value.shape), reversed(places), strict=True) if i.computed]
+        return Draft(value, places, tree, 0, bool(self.inner), scatter=scatter, places=sizes[0] if sizes else 0)
 
     def _unit_loop(self) -> int:
         for axis in self.space.order:
@@ -379,7 +400,7 @@ def finish(
         Statement(
             tree(d.tree), d.stage, d.inner, d.combine, d.identity,
             access(d.value, d.index) if stored(d.value) else None, n in keep,
-            position=None if d.position is None else tree(d.position),
+            position=None if d.position is None else tree(d.position), scatter=d.scatter, places=d.places,
         )
         for n, d in enumerate(group.drafts)
     )  # fmt: skip
@@ -496,16 +517,11 @@ def merge_loops(kernel: Kernel) -> Kernel:
 
     sources = tuple(access(x) if isinstance(x, Access) else x for x in kernel.sources)
     statements = tuple(
-        Statement(
-            tree(x.tree),
-            x.stage,
-            x.inner,
-            x.combine,
-            x.identity,
-            None if x.store is None else access(x.store),
-            x.kept,
-            x.fails,
-            None if x.position is None else tree(x.position),
+        replace(
+            x,
+            tree=tree(x.tree),
+            store=None if x.store is None else access(x.store),
+            position=None if x.position is None else tree(x.position),
         )
         for x in kernel.statements
     )

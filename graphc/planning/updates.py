@@ -16,9 +16,11 @@ from graphc.ir.program import CONSTANT, INPUT, Program, Value
 from graphc.planning.fusion import (
     Buffered,
     ContractionStep,
+    CopyStep,
     KernelStep,
     NodeStep,
     OutputCopy,
+    ScatterStep,
     Step,
     Strided,
     contiguous,
@@ -42,31 +44,36 @@ def settle(
     `updates`: output number -> input number, of equal types. What cannot be done in place stays an output of its own.
     """
     wanted = {k: i for k, i in updates.items() if _is_plain(program, k, i)}
-    makers = {value: step for step in steps for value in step.made if isinstance(value, Value)}
+    makers: dict[Buffered, list[Step]] = {}
     readers: dict[Value, list[Step]] = {}
     for step in steps:
+        for made in step.made:
+            makers.setdefault(made, []).append(step)
         for value in dict.fromkeys(reads(step)):
-            if makers.get(value) is not step:
+            if value not in step.made:
                 readers.setdefault(value, []).append(step)
     last = 1 + max((step.level for step in steps), default=0)
     moved: set[Step] = set()
-    for k in wanted:
-        step = makers[program.outputs[k]]
-        if isinstance(step, KernelStep | ContractionStep) and not any(v in readers for v in step.made):
+    for k, i in wanted.items():
+        step = makers[program.outputs[k]][-1]
+        is_last = all(v not in readers and makers[v][-1] is step for v in step.made)
+        if is_last and _may_move(makers[program.outputs[k]], program.inputs[i]):
             moved.add(step)
     homes: dict[Buffered, int] = {}
     added: list[Step] = []
+    dropped: set[Step] = set()
     for k, i in wanted.items():
         value, old = program.outputs[k], program.inputs[i]
-        step = makers[value]
+        *before, step = makers[value]
         others = [x for x in readers.get(old, []) if x is not step and x in moved]
         if step in moved and not others and _overwrites(step, value, old):
             homes[value] = i
+            dropped.update(before)
         else:
             target = OutputCopy(k, value)
             homes[target] = i
             added.append(copy_step(value, target, last + 1))
-    settled = [dataclasses.replace(x, level=last) if x in moved else x for x in steps]
+    settled = [dataclasses.replace(x, level=last) if x in moved else x for x in steps if x not in dropped]
     return sorted([*settled, *added], key=lambda step: step.level), wanted, homes
 
 
@@ -78,6 +85,14 @@ def _is_plain(program: Program, k: int, i: int) -> bool:
     return value.type == program.inputs[i].type
 
 
+def _may_move(makers: list[Step], old: Value) -> bool:
+    """Whether the last of a value's makers can be done at the end of the run: the only one, or what follows a copy of `old`."""
+    *before, step = makers
+    if isinstance(step, ScatterStep):
+        return len(before) == 1 and isinstance(before[0], CopyStep) and before[0].buffers[0] is old
+    return not before and isinstance(step, KernelStep | ContractionStep)
+
+
 def _overwrites(step: Step, value: Value, old: Value) -> bool:
     """Whether the step may write `value` over `old`: it reads `old` only where, and not after, it writes `value`."""
     if isinstance(step, ContractionStep):
@@ -85,8 +100,8 @@ def _overwrites(step: Step, value: Value, old: Value) -> bool:
         added = c is None or c.value is not old or c == Strided(old, c.shape, contiguous(c.shape), 0)
         return added and all(x is None or x.value is not old for x in (step.a, step.b, step.scale))
     assert isinstance(step, KernelStep)
-    if old not in step.buffers:
-        return True
+    if old not in step.buffers or isinstance(step, ScatterStep):
+        return old not in step.buffers
     kernel = step.kernel
     source, target = step.buffers.index(old), step.buffers.index(value)
     writer, *others = [x for x in kernel.statements if x.store is not None and x.store.buffer == target]

@@ -23,7 +23,7 @@ from graphc.core.errors import (
     SymbolicError,
     user_line,
 )
-from graphc.core.op import ErrorSample, Joint, Kind, Op, Sample, declare
+from graphc.core.op import ErrorSample, Joint, Kind, Op, Sample, Scatter, declare
 from graphc.core.tensor_types import TensorType, int64
 from graphc.primitives.creation import full
 
@@ -204,6 +204,11 @@ def _gather_element(at: Any, out_index: Any, x: TensorType, index: TensorType, *
     return at(0, [found if n == axis else i for n, i in enumerate(out_index)])
 
 
+def _along_place(at: Any, own: Any, x: TensorType, index: TensorType, src: TensorType, *, axis: int) -> Any:
+    found = at.looked_up(1, own, x.shape[axis])
+    return [found if n == axis else i for n, i in enumerate(own)]
+
+
 def _scatter_samples() -> Iterator[Sample]:
     for x, smooth in _kinds():
         yield Sample((x, _ROWS, _written(_ROWS, x)), {"axis": 0}, smooth)
@@ -249,7 +254,7 @@ scatter: Op = declare(
     "scatter",
     infer=_scatter_type,
     eval=_scatter,
-    kind=Kind("scatter"),
+    kind=Scatter(2, _along_place, lambda axis: False),
     vjp=(
         lambda g, out, x, index, src, *, axis: scatter(g, index, _zeros_like(src), axis=axis),
         None,
@@ -263,7 +268,7 @@ scatter_add: Op = declare(
     "scatter_add",
     infer=_scatter_type,
     eval=_scatter_add,
-    kind=Kind("scatter"),
+    kind=Scatter(2, _along_place, lambda axis: True),
     vjp=(
         lambda g, out, x, index, src, *, axis: g,
         None,
@@ -331,17 +336,30 @@ def _index(x: Array, *indices: Array, axes: tuple[int, ...]) -> Array:
     return np.array(out) if out.base is not None else np.asarray(out)
 
 
-def _index_element(at: Any, out_index: Any, x: TensorType, *indices: TensorType, axes: tuple[int, ...]) -> Any:
+def _index_place(
+    at: Any, own: Any, first_index: int, x: TensorType, indices: tuple[TensorType, ...], axes: tuple[int, ...]
+) -> list[Any]:
+    """The place in x of element `own` of what an index reads or writes; `first_index`: the number of that operand."""
     depth = max(i.ndim for i in indices)
     first = axes[0] if adjacent(axes) else 0
-    common = out_index[first : first + depth]
-    rest = iter((*out_index[:first], *out_index[first + depth :]))
+    common = own[first : first + depth]
+    rest = iter((*own[:first], *own[first + depth :]))
     found = {}
-    for n, (axis, index) in enumerate(zip(axes, indices, strict=True)):
-        own = common[depth - index.ndim :]
-        where = [0 if size == 1 else i for i, size in zip(own, index.shape, strict=True)]
-        found[axis] = at.looked_up(n + 1, where, x.shape[axis])
-    return at(0, [found[a] if a in found else next(rest) for a in range(x.ndim)])
+    for n, (axis, index) in enumerate(zip(axes, indices, strict=True), first_index):
+        last = common[depth - index.ndim :]
+        where = [0 if size == 1 else i for i, size in zip(last, index.shape, strict=True)]
+        found[axis] = at.looked_up(n, where, x.shape[axis])
+    return [found[a] if a in found else next(rest) for a in range(x.ndim)]
+
+
+def _index_element(at: Any, out_index: Any, x: TensorType, *indices: TensorType, axes: tuple[int, ...]) -> Any:
+    return at(0, _index_place(at, out_index, 1, x, indices, axes))
+
+
+def _index_put_place(
+    at: Any, own: Any, x: TensorType, value: TensorType, *indices: TensorType, axes: tuple[int, ...], accumulate: bool
+) -> Any:
+    return _index_place(at, own, 2, x, indices, axes)
 
 
 def _index_put(x: Array, value: Array, *indices: Array, axes: tuple[int, ...], accumulate: bool) -> Array:
@@ -454,7 +472,7 @@ index_put: Op = declare(
     "index_put",
     infer=_index_put_type,
     eval=_index_put,
-    kind=Kind("scatter"),
+    kind=Scatter(1, _index_put_place, lambda axes, accumulate: accumulate),
     vjp=Joint(_index_put_vjp),
     saves=tuple(range(2, _MOST + 2)),
     samples=_index_put_samples,

@@ -14,7 +14,7 @@ import numpy as np
 from graphc.core import scalar as s
 from graphc.core.dims import Shape, Size, floordiv, is_static, product, same, size_max, size_min
 from graphc.core.errors import ArgumentError, DimensionError, DtypeError, ShapeError
-from graphc.core.op import ErrorSample, Kind, Op, Sample, View, declare, find_op
+from graphc.core.op import ErrorSample, Kind, Op, Sample, Scatter, View, declare, find_op
 from graphc.core.tensor_types import DTYPES, TensorType, int64
 from graphc.primitives.creation import full
 
@@ -404,7 +404,7 @@ slice_put: Op = declare(
     infer=_slice_put_infer,
     eval=_slice_put_eval,
     element=_slice_put_element,
-    kind=Kind("scatter"),
+    kind=Kind("put"),
     vjp=(
         lambda g, out, base, value, **attrs: slice_put(g, zeros_of(value.shape, g.dtype), **attrs),
         lambda g, out, base, value, **attrs: slice_(g, **attrs),
@@ -521,6 +521,10 @@ def _diagonal_put_eval(base: Any, value: Any, **attrs: Any) -> Any:
     return out
 
 
+def _diagonal_put_place(at: Any, own: Indices, base: TensorType, value: TensorType, **attrs: Any) -> Indices:
+    return _diagonal_index(own, base, **attrs)
+
+
 def _diagonal_put_errors() -> Iterator[ErrorSample]:
     yield from _diagonal_errors(np.zeros(2))
     attrs = {"offset": 0, "axis1": 0, "axis2": 1}
@@ -532,7 +536,7 @@ diagonal_put: Op = declare(
     "diagonal_put",
     infer=_diagonal_put_infer,
     eval=_diagonal_put_eval,
-    kind=Kind("scatter"),
+    kind=Scatter(1, _diagonal_put_place, lambda **attrs: False),
     vjp=(
         lambda g, out, base, value, **attrs: diagonal_put(g, zeros_of(value.shape, g.dtype), **attrs),
         lambda g, out, base, value, **attrs: diagonal(g, **attrs),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.core import scalar as s
-from graphc.ir.kernel import Access, Kernel, Made
+from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
 from graphc.planning.fusion import CheckStep, ContractionStep, KernelStep, Strided
 from graphc.planning.native_plan import NativePlan
 
@@ -91,7 +91,14 @@ class KernelRun:
             if statement.store is not None:
                 buffer = self.buffers[statement.store.buffer]
                 where = np.broadcast_to(self.where(statement.store), value.shape)
-                buffer[where] = value.astype(buffer.dtype)
+                self.store(buffer, where, value.astype(buffer.dtype), statement)
+
+    def store(self, buffer: Any, where: Any, value: Any, statement: Statement) -> None:
+        """Puts elements in places; those of a scatter in the order of the loops (NumPy: what comes last stays)."""
+        if statement.scatter == ADD:
+            np.add.at(buffer, where, value)
+        else:
+            buffer[where] = value
 
 
 class ReferenceRun:

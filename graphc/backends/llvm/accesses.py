@@ -6,7 +6,7 @@ from typing import Protocol
 
 from graphc.backends.llvm.emit import Function
 from graphc.backends.llvm.narrowing import conjuncts
-from graphc.backends.llvm.scalars import memory_type, print_trees, register_type, to_register
+from graphc.backends.llvm.scalars import memory_type, print_trees, register_type, to_memory, to_register
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType
@@ -247,24 +247,43 @@ class Reader:
 
     # --- stores ---------------------------------------------------------------------------------------------------
 
-    def store(self, access: Access, value: str, dtype: DType) -> None:
-        """Writes the element(s) of a statement."""
+    def store(self, access: Access, value: str, dtype: DType, adds: bool = False) -> None:
+        """Writes the element(s) of a statement, given in registers; `adds`: the sums with what is there."""
         f, lanes, kind = self.f, self.lanes, memory_type(dtype, self.lanes)
         common, apart = self.place(access)
         one, align = memory_type(dtype, 1), dtype.itemsize
-        base = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
+        where = f.let(f"getelementptr {one}, ptr {self.p.buffers[access.buffer]}, i64 {common}")
+        spread = lanes > 1 and apart is not None and apart != "zeroinitializer"
+        if spread:
+            where = f.let(f"getelementptr {one}, ptr {where}, <{lanes} x i64> {apart}")
+        if adds:
+            value = self.added(value, self.stored(where, dtype, spread), dtype)
+        value = to_memory(f, value, dtype, lanes)
         if lanes == 1:
-            f.do(f"store {one} {value}, ptr {base}, align {align}")
-        elif apart is None and self.mask is None:
-            f.do(f"store {kind} {value}, ptr {base}, align {align}")
-        elif apart is None:
-            masked(f, "store", dtype, lanes, base, self.mask, value)
-        elif apart == "zeroinitializer":  # all lanes hold the same
+            f.do(f"store {one} {value}, ptr {where}, align {align}")
+        elif spread:
+            masked(f, "scatter", dtype, lanes, where, self.mask, value)
+        elif apart is not None:  # all lanes hold the same
             first = f.let(f"extractelement {kind} {value}, i64 0")
-            f.do(f"store {one} {first}, ptr {base}, align {align}")
+            f.do(f"store {one} {first}, ptr {where}, align {align}")
+        elif self.mask is None:
+            f.do(f"store {kind} {value}, ptr {where}, align {align}")
         else:
-            places = f.let(f"getelementptr {one}, ptr {base}, <{lanes} x i64> {apart}")
-            masked(f, "scatter", dtype, lanes, places, self.mask, value)
+            masked(f, "store", dtype, lanes, where, self.mask, value)
+
+    def stored(self, where: str, dtype: DType, spread: bool) -> str:
+        """What is in memory now, in registers."""
+        f, lanes = self.f, self.lanes
+        if lanes > 1 and (spread or self.mask is not None):
+            value = masked(f, "gather" if spread else "load", dtype, lanes, where, self.mask)
+        else:
+            value = f.let(f"load {memory_type(dtype, lanes)}, ptr {where}, align {dtype.itemsize}")
+        return to_register(f, value, dtype, lanes)
+
+    def added(self, value: str, old: str, dtype: DType) -> str:
+        """The sum of two registers."""
+        tree = s.leaf(0, dtype) + s.leaf(1, dtype)
+        return print_trees(self.f, [tree], self.lanes, lambda leaf: (old, value)[leaf.value], lambda axis: "")[0]
 
 
 def _all_of(trees: list[Scalar]) -> Scalar:

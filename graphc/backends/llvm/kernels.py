@@ -19,10 +19,11 @@ from graphc.backends.llvm.folds import Fold
 from graphc.backends.llvm.host import Machine
 from graphc.backends.llvm.narrowing import narrowed
 from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
+from graphc.backends.llvm.scatters import FEWEST_COLUMNS, along_rows, splits_places, walks_rows
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType
-from graphc.ir.kernel import Access, Kernel, Made, Statement
+from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
 
 #: Extents up to this are part of the code, except that of the outermost loop.
 LARGEST_BAKED = 16
@@ -32,12 +33,18 @@ LARGEST_KEPT = 1 << 18
 
 @dataclass(frozen=True)
 class Printed:
-    """The text of a kernel's task function, the words of `args` after the buffers, and the lanes of its vectors."""
+    """The text of a kernel's task function, the words of `args` after the buffers, and the lanes of its vectors.
+
+    `extent`, `grain`: the range of the task and what borders of its parts are multiples of; `scans`: every part looks through
+    all steps for its own.
+    """
 
     text: str
     words: tuple[int, ...]
     lanes: int
-    axis: int | None
+    extent: int
+    grain: int
+    scans: bool
 
 
 def print_kernel(kernel: Kernel, machine: Machine, name: str = "task") -> Printed:
@@ -45,7 +52,12 @@ def print_kernel(kernel: Kernel, machine: Machine, name: str = "task") -> Printe
     module = Module(machine)
     printer = _Printer(narrowed(kernel), module, name)
     printer.print()
-    return Printed(module.text(), tuple(printer.words), printer.lanes, printer.axis)
+    extent, grain = kernel.extents[0] if kernel.n_outer else 1, 1
+    if printer.by_places:
+        extent = kernel.statements[0].places
+    elif printer.axis == 0 and kernel.n_outer:
+        grain = max(printer.lanes, FEWEST_COLUMNS if printer.rows_inside else 1)
+    return Printed(module.text(), tuple(printer.words), printer.lanes, extent, grain, printer.by_places)
 
 
 # --- which loop, how many lanes ------------------------------------------------------------------------------------------
@@ -55,6 +67,8 @@ def vector_axis(kernel: Kernel) -> int | None:
     """The loop to vectorise, None if there is none."""
     last_outer = kernel.n_outer - 1 if kernel.n_outer else None
     last_inner = len(kernel.extents) - 1 if len(kernel.extents) > kernel.n_outer else None
+    if kernel.scatters and last_inner is not None:
+        return last_outer if walks_rows(kernel) else None
     if last_inner is None or last_outer is None:
         return last_outer if last_inner is None else last_inner
     width = min(_widest(kernel), 4)
@@ -120,6 +134,7 @@ class _Printer:
         self.lanes = lanes_for(kernel, self.axis, module.machine)
         self.outer = list(range(kernel.n_outer))
         self.inner = list(range(kernel.n_outer, len(kernel.extents)))
+        self.rows_inside, self.by_places = walks_rows(kernel), splits_places(kernel)
         self.words: list[int] = []
         self.counters: dict[int, str] = {}
         #: for each access, its offset in elements as far as the open loops have moved it
@@ -160,10 +175,12 @@ class _Printer:
             (n, m): self.word(k) for n, a in enumerate(self.accesses) for m, (_, k) in enumerate(a.computed) if k != 1
         }
         self.allocate_kept()
-        if not self.outer:
-            self.body()
-        else:
+        if self.outer:
             self.over(self.outer)
+        elif self.rows_inside:
+            along_rows(self, self.inner, self.body)
+        else:
+            self.body()
         f.do("ret i64 0")
 
     def buffer(self, n: int) -> str:
@@ -173,7 +190,7 @@ class _Printer:
         return f.let(f"getelementptr i8, ptr {base}, i64 {offset}")
 
     def extent(self, axis: int) -> str:
-        if axis == 0 and self.outer:
+        if axis == 0 and self.outer and not self.by_places:
             return "%end"
         n = self.kernel.extents[axis]
         return str(n) if n <= LARGEST_BAKED else self.word(n)
@@ -199,7 +216,10 @@ class _Printer:
             self.body()
             return
         axis = axes[0]
-        start = "%begin" if axis == 0 else "0"
+        start = "%begin" if axis == 0 and not self.by_places else "0"
+        if axis == self.outer[-1] and self.rows_inside:
+            along_rows(self, self.inner, lambda: self.vectors(axis, start, [], self.rows))
+            return
         if axis == self.axis:
             self.vectors(axis, start, [], self.rows)
             return
@@ -321,7 +341,7 @@ class _Printer:
         """One pass over the inner loops."""
         folds = {n: Fold(self.f, self.kernel.statements[n]) for n in numbers if self.kernel.statements[n].combine}
         carry = [pair for fold in folds.values() for pair in fold.start(self.lanes)]
-        results = iter(self.within(self.inner, numbers, folds, carry))
+        results = iter(self.within([] if self.rows_inside else self.inner, numbers, folds, carry))
         for n, fold in folds.items():
             values = [next(results) for _ in fold.dtypes]
             self.made[n] = fold.across(values, self.lanes) if self.axis in self.inner else fold.result(values)
@@ -394,7 +414,7 @@ class _Printer:
             if target is not statement.dtype:
                 tree = s.cast(s.leaf(0, statement.dtype), target)
                 (value,) = print_trees(self.f, [tree], lanes, lambda leaf: value, lambda axis: "")
-            Reader(self, lanes).store(statement.store, to_memory(self.f, value, target, lanes), target)
+            Reader(self, lanes).store(statement.store, value, target, statement.scatter == ADD)
         if statement.kept:
             self.keep(n, statement, value)
 

@@ -170,15 +170,12 @@ class Translation:
         """The task of a kernel on buffers at these places, and its cycles."""
         printed = print_kernel(kernel, self.machine)
         at = self._want(printed.text, "task")
-        extent = kernel.extents[0] if kernel.n_outer else 1
         cycles = estimate(kernel, printed.lanes)
-        parts = int(max(1, min(self.threads * PARTS_A_THREAD, cycles / SMALLEST_SHARED)))
-        grain = printed.lanes if printed.axis == 0 and kernel.n_outer else 1
-        if self.threads == 1:
-            parts = 1
+        most = self.threads * (1 if printed.scans or self.threads == 1 else PARTS_A_THREAD)
+        parts = int(max(1, min(most, cycles / SMALLEST_SHARED)))
         self.kernels.append(KernelCode(self.steps[number - 1], printed, parts))
         args = (*places, *printed.words)
-        return lambda found: Task((Call(found[at], args, number),), extent, parts, grain), cycles
+        return lambda found: Task((Call(found[at], args, number),), printed.extent, parts, printed.grain), cycles
 
     def _product(
         self, step: ContractionStep, number: int, used: int, scope: Scope

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conformance.cases import evaluated, terms
-from planning.reference_run import run_plan
-from program_samples import Builder
+from native_ops import check_samples, compiled, kinds
 from tolerances import assert_close
 
 import graphc as gc
@@ -17,9 +16,7 @@ from graphc.backends.llvm.backend import LlvmBackend, LlvmExecutable
 from graphc.backends.llvm.pool import get_num_threads, set_num_threads
 from graphc.core.op import REGISTRY, Op, Sample
 from graphc.core.tensor_types import type_of_array
-from graphc.ir.program import Program
 from graphc.nn import functional as F
-from graphc.passes.pipelines import NATIVE, optimise
 from graphc.planning import convolutions
 from graphc.planning.fusion import ConvolutionStep, HostStep
 
@@ -33,34 +30,11 @@ OPS = [
 ]  # fmt: skip
 
 
-def native(op: Op, arrays: Any, attrs: Any) -> Program:
-    b = Builder()
-    inputs = [b.input(f"x{i}", x.shape, type_of_array(x).dtype) for i, x in enumerate(arrays)]
-    return optimise(b.program(*b.table.apply(op, inputs, attrs, ()).outputs), NATIVE, verify_each=True)
-
-
-def compiled(op: Op, arrays: Any, attrs: Any) -> LlvmExecutable:
-    found = LlvmBackend().compile(native(op, arrays, attrs))
-    assert isinstance(found, LlvmExecutable)
-    return found
-
-
-def kinds(executable: LlvmExecutable) -> set[type]:
-    return {type(step) for region in executable.plan.regions for step in region}
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_samples_have_no_host_step_and_equal_eval(op: Op) -> None:
     """On the oracle and in native code."""
-    for sample in op.samples():
-        arrays = [np.array(x, order="C") for x in sample.inputs]
-        executable = compiled(op, arrays, sample.attrs)
-        assert HostStep not in kinds(executable)
-        wanted = evaluated(op, arrays, sample.attrs)
-        for found in (run_plan(executable.plan, arrays), executable(arrays)):
-            for y, want in zip(found, wanted, strict=True):
-                assert_close(y, want, n=terms(arrays))
+    check_samples(op)
 
 
 # --- products on columns ------------------------------------------------------------------------------------------------
