@@ -11,29 +11,23 @@ Run it on a machine that does nothing else.
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc as collector
-import importlib.metadata
 import importlib.util
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import timeit
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import page
 import scale
 
 import graphc as gc
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- costs -->", "<!-- end of costs -->"
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -213,7 +207,11 @@ def import_seconds(names: Sequence[str], times: int) -> list[float]:
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
     found: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as cache:
-        env = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+        env = {
+            **os.environ,
+            "PYTHONPYCACHEPREFIX": cache,
+            "PYTHONPATH": os.pathsep.join([str(page.ROOT), *sys.path[1:]]),
+        }
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         for turn in range(times + 1):
             for name in names:
@@ -248,32 +246,17 @@ def as_text(line: Line) -> str:
     return f"  {line.what:<52} {line.figure:>8.3g} {line.unit:<4} {bar:>10}  {verdict:<8}  {line.remark}".rstrip()
 
 
-def as_row(line: Line) -> str:
+def as_row(line: Line) -> list[str]:
     bar = "" if line.bar is None else f"{line.bar:.3g} {line.unit}"
-    return f"| {line.what} | {line.figure:.3g} {line.unit} | {bar} | {line.remark} |"
-
-
-def machine() -> str:
-    """Python, NumPy and processor, for the record."""
-    with open("/proc/cpuinfo") as file:
-        model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-    torch = f", PyTorch {importlib.metadata.version('torch')}" if HAS_TORCH else ""
-    return f"Python {platform.python_version()}, NumPy {np.__version__}{torch}, {os.cpu_count()} cores of {model}"
+    return [line.what, f"{line.figure:.3g} {line.unit}", bar, line.remark]
 
 
 def write(results: dict[str, list[Line]]) -> None:
-    """Puts the tables into docs/performance.md, between its marks."""
-    text = PAGE.read_text()
-    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    tables = [
-        f"Measured on {datetime.date.today()} by `python benchmarks/costs.py --write` with {machine()}. Load when it began:"
-        f" {os.getloadavg()[0]:.1f} processes.\n"
-    ]
+    """Puts the tables into docs/performance.md."""
+    tables = [page.measured("torch")]
     for title, lines in results.items():
-        tables.append(
-            f"### {title}\n\n| | measured | bar | |\n|---|---|---|---|\n" + "\n".join(map(as_row, lines)) + "\n"
-        )
-    PAGE.write_text(before + "\n" + "\n".join(tables) + after)
+        tables.append(f"### {title}\n\n{page.table(['', 'measured', 'bar', ''], map(as_row, lines))}")
+    page.write("costs", "\n".join(tables))
 
 
 def main() -> int:
@@ -282,7 +265,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--only", default="", metavar="WORD", help="only the sections whose title has this word")
     options = parser.parse_args()
-    print(machine())
+    print(page.machine("torch"))
     results = {}
     for title, measure in SECTIONS.items():
         if options.only.lower() not in title.lower():

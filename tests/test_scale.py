@@ -33,7 +33,7 @@ def benchmark(name):
     return module
 
 
-scale = benchmark("scale")
+scale, page = benchmark("scale"), benchmark("page")  # costs.py imports both
 costs = benchmark("costs")
 
 
