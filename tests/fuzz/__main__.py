@@ -1,4 +1,4 @@
-"""Long runs by hand: `python -m tests.fuzz --seeds A:B [--jobs 2] [--all] [--torch]`.
+"""Long runs by hand: `python -m tests.fuzz --seeds A:B [--backend llvm] [--modes one|some|all] [--jobs 2] [--torch]`.
 
 Prints seed range, count, failures and time; every failure is shrunk and printed as Python.
 """
@@ -7,67 +7,97 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import multiprocessing
 import sys
 import time
 from collections.abc import Iterable
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
-from tests.fuzz.generator import generate_and_run
-from tests.fuzz.runner import MODES, check, check_against_torch
+import graphc as gc
+from tests.fuzz.backends import on
+from tests.fuzz.generator import generate, generate_and_run
+from tests.fuzz.programs import Program
+from tests.fuzz.runner import FEEDS, HOW_MANY, Failure, check, check_against_torch, modes_for
 from tests.fuzz.shrink import alike, shrink, shrink_by
+from tests.fuzz.workers import examined, fate
 
 
-def examine(seed: int, every_mode: bool = False, torch: bool = False, small: bool = True) -> str:
-    """What is wrong with the program of a seed; empty if nothing is."""
-    try:
-        program, outcomes = generate_and_run(seed)
-    except Exception as error:
-        return f"seed {seed}: generator: {error}"
-    if torch:
-        return examine_beside_torch(program, small)
-    failure = check(program, tuple(MODES) if every_mode else None, outcomes)
-    if failure is None:
-        return ""
-    shown = shrink(program, failure) if small else program
-    final = check(shown, (failure.mode,)) or failure
-    return f"seed {seed}: {final}\n{shown}"
+@dataclass(frozen=True)
+class Examination:
+    """What is done with a seed. `modes`: "one", "some" or "all"; `torch`: eager mode beside PyTorch instead."""
 
+    backend: str
+    modes: str = "some"
+    torch: bool = False
+    small: bool = True
 
-def examine_beside_torch(program: Any, small: bool) -> str:
-    """What differs from PyTorch; empty if nothing does, or where PyTorch has no such program."""
-    module = importlib.import_module("torch")
-    failure = check_against_torch(program, module) if program.torch else None
-    if failure is None:
-        return ""
-    shown = shrink_by(program, lambda p: alike(check_against_torch(p, module), failure)) if small else program
-    return f"seed {program.seed}: {check_against_torch(shown, module)}\n{shown}"
+    def __call__(self, seed: int) -> str:
+        """What is wrong with the program of a seed; empty if nothing is."""
+        try:
+            program, outcomes = generate_and_run(seed)
+        except Exception as error:
+            return f"seed {seed}: generator: {error}"
+        if self.torch:
+            return self.beside_torch(program)
+        with on(self.backend, seed):
+            failure = check(program, modes_for(seed, self.modes), outcomes, self.feeds)
+            if failure is None:
+                return ""
+            shown = shrink(program, failure) if self.small else program
+            return self.report(shown, check(shown, (failure.mode,)) or failure)
+
+    @property
+    def feeds(self) -> tuple[int, ...]:
+        """The feeds of a compiled function: the first once more where there is time."""
+        return FEEDS[:2] if self.modes == "one" else FEEDS
+
+    def report(self, program: Program, failure: Failure | str) -> str:
+        return f"seed {program.seed} on {self.backend}: {failure}\n{program}"
+
+    def beside_torch(self, program: Program) -> str:
+        """What differs from PyTorch; empty if nothing does, or where PyTorch has no such program."""
+        module = importlib.import_module("torch")
+        failure = check_against_torch(program, module) if program.torch else None
+        if failure is None:
+            return ""
+        small = shrink_by(program, lambda p: alike(check_against_torch(p, module), failure)) if self.small else program
+        return f"seed {program.seed}: {check_against_torch(small, module)}\n{small}"
+
+    def crash(self, seed: int, text: str) -> str:
+        """A program that takes its process with it, made small in processes of their own."""
+        if not self.small or fate(generate, seed) or not fate(self, seed):
+            return f"seed {seed}: {text}"
+        program = shrink_by(generate(seed), lambda p: bool(fate(self.run, p)))
+        return self.report(program, f"crash: {fate(self.run, program)}")
+
+    def run(self, program: Program) -> None:
+        """The program in the modes of its seed."""
+        with on(self.backend, program.seed):
+            check(program, modes_for(program.seed, self.modes), feeds=self.feeds)
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seeds", default="0:2000", help="A:B, the first seed and the one after the last")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--all", action="store_true", help="every mode for every seed")
+    parser.add_argument("--backend", default=gc.config.backend, help="what compiled functions and sessions run on")
+    parser.add_argument("--modes", default="some", choices=HOW_MANY, help="how many modes for each seed")
     parser.add_argument("--torch", action="store_true", help="compare eager mode with PyTorch instead")
     parser.add_argument("--raw", action="store_true", help="do not shrink failures")
     options = parser.parse_args(list(arguments) if arguments is not None else None)
     first, last = map(int, options.seeds.split(":"))
-    work = partial(examine, every_mode=options.all, torch=options.torch, small=not options.raw)
+    work = Examination(options.backend, options.modes, options.torch, not options.raw)
     start, failures, done = time.perf_counter(), 0, 0
-    with multiprocessing.Pool(options.jobs) as pool:
-        found = pool.imap(work, range(first, last), chunksize=20) if options.jobs > 1 else map(work, range(first, last))
-        for text in found:
-            done += 1
-            if text:
-                failures += 1
-                print(text, "\n", flush=True)
-            if done % 2000 == 0:
-                print(f"# {done} programs, {failures} failures, {time.perf_counter() - start:.0f} s", flush=True)
+    for seed, text in examined(work, range(first, last), options.jobs):
+        done += 1
+        if text:
+            failures += 1
+            print(work.crash(seed, text) if text.startswith("crash") else text, "\n", flush=True)
+        if done % 2000 == 0:
+            print(f"# {done} programs, {failures} failures, {time.perf_counter() - start:.0f} s", flush=True)
     elapsed = time.perf_counter() - start
-    each = elapsed / max(done, 1) * 1e3
-    print(f"seeds {first}:{last}: {done} programs, {failures} failures, {elapsed:.1f} s ({each:.1f} ms each)")
+    modes = "one mode" if options.modes == "one" else f"{options.modes} modes"
+    took = f"{elapsed:.1f} s ({elapsed / max(done, 1) * 1e3:.1f} ms each)"
+    print(f"seeds {first}:{last} on {options.backend}, {modes} each: {done} programs, {failures} failures, {took}")
     return 1 if failures else 0
 
 

@@ -215,8 +215,22 @@ QUICK = (
 )
 
 
-def modes_for(seed: int) -> tuple[str, ...]:
-    """The modes a seed is tested in: optimised, unoptimised and a session, each in another form from seed to seed."""
+#: One mode a seed, for backends that take long to build: most often that with most in one program.
+ONE = (
+    "compiled, gradient inside", "session", "compiled", "unoptimised, gradient inside",
+    "compiled, gradient inside", "session, unoptimised", "session", "unoptimised",
+)  # fmt: skip
+
+#: How many modes a seed may be tested in.
+HOW_MANY = ("one", "some", "all")
+
+
+def modes_for(seed: int, how_many: str = "some") -> tuple[str, ...]:
+    """The modes a seed is tested in. "some": optimised, unoptimised and a session, each in another form from seed to seed."""
+    if how_many == "all":
+        return tuple(MODES)
+    if how_many == "one":
+        return (ONE[seed // 8 % len(ONE)],)
     first = ("compiled", "unoptimised, gradient inside") if seed % 2 else ("compiled, gradient inside", "unoptimised")
     return (*first, ("session", "session, unoptimised", "session, eager", "session")[seed // 2 % 4])
 

@@ -1,6 +1,6 @@
-"""2,000 random programs: eager = compiled = session, optimised and not, forward, writes and gradients.
+"""2,000 random programs: eager = compiled = session, optimised and not, forward, writes and gradients, on both backends.
 
-A failing seed N is shrunk by `python -m tests.fuzz --seeds N:N+1`.
+A failing seed N is shrunk by `python -m tests.fuzz --seeds N:N+1 --backend B`, B being the backend.
 """
 
 from __future__ import annotations
@@ -14,19 +14,26 @@ from graphc.ir.program import Node, Value
 from graphc.passes.pipelines import optimise
 from graphc.passes.rewrite import Build, Rules, rewrite
 from graphc.primitives import elementwise
+from tests.fuzz.backends import on
 from tests.fuzz.generator import generate, generate_and_run
-from tests.fuzz.runner import QUICK, check
+from tests.fuzz.runner import QUICK, check, modes_for
 from tests.fuzz.shrink import shrink
 
 COUNT, CHUNKS = 2000, 50
+#: One program of so many runs on llvm, which takes longer to build: in one mode, beside two on numpy.
+NATIVE = 5
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_door_gives_the_same(chunk: int) -> None:
     for seed in range(chunk * COUNT // CHUNKS, (chunk + 1) * COUNT // CHUNKS):
         program, outcomes = generate_and_run(seed)
-        failure = check(program, QUICK[seed % len(QUICK)], outcomes, feeds=(0, 1))
-        assert failure is None, f"{failure}\n{program}\nshrink it: python -m tests.fuzz --seeds {seed}:{seed + 1}"
+        backend = "numpy" if seed % NATIVE else "llvm"
+        modes = QUICK[seed % len(QUICK)] if seed % NATIVE else modes_for(seed, "one")
+        with on(backend, seed):
+            failure = check(program, modes, outcomes, feeds=(0, 1))
+        again = f"python -m tests.fuzz --seeds {seed}:{seed + 1} --backend {backend}"
+        assert failure is None, f"{failure}\n{program}\nshrink it: {again}"
 
 
 def test_a_seed_is_one_program() -> None:

@@ -1,0 +1,72 @@
+"""The backends as random programs should meet them: sizes are small, so what llvm does with large ones is asked of it too.
+
+A seed draws how wide vectors are, from where on sizes are run-time arguments, what is split in parts, what the library
+multiplies, and how hard LLVM tries; drawn small, the limits are passed by tensors of a dozen elements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import llvmlite.binding as llvm
+
+import graphc as gc
+from graphc.backends.llvm import gemm, host, kernels, translation
+from graphc.planning import fusion
+
+#: Limits, and what a seed may draw in their place.
+LIMITS: tuple[tuple[Any, str, int], ...] = (
+    (kernels, "LARGEST_BAKED", 0),
+    (translation, "SMALLEST_SHARED", 20),
+    (gemm, "SMALLEST_PART", 4),
+    (gemm, "LIBRARY_SIZE", 2),
+    (fusion, "SMALLEST_PART", 2),
+    (fusion, "MANY_ELEMENTS", 4),
+    (fusion, "LONGEST_ROW", 2),
+)
+
+
+@contextmanager
+def on(backend: str, seed: int) -> Iterator[None]:
+    """Within, what names no backend runs on this one: llvm under the limits that the seed draws."""
+    before, gc.config.backend = gc.config.backend, backend
+    try:
+        with ExitStack() as stack:
+            for change in drawn(seed) if backend == "llvm" else ():
+                stack.enter_context(change)
+            yield
+    finally:
+        gc.config.backend = before
+
+
+def drawn(seed: int) -> Iterator[Any]:
+    """What a seed changes."""
+    rng = random.Random(seed)
+    machine = host.machine()
+    width = rng.choice([w for w in (16, 32, 64) if w <= machine.vector_bytes])
+    narrow = dataclasses.replace(machine, vector_bytes=width)
+    yield patch.object(host, "machine", lambda: narrow)
+    if rng.random() < 0.75:
+        emitter = _quick(machine)
+        yield patch.object(host, "target_machine", lambda target=None: emitter)
+    for owner, name, small in LIMITS:
+        if rng.random() < 0.5:
+            yield patch.object(owner, name, small)
+
+
+_emitters: dict[host.Machine, Any] = {}
+
+
+def _quick(machine: host.Machine) -> Any:
+    """LLVM's target machine for the same code, selected without a search: less than half of the time."""
+    if machine not in _emitters:
+        found = llvm.Target.from_triple(machine.triple)
+        _emitters[machine] = found.create_target_machine(
+            cpu=machine.cpu, features=machine.features, opt=0, reloc="pic", codemodel="small"
+        )
+    return _emitters[machine]
