@@ -30,8 +30,8 @@ ROW_BLOCK, DEPTH_BLOCK = 384, 256
 #: Rows of B that are further apart than this, in bytes, are copied for that many strips at once.
 FAR, GROUP = 2048, 4
 
-#: Products at least so large in m, n and k go to a BLAS: its copies of B, reused by all rows, are worth it then (measured
-#: with vectors of 512 bits: 2048 all ways 203 against 186 GFLOP/s on a core, 1024 all ways 187 against 186, 512 187 against 203).
+#: Products at least so large in m, n and k go to a BLAS: its copies of B, reused by all rows, are worth it then. Measured with
+#: vectors of 512 bits, GFLOP/s on a core: 203 against 186 at 2048 all ways, 187 against 186 at 1024, 187 against 203 at 512.
 LIBRARY_SIZE = 1536
 
 #: Products with fewer multiplications than this in each part are not split: handing a part over costs as much.
