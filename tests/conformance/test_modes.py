@@ -26,6 +26,7 @@ import graphc as gc
 from graphc.core.op import Op, Sample, find_op
 from graphc.core.tensor_types import type_of_array
 
+BACKENDS = ("numpy", "llvm")
 STATIC = [pytest.param(op, id=op.name) for op in OPS if op.name not in VALUE_DEPENDENT]
 
 
@@ -61,36 +62,42 @@ def test_eager_equals_eval(op: Op) -> None:
             assert_close(a, b, n=terms(sample.inputs))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("optimize", [True, False])
 @pytest.mark.parametrize("op", STATIC)
-def test_compiled_equals_eager(op: Op, optimize: bool) -> None:
+def test_compiled_equals_eager(op: Op, optimize: bool, backend: str) -> None:
     samples = list(op.samples())
 
     def program(operands: Any, seeds: Any) -> Any:
         columns = zip(samples, operands, seeds, strict=True)
         return [forward_and_gradients(op, s, xs, g, gc.autograd.grad) for s, xs, g in columns]
 
-    compiled = gc.compile(program, optimize=optimize)
+    compiled = gc.compile(program, backend=backend, optimize=optimize)
+    bits = []
     operands, seeds = operands_of(op, samples), seeds_of(op, samples)
     wanted = eager(op, samples)
     for run in ("first", "second"):
         found = compiled(operands, seeds)
         arrays = [[y.detach().numpy() for y in row] for row in found]
         check_equal(op, samples, arrays, wanted, f"compiled, {run} call")
+        bits.append([y.tobytes() for row in arrays for y in row])
         own = [x for xs in (*operands, *seeds) for x in xs]
         new = [y for row in found for y in row if not any(y is x for x in own)]  # eager too returns an argument itself
         assert not any(np.may_share_memory(y.detach().numpy(), x.detach().numpy()) for y in new for x in own)
     assert len(compiled.recompiles) == 1
+    assert bits[0] == bits[1], "two runs differ"
     for sample, xs in zip(samples, operands, strict=True):
         for before, x in zip(sample.inputs, xs, strict=True):
             assert x.detach().numpy().tobytes() == before.tobytes(), "an input was changed"
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("op", [p for p in STATIC if p.values[0].vjp])
-def test_compiled_function_is_differentiable_from_outside(op: Op) -> None:
+def test_compiled_function_is_differentiable_from_outside(op: Op, backend: str) -> None:
     samples = list(op.samples())
     compiled = gc.compile(
-        lambda operands: [parts(op, op(*xs, **s.attrs)) for s, xs in zip(samples, operands, strict=True)]
+        lambda operands: [parts(op, op(*xs, **s.attrs)) for s, xs in zip(samples, operands, strict=True)],
+        backend=backend,
     )
     operands, seeds = operands_of(op, samples), seeds_of(op, samples)
     outputs = [list(row) for row in compiled(operands)]
@@ -126,8 +133,8 @@ def test_session_equals_eager(op: Op, unknown: bool) -> None:
             xs, seeds = [fed(x) for x in sample.inputs], [fed(g, False) for g in cotangents(op, sample)]
             fetches.append(forward_and_gradients(op, sample, xs, seeds, gc.gradients))
     wanted = eager(op, samples)
-    for backend in (None, "eager"):
-        with gc.Session(graph, backend=backend, verify=backend is None) as session:
+    for backend in (*BACKENDS, "eager"):
+        with gc.Session(graph, backend=backend, verify=backend != "eager") as session:
             found = session.run(fetches, feed_dict=feeds)
         check_equal(op, samples, found, wanted, f"session, backend {backend}")
         results = [y for row in found for y in row]
