@@ -117,11 +117,10 @@ class _Writer:
         adds: bool = False,
     ) -> None:  # fmt: skip
         """A link that multiplies matrices, one pair for each group; `moving`: the buffers of the three."""
-        library = blas.library()
         product = gemm.Gemm(self.c.dtype.name, m, n, k, a, b, c, (self.c.groups,), beta=1.0 if adds else 0.0)
-        way = gemm.choose(product, 1, self.machine, library)
+        way = gemm.choose(product, 1, self.machine, blas.library)
         room = self.room(aligned(way.total_scratch))
-        args = gemm.words(product, way, self.machine, library, room[:2])
+        args = gemm.words(product, way, self.machine, room[:2])
         moves = [
             Move(WORDS.index(f"{x}_offset"), *buffer[2:])
             for x, buffer in zip("abcd", (*moving, moving[-1]), strict=True)  # what is added to stands where C does

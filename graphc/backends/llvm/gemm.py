@@ -4,15 +4,15 @@ A planner describes the product (`Gemm`), asks `choose` for a way to do it (one 
 that equal plans give equal bits), finds room for its working memory, and writes the task's words with `words`.
 
     gemm = Gemm("float32", m, n, k, a=Matrix(1, 0, k, 1), b=Matrix(2, 0, 1, k), c=Matrix(3, 0, n, 1))
-    way = choose(gemm, threads=2, machine=machine(), library=blas.library())
-    args = words(gemm, way, scratch=(4, 0))
+    way = choose(gemm, threads=2, machine=machine(), library=blas.library)
+    args = words(gemm, way, machine(), scratch=(4, 0))
     # for each (begin, end) of way.borders: task(table, args, begin, end), the address of way.symbol in way.module
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, prod
@@ -118,6 +118,7 @@ class Way:
     parts: int
     scratch_bytes: int  # for each part; aligned to 64
     cycles: int  # of the longest part, estimated
+    library: Library | None = None
 
     @property
     def borders(self) -> list[tuple[int, int]]:
@@ -195,13 +196,17 @@ def _fold_batches(gemm: Gemm) -> Gemm:
 # ------------------------------------------------------------------------------------------------ the choice
 
 
-def choose(gemm: Gemm, threads: int, machine: Machine, library: Library | None) -> Way:
-    """The way to compute a product for which `needs_copy` is empty, on that many threads."""
+def choose(gemm: Gemm, threads: int, machine: Machine, library: Callable[[], Library | None]) -> Way:
+    """The way to compute a product for which `needs_copy` is empty, on that many threads.
+
+    `library()` gives the BLAS, if there is one; it is asked, and so loaded, only where a BLAS would be used.
+    """
     gemm = normal(gemm)
     kind = element(gemm.dtype, machine)
-    if library is not None and _library_takes(gemm) and _library_is_faster(gemm, kind):
+    blas = library() if _library_takes(gemm) and _library_is_faster(gemm, kind) else None
+    if blas is not None:
         engine, symbol = "library", gemm_library.symbol(gemm.dtype)
-        module = gemm_library.module(gemm.dtype, machine, library.int_bits)
+        module = gemm_library.module(gemm.dtype, machine, blas.int_bits)
     else:
         copies = not _without_copies(gemm, kind)
         engine, symbol = "kernels", gemm_kernels.symbol(gemm.dtype, copies)
@@ -209,7 +214,7 @@ def choose(gemm: Gemm, threads: int, machine: Machine, library: Library | None) 
     most = max(1, min(threads, gemm.flops // (2 * SMALLEST_PART)))
     cost, _, unit, extent, parts, split = min(_splits(gemm, kind, most), key=lambda s: s[:2])
     scratch_bytes = _scratch_bytes(gemm, kind) if engine == "kernels" else 0
-    return Way(engine, symbol, module, split, unit, extent, parts, scratch_bytes, cost)
+    return Way(engine, symbol, module, split, unit, extent, parts, scratch_bytes, cost, blas)
 
 
 def split_of(gemm: Gemm, threads: int, machine: Machine) -> str:
@@ -309,7 +314,7 @@ def _group(gemm: Gemm, kind: Element) -> int:
 # ------------------------------------------------------------------------------------------------ the words
 
 
-def words(gemm: Gemm, way: Way, machine: Machine, library: Library | None, scratch: tuple[int, int]) -> tuple[int, ...]:
+def words(gemm: Gemm, way: Way, machine: Machine, scratch: tuple[int, int]) -> tuple[int, ...]:
     """The task's arguments; `scratch` is slot and offset (aligned to 64) of `way.total_scratch` bytes."""
     gemm = normal(gemm)
     kind = element(gemm.dtype, machine)
@@ -332,9 +337,8 @@ def words(gemm: Gemm, way: Way, machine: Machine, library: Library | None, scrat
         values |= {f"{name}_slot": x.slot, f"{name}_offset": x.offset, f"{name}_row": x.row, f"{name}_column": x.column}
         values |= {f"{name}_batch{i}": n for i, n in enumerate((0,) * missing + x.batch)}
     values |= dict(zip(("scratch_slot", "scratch_offset"), scratch, strict=True), scratch_bytes=way.scratch_bytes)
-    if way.engine == "library":
-        assert library is not None
-        values |= _library_words(gemm, library)
+    if way.library is not None:
+        values |= _library_words(gemm, way.library)
     return tuple(values.get(name, 0) for name in WORDS)
 
 

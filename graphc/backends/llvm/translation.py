@@ -193,11 +193,10 @@ class Translation:
             alpha=float(step.node.attrs.get("alpha", 1.0)), beta=0.0 if added is None else 1.0, d=added,
             alpha_at=None if step.scale is None else (*scope.element(step.scale), step.scale.value.dtype.name),
         )  # fmt: skip
-        library = blas.library()
-        way = gemm.choose(product, self.threads, self.machine, library)
+        way = gemm.choose(product, self.threads, self.machine, blas.library)
         at = self._want(way.module, way.symbol)
         scratch = (self.layout.arena, self.scratch_start + used)
-        args = gemm.words(product, way, self.machine, library, scratch)
+        args = gemm.words(product, way, self.machine, scratch)
         self.ways.append((step, product, way))
         cycles = float(way.cycles) * way.parts
         return lambda found: Task((Call(found[at], args, number),), way.extent, way.parts), cycles, way.total_scratch

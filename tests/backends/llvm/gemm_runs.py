@@ -57,11 +57,11 @@ def run(
 ) -> Way:
     """Computes the product; `arrays` stand in slots 1, 2, ..., the working memory in slot 0."""
     machine = machine or host.machine()
-    way = way or choose(gemm, threads, machine, library)
+    way = way or choose(gemm, threads, machine, lambda: library)
     guard = 256
     scratch = aligned(way.total_scratch + guard)
     table = np.array([scratch.ctypes.data, *(x.ctypes.data for x in arrays)], np.uint64)
-    args = np.array(words(gemm, way, machine, library, (0, 0)), np.int64)
+    args = np.array(words(gemm, way, machine, (0, 0)), np.int64)
     function = loaded(way.module, way.symbol, machine)
     for begin, end in reversed(way.borders):
         assert function(table.ctypes.data, args.ctypes.data, begin, end) == 0

@@ -125,7 +125,7 @@ def test_rows_of_b_far_apart_are_copied_for_several_strips(dtype, n):
 
 def test_small_products_are_made_without_copies():
     small = described(np.zeros((64, 64), "f4"), np.zeros((64, 32), "f4"), np.zeros((64, 32), "f4"))
-    way = choose(small, 1, host.machine(), None)
+    way = choose(small, 1, host.machine(), lambda: None)
     assert (way.scratch_bytes == 0) == (host.machine().vector_bytes == 64)
 
 
@@ -160,7 +160,9 @@ def test_splits_give_the_same_bits(engine, split, threads, monkeypatch):
     found = gemm._splits(normal(described_), gemm.element("float32", machine), threads)
     ways = {s[-1]: s for s in found}
     _, _, unit, extent, parts, _ = ways[split]
-    way = replace(choose(described_, threads, machine, engine), split=split, unit=unit, extent=extent, parts=parts)
+    way = replace(
+        choose(described_, threads, machine, lambda: engine), split=split, unit=unit, extent=extent, parts=parts
+    )
     run(described_, [a, b, c], machine=machine, library=engine, way=way)
     assert_close(c, wanted(a, b, c), n=60)
     again = c.copy()
@@ -299,19 +301,19 @@ def test_the_split_follows_the_shape():
     many = np.zeros((64, 8, 8), "f4")
     assert split_of(described(many, many, many), 2, machine) == "batch"
     tiny = described(small[:8, :8], small[:8, :8], np.zeros((8, 8), "f4"))
-    assert choose(tiny, 2, machine, None).parts == 1
+    assert choose(tiny, 2, machine, lambda: None).parts == 1
 
 
 def test_large_products_go_to_the_library():
     library, machine = blas.library() or pytest.skip("no BLAS"), host.machine()
-    large, small = np.zeros((600, 600), "f4"), np.zeros((600, 64), "f4")
-    assert choose(described(large, large, large), 1, machine, library).engine == "library"
-    assert choose(described(large, large, large), 1, machine, None).engine == "kernels"
-    assert choose(described(large, small, np.zeros((600, 64), "f4")), 1, machine, library).engine == (
+    large, small = np.zeros((2000, 2000), "f4"), np.zeros((2000, 64), "f4")
+    assert choose(described(large, large, large), 1, machine, lambda: library).engine == "library"
+    assert choose(described(large, large, large), 1, machine, lambda: None).engine == "kernels"
+    assert choose(described(large, small, np.zeros((2000, 64), "f4")), 1, machine, lambda: library).engine == (
         "kernels" if machine.vector_bytes >= 32 and machine.fma else "library"
     )
     integers = large.astype("i4")
-    assert choose(described(integers, integers, integers), 1, machine, library).engine == "kernels"
+    assert choose(described(integers, integers, integers), 1, machine, lambda: library).engine == "kernels"
 
 
 def test_the_description_counts_work_and_memory():
