@@ -2,12 +2,14 @@
 ;
 ; The record of a launcher, words: 0 code, 1 slots of the table, 2 the template of the table, 3 version of the template,
 ; 4 a Python object that keeps everything alive, 5 whether runs release the GIL, 6 times, 7 bytes of a block,
-; 8 where the arena begins in a block, 9 the slot of the arena (0: none), 10 the idle block, 11 number of arguments,
-; 12... the slot of each argument.
+; 8 where the arena begins in a block, 9 the slot of the arena (0: none), 10 number of arguments, 11... the slot of each.
 ;
 ; A block is what one run needs for itself, words: 0 the address to free, 1 version of the template it has copied,
-; 2-17 run state, 32... the table, then the arena. A launcher keeps one block between runs; runs at the same time make
-; more. All but the run itself happens with the GIL held.
+; 2-17 run state, 18 its bytes, 32... the table, then the arena. One block is kept between runs, for all launchers: programs
+; take turns mostly, and the largest one's memory does for all. Runs at the same time make more; when a launcher goes, so
+; does what is kept. All but the run itself happens with the GIL held.
+
+@idle = internal global ptr null
 
 ; Bytes from the beginning of an array object to its data pointer, found out at loading.
 @graphc_data_offset = global i64 0
@@ -28,7 +30,7 @@ define internal ptr @launch(ptr %self, ptr %args, i64 %n) {
 entry:
   %capsule.pointer = load ptr, ptr @graphc_capsule_pointer
   %record = call ptr %capsule.pointer(ptr %self, ptr null)
-  %count.at = getelementptr i64, ptr %record, i64 11
+  %count.at = getelementptr i64, ptr %record, i64 10
   %count = load i64, ptr %count.at
   %right = icmp eq i64 %n, %count
   br i1 %right, label %begin, label %wrong
@@ -58,7 +60,7 @@ work:
   %releases = load i64, ptr %releases.at
   %status = call i64 @start(ptr %table, ptr %code, i64 %releases)
   %result = call ptr @result_of(i64 %status, ptr %state)
-  call void @put_block(ptr %record, ptr %block)
+  call void @put_block(ptr %block)
   %decref = load ptr, ptr @graphc_decref
   call void %decref(ptr %keeper)
   ret ptr %result
@@ -67,15 +69,22 @@ work:
 ; A block for this run: the idle one or a new one, null if there is no memory.
 define internal ptr @take_block(ptr %record) {
 entry:
-  %idle.at = getelementptr i64, ptr %record, i64 10
-  %idle = atomicrmw xchg ptr %idle.at, ptr null acquire
+  %bytes.at = getelementptr i64, ptr %record, i64 7
+  %bytes = load i64, ptr %bytes.at
+  %idle = atomicrmw xchg ptr @idle, ptr null acquire
   %none = icmp eq ptr %idle, null
   br i1 %none, label %make, label %have
 have:
+  %room.at = getelementptr i64, ptr %idle, i64 18
+  %room = load i64, ptr %room.at
+  %enough = icmp uge i64 %room, %bytes
+  br i1 %enough, label %take, label %drop
+take:
   ret ptr %idle
+drop:
+  call void @free_block(ptr %idle)
+  br label %make
 make:
-  %bytes.at = getelementptr i64, ptr %record, i64 7
-  %bytes = load i64, ptr %bytes.at
   %more = add i64 %bytes, 128
   %allocate = load ptr, ptr @graphc_allocate
   %raw = call ptr %allocate(i64 %more)
@@ -91,6 +100,8 @@ prepare:
   call void @ask_for_large_pages(i64 %aligned, i64 %bytes)
   call void @llvm.memset.p0.i64(ptr %block, i8 0, i64 256, i1 false)
   store ptr %raw, ptr %block
+  %size.at = getelementptr i64, ptr %block, i64 18
+  store i64 %bytes, ptr %size.at
   ret ptr %block
 }
 
@@ -115,10 +126,9 @@ end:
 }
 
 ; Keeps the block for the next run; frees it if another one is kept already.
-define internal void @put_block(ptr %record, ptr %block) {
+define internal void @put_block(ptr %block) {
 entry:
-  %idle.at = getelementptr i64, ptr %record, i64 10
-  %other = atomicrmw xchg ptr %idle.at, ptr %block release
+  %other = atomicrmw xchg ptr @idle, ptr %block acq_rel
   %none = icmp eq ptr %other, null
   br i1 %none, label %end, label %spare
 spare:
@@ -156,8 +166,8 @@ state:
   store i64 0, ptr %state.stop
   store i64 %times, ptr %state.times
   %table = getelementptr i64, ptr %block, i64 32
-  %count.at = getelementptr i64, ptr %record, i64 11
-  %slots = getelementptr i64, ptr %record, i64 12
+  %count.at = getelementptr i64, ptr %record, i64 10
+  %slots = getelementptr i64, ptr %record, i64 11
   %count = load i64, ptr %count.at
   %offset = load i64, ptr @graphc_data_offset
   br label %next
@@ -228,15 +238,14 @@ raised:
   ret ptr null
 }
 
-; The destructor of the capsule a record lives in.
+; The destructor of the capsule a record lives in. The kept block may be of this launcher's size.
 define void @graphc_destroy(ptr %capsule) {
 entry:
   %capsule.pointer = load ptr, ptr @graphc_capsule_pointer
   %record = call ptr %capsule.pointer(ptr %capsule, ptr null)
   %keeper.at = getelementptr i64, ptr %record, i64 4
-  %idle.at = getelementptr i64, ptr %record, i64 10
   %keeper = load ptr, ptr %keeper.at
-  %idle = load ptr, ptr %idle.at
+  %idle = atomicrmw xchg ptr @idle, ptr null acquire
   %none = icmp eq ptr %idle, null
   br i1 %none, label %rest, label %block
 block:

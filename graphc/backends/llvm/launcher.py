@@ -1,12 +1,13 @@
 """Launchers: a program, its table of pointers and its arena behind one native function that takes NumPy arrays.
 
 A call costs about as much as a call of an empty Python function: native code reads the data pointers of the arrays, takes
-the block with table and arena that the last run left, and runs the program (launcher.ll).
+the block for table and arena that the last run left, and runs the program (launcher.ll).
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,11 @@ from graphc.backends.llvm.runner import STATE_WORDS, Program
 from graphc.backends.llvm.runtime import new_memory, python_function, runtime
 
 #: Words of a record, and bytes of the head of a block and of its alignment (launcher.ll).
-_CODE, _SLOTS, _TEMPLATE, _VERSION, _KEEPER, _RELEASES, _TIMES, _BYTES, _OFFSET, _ARENA, _IDLE, _COUNT = range(12)
+_CODE, _SLOTS, _TEMPLATE, _VERSION, _KEEPER, _RELEASES, _TIMES, _BYTES, _OFFSET, _ARENA, _COUNT = range(11)
 _HEAD, _ALIGNMENT = 256, 128
+
+#: Numbers of templates: no two launchers share one, since they share blocks.
+_versions = itertools.count(1)
 
 _incref = python_function("Py_IncRef", None, ctypes.py_object)
 _decref = python_function("Py_DecRef", None, ctypes.py_object)
@@ -55,9 +59,9 @@ class Launcher:
         address = new_memory(8 * words)
         arena = -(-(_HEAD + 8 * slots) // _ALIGNMENT) * _ALIGNMENT
         self._record = np.ctypeslib.as_array((ctypes.c_int64 * words).from_address(address))
-        self._record[: _IDLE + 1] = [
+        self._record[:_COUNT] = [
             *(program.address, slots, self._template.ctypes.data, 0, 0, not held, 0),
-            *(arena + arena_bytes, arena, arena_slot, 0),
+            *(arena + arena_bytes, arena, arena_slot),
         ]
         self._record[_COUNT:] = [len(arguments), *arguments]
         self.bind({})
@@ -73,7 +77,7 @@ class Launcher:
         before, self._kept = self._kept, (self._program, self._template, *self._bound.values())
         _incref(self._kept)
         self._record[_KEEPER] = id(self._kept)
-        self._record[_VERSION] += 1
+        self._record[_VERSION] = next(_versions)
         if before is not None:
             _decref(before)
 
