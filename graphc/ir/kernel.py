@@ -128,29 +128,3 @@ class Kernel:
         return sum(x.op not in leaves for s in self.statements for x in postorder(s.tree)) + sum(
             s.combine is not None for s in self.statements
         )
-
-    def __str__(self) -> str:
-        loops = [f"i{a}<{n}" for a, n in enumerate(self.extents)]
-        outer, inner = " ".join(loops[: self.n_outer]) or "once", " ".join(loops[self.n_outer :])
-        lines = [f"for {outer}" + (f", in it {inner}" if inner else "") + ":"]
-        for n, source in enumerate(self.sources):
-            lines.append(f"  x{n} = {self._shown(source)}")
-        for n, statement in enumerate(self.statements):
-            fold = f"fold {statement.combine} of " if statement.combine else ""
-            if statement.position is not None:
-                fold = f"position {statement.position!r} of {statement.combine} of "
-            where = f"stage {statement.stage}, inner" if statement.inner else f"stage {statement.stage}"
-            lines.append(f"  v{n} = {fold}{statement.tree!r}  ({where}{', kept' if statement.kept else ''})")
-            if statement.store is not None:
-                sign = "+=" if statement.scatter == ADD else "="
-                lines.append(f"  {self._shown(statement.store)} {sign} v{n}")
-        return "\n".join(lines)
-
-    def _shown(self, source: Source) -> str:
-        if isinstance(source, Made):
-            return f"v{source.statement}"
-        terms = [f"{c}*i{a}" if c != 1 else f"i{a}" for a, c in enumerate(source.coefs) if c]
-        terms += [f"{k}*{tree!r}" for tree, k in source.computed]
-        terms += [str(source.offset)] if source.offset or not terms else []
-        guard = f" if {source.guard!r}" if source.guard is not None else ""
-        return f"b{source.buffer}[{' + '.join(terms)}]{guard}"

@@ -144,6 +144,7 @@ class CheckStep:
     kernel: Kernel
     buffers: tuple[Value, ...]
     nodes: tuple[Node, ...]
+    size: int
     made: tuple[Value, ...] = ()
 
 
@@ -252,7 +253,7 @@ class Fuser:
             known = _Pending((self.level(base.value) or 0) + 1)
             self.checks[(index, size)] = known
             kernel = _check_kernel(base, size)
-            known.step = lambda level: CheckStep(level, kernel, (base.value,), (node,))
+            known.step = lambda level: CheckStep(level, kernel, (base.value,), (node,), size)
             self.others.append(known)
         return known.level
 

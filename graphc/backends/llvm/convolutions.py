@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from graphc.backends.llvm import blas, chains, gemm
@@ -22,6 +21,7 @@ from graphc.planning.convolutions import (
     grouped,
     rearranged,
 )
+from graphc.planning.costs import kernel_cycles
 from graphc.planning.memory import aligned
 
 Where = tuple[int, int]
@@ -54,14 +54,13 @@ class Chain:
 
 
 def chain(
-    name: str, c: Convolution, a: Where, b: Where, out: Where, scratch: Where, parts: int, machine: Machine,
-    estimate: Callable[[Kernel, int], float],
+    name: str, c: Convolution, a: Where, b: Where, out: Where, scratch: Where, parts: int, machine: Machine
 ) -> Chain:  # fmt: skip
     """The chain of the op `name` in at most `parts` parts, on operands a and b, with working memory at `scratch`."""
     c = grouped(c, 0 if name in (FORWARD, INPUT_GRADIENT) else parts)
     found = Chain(samples=c.batch, blocks=blocks(c, name == INPUT_GRADIENT))
     found.parts = max(1, min(parts, found.extent))
-    writer = _Writer(found, c, scratch, machine, estimate)
+    writer = _Writer(found, c, scratch, machine)
     {FORWARD: writer.forward, INPUT_GRADIENT: writer.input_gradient}.get(name, writer.weight_gradient)(a, b, out)
     return found
 
@@ -69,10 +68,8 @@ def chain(
 class _Writer:
     """Adds the links of a convolution to a chain."""
 
-    def __init__(
-        self, made: Chain, c: Convolution, scratch: Where, machine: Machine, estimate: Callable[[Kernel, int], float]
-    ):
-        self.chain, self.c, self.scratch, self.machine, self.estimate = made, c, scratch, machine, estimate
+    def __init__(self, made: Chain, c: Convolution, scratch: Where, machine: Machine):
+        self.chain, self.c, self.scratch, self.machine = made, c, scratch, machine
         self.size = c.dtype.itemsize
         #: bytes of a sample of x and of g
         self.x, self.g = (c.groups * n * self.size for n in (c.channels * c.elements, c.filters * c.places))
@@ -110,7 +107,7 @@ class _Writer:
         )
         self.add(printed.text, "task", link)
         turns = self.chain.samples if by_block else self.chain.extent  # by block, the kernel counts the blocks itself
-        self.chain.cycles += self.estimate(kernel, printed.lanes) * turns
+        self.chain.cycles += kernel_cycles(kernel, printed.lanes) * turns
 
     def product(
         self, m: int, n: int, k: int, a: gemm.Matrix, b: gemm.Matrix, c: gemm.Matrix, moving: list[Buffer],

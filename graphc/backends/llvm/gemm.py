@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, prod
 
-import numpy as np
-
 from graphc.backends.llvm import gemm_kernels, gemm_library
 from graphc.backends.llvm.blas import Library
 from graphc.backends.llvm.gemm_words import WORDS, Element, element
 from graphc.backends.llvm.host import Machine
+from graphc.planning.costs import product_flops
 
 #: The most rows of A, and the most steps of k, that are copied at a time: together they stay in the second-level cache.
 ROW_BLOCK, DEPTH_BLOCK = 384, 256
@@ -89,20 +88,7 @@ class Gemm:
     @property
     def flops(self) -> int:
         """Multiplications and additions."""
-        return 2 * self.m * self.n * self.k * self.batches
-
-    @property
-    def bytes(self) -> int:
-        """The memory that must be read and written at least."""
-        rows = 1 if self.added.row == 0 else self.m
-        sizes = (
-            (self.a, self.m * self.k),
-            (self.b, self.k * self.n),
-            (self.c, self.m * self.n),
-            (self.added, rows * self.n if self.beta else 0),
-        )
-        each = [size * prod(n for n, s in zip(self.batch, x.batch, strict=True) if s) for x, size in sizes]
-        return sum(each) * np.dtype(self.dtype).itemsize
+        return product_flops(self.m, self.n, self.k, self.batches)
 
 
 @dataclass(frozen=True)
@@ -133,6 +119,13 @@ class Way:
 
     def __str__(self) -> str:
         return f"{self.engine}, {self.parts} x {self.split}" if self.parts > 1 else self.engine
+
+
+def described(gemm: Gemm, way: Way) -> str:
+    """What computes a product, in words."""
+    if way.library is None:
+        return "graphc's packed product"
+    return f"{'sgemm' if gemm.dtype == 'float32' else 'dgemm'} of {way.library.name} ({way.library.core})"
 
 
 def supported(dtype: str) -> bool:
@@ -357,4 +350,16 @@ def _bits(value: float, dtype: str) -> int:
     return int(struct.unpack("q", struct.pack("d", value))[0])
 
 
-__all__ = ["Gemm", "Matrix", "Way", "choose", "cycles", "needs_copy", "normal", "split_of", "supported", "words"]
+__all__ = [
+    "Gemm",
+    "Matrix",
+    "Way",
+    "choose",
+    "cycles",
+    "described",
+    "needs_copy",
+    "normal",
+    "split_of",
+    "supported",
+    "words",
+]

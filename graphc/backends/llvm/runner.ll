@@ -398,13 +398,26 @@ begin:
   %object.at = getelementptr i64, ptr %host, i64 3
   %step = load i64, ptr %step.at
   %object = load ptr, ptr %object.at
+  %state.at = getelementptr %Run, ptr %run, i64 0, i32 1
+  %state = load ptr, ptr %state.at
+  %times.at = getelementptr i64, ptr %state, i64 9
+  %times = load ptr, ptr %times.at
+  %untimed = icmp eq ptr %times, null
   call void @take_gil(ptr %run)
-  %result = call ptr @call_with_address(ptr %object, ptr %table)
+  br i1 %untimed, label %plain, label %timed
+plain:
+  %plain.result = call ptr @call_with_address(ptr %object, ptr %table)
+  br label %called
+timed:
+  %before = call i64 @now()
+  %timed.result = call ptr @call_with_address(ptr %object, ptr %table)
+  call void @add_time(ptr %times, i64 %step, i64 %before)
+  br label %called
+called:
+  %result = phi ptr [ %plain.result, %plain ], [ %timed.result, %timed ]
   %raised = icmp eq ptr %result, null
   br i1 %raised, label %error, label %fine
 error:
-  %state.at = getelementptr %Run, ptr %run, i64 0, i32 1
-  %state = load ptr, ptr %state.at
   %failed.at = getelementptr i64, ptr %state, i64 10
   store i64 %step, ptr %failed.at
   call void @drop_gil(ptr %run)

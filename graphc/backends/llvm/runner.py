@@ -9,8 +9,8 @@ a table of its own.
 Words of the run state (int64): `ERROR` 0 and its details 1 to 7, written by the task that failed (several may fail
 at once: a task takes the record by changing word 0 from 0 atomically, and writes details only then); `STOP` 8, which
 another thread may set to end the run at the next region or iteration; `TIMES` 9, the address of an int64 per step that
-nanoseconds are added to, 0 for none (a region's step: wall time; a call's step: the sum over parts); `STEP` 10, the
-step that failed.
+nanoseconds are added to, 0 for none (a region's and a host's step: wall time; a call's step: the sum over parts); `STEP`
+10, the step that failed.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.backends.llvm import blas, chains, convolutions, gemm, host
-from graphc.backends.llvm.kernels import Printed, print_kernel
+from graphc.backends.llvm.kernels import print_kernel
 from graphc.backends.llvm.loops import Draft, Scope, Where, control
 from graphc.backends.llvm.native_code import addresses
 from graphc.backends.llvm.runner import Call, Host, Instruction, Region, Task
@@ -16,6 +16,7 @@ from graphc.core.errors import BackendError
 from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.planning.convolutions import convolution_of
+from graphc.planning.costs import kernel_cycles
 from graphc.planning.fusion import (
     CheckStep,
     ContractionStep,
@@ -53,12 +54,15 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class KernelCode:
-    """A kernel step as it was printed, for explanations."""
+class StepCode:
+    """What a step became, for explanations: how it is computed, in how many parts, cycles of all parts together (estimated),
+    the IR written for it alone."""
 
     step: Step
-    printed: Printed
+    how: str
     parts: int
+    cycles: float
+    sources: tuple[str, ...] = ()
 
 
 class Translation:
@@ -75,8 +79,7 @@ class Translation:
         self.constants: dict[int, Any] = {}
         self.machine = host.machine()
         self.steps: list[Step] = []
-        self.kernels: list[KernelCode] = []
-        self.ways: list[tuple[ContractionStep, gemm.Gemm, gemm.Way]] = []
+        self.codes: list[StepCode] = []
         self.wanted: list[tuple[str, str]] = []
         self.scratch_start = aligned(plan.arena_bytes)
         self.scratch = 0
@@ -170,10 +173,11 @@ class Translation:
         """The task of a kernel on buffers at these places, and its cycles."""
         printed = print_kernel(kernel, self.machine)
         at = self._want(printed.text, "task")
-        cycles = estimate(kernel, printed.lanes)
+        cycles = kernel_cycles(kernel, printed.lanes)
         most = self.threads * (1 if printed.scans or self.threads == 1 else PARTS_A_THREAD)
         parts = int(max(1, min(most, cycles / SMALLEST_SHARED)))
-        self.kernels.append(KernelCode(self.steps[number - 1], printed, parts))
+        how = f"vectors of {printed.lanes}" if printed.lanes > 1 else "one element at a time"
+        self.codes.append(StepCode(self.steps[number - 1], how, parts, cycles, (printed.text,)))
         args = (*places, *printed.words)
         return lambda found: Task((Call(found[at], args, number),), printed.extent, parts, printed.grain), cycles
 
@@ -197,8 +201,9 @@ class Translation:
         at = self._want(way.module, way.symbol)
         scratch = (self.layout.arena, self.scratch_start + used)
         args = gemm.words(product, way, self.machine, scratch)
-        self.ways.append((step, product, way))
         cycles = float(way.cycles) * way.parts
+        how = f"{gemm.described(product, way)}, m {m} n {n} k {k}" + (f", {product.batches} times" if batch else "")
+        self.codes.append(StepCode(step, how, way.parts, cycles))
         return lambda found: Task((Call(found[at], args, number),), way.extent, way.parts), cycles, way.total_scratch
 
     def _convolution(
@@ -210,8 +215,11 @@ class Translation:
         parts = node.attrs.get("parts", 1 if self.threads == 1 else CHAINS_A_THREAD * self.threads)
         numbers = convolution_of(node)
         made = convolutions.chain(
-            node.op.name, numbers, a, b, scope.place(node.outputs[0]), scratch, parts, self.machine, estimate
+            node.op.name, numbers, a, b, scope.place(node.outputs[0]), scratch, parts, self.machine
         )
+        own = tuple([text for text, symbol in made.texts if symbol == "task"])
+        how = f"products of {made.samples} samples in {made.blocks} blocks each"
+        self.codes.append(StepCode(step, how, made.parts, made.cycles, own))
         at = self._want(chains.module(self.machine), "chain")
         links = [self._want(*wanted) for wanted in made.texts]
         grain = made.blocks if "parts" in node.attrs else 1
@@ -227,12 +235,3 @@ class Translation:
         own = zip(x.shape[:-2], x.strides[:-2], strict=True)
         steps = (0,) * missing + tuple(0 if size == 1 else step for size, step in own)
         return gemm.Matrix(*scope.element(x), x.strides[-2], x.strides[-1], steps)
-
-
-def estimate(kernel: Kernel, lanes: int) -> float:
-    """Cycles of a kernel on one thread, roughly: what its arithmetic and its loads take."""
-    steps = 1
-    for n in kernel.extents:
-        steps *= n
-    each = kernel.operations / 2 + sum(1 for _ in kernel.accesses())
-    return steps * each / (8 if lanes > 1 else 1)

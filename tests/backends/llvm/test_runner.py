@@ -220,6 +220,9 @@ def test_times_are_written_only_when_asked_for():
     passed = time.perf_counter_ns() - start
     assert times[0] == 0 and times[1] > times[2] > 0
     assert 0 < times[3] <= passed
+    times[:] = 0
+    assert run(table, Host(lambda _: time.sleep(1e-6), step=2)) == 0
+    assert times[2] >= 1000 and not times[[0, 1, 3]].any()
 
 
 ENDLESS = 1 << 62
