@@ -124,7 +124,7 @@ _LAZY = {
     "compile": "graphc.build", "no_recompile": "graphc.build", "Graph": "graphc.graphs", "placeholder": "graphc.graphs",
     "updates": "graphc.graphs", "gradients": "graphc.graphs", "Session": "graphc.session", "cond": "graphc.control",
     "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
-    "load_graph": "graphc.graph_files", "save": "graphc.saving", "load": "graphc.saving",
+    "load_graph": "graphc.graph_files", "explain": "graphc.explaining", "save": "graphc.saving", "load": "graphc.saving",
 }  # fmt: skip
 _load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
 

@@ -98,8 +98,22 @@ class CompiledFunction:
 
     def last_built(self) -> Built | None:
         """The program of the newest build, None before the first call."""
-        builds = [*self._by_identity.values(), *(b for group in self._groups.values() for b in group)]
+        builds = self.builds()
         return builds[-1].built if builds else None
+
+    def builds(self) -> list[Build]:
+        """Every build there is now."""
+        with self._lock:
+            return [*self._by_identity.values(), *(b for group in self._groups.values() for b in group)]
+
+    def arrays_for(self, *args: Any, **kwargs: Any) -> tuple[Build, list[Any]]:
+        """The build for a call with these arguments, made if there is none, and the arrays it would read; nothing runs."""
+        state = _host_random_state()
+        call = self._take_apart(args, kwargs)
+        with self._lock:
+            build = self._find(call)
+            _restore_host_random(state)
+            return build, [array_of(source, call) for source in build.sources]
 
     def __repr__(self) -> str:
         return f"<compiled {getattr(self.fn, '__qualname__', self.fn)}>"

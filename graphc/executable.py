@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from graphc.backends import find_backend
 from graphc.core.config import config
@@ -14,8 +14,16 @@ from graphc.core.tensor_types import TensorType
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise, unknowns
-from graphc.passes.pipelines import NATIVE, optimise
+from graphc.passes.pipelines import NATIVE, PassReport, optimise
 from graphc.tracing import paused_gc, plain_name
+
+
+class Prepared(NamedTuple):
+    """What was done to plan a program for some sizes: the sizes, the passes, milliseconds to plan and compile."""
+
+    sizes: dict[str, int]
+    passes: list[PassReport]
+    ms: float
 
 
 class Built:
@@ -38,7 +46,7 @@ class Built:
         with paused_gc():
             if aliases:
                 program = specialise(program, dict(aliases))
-            self.passes: list[Any] = []
+            self.passes: list[PassReport] = []
             self.program = (
                 optimise(program, name=name, reports=self.passes, verify_each=verify or config.verify)
                 if optimize
@@ -48,6 +56,8 @@ class Built:
         #: outputs that replace an input: output number -> input number
         self.updates = updates or {}
         self.executables: dict[tuple[int, ...], Any] = {}
+        #: of each executable, how it came to be
+        self.prepared: dict[tuple[int, ...], Prepared] = {}
         self.aliases = dict(aliases)
         self.places: dict[str, tuple[int, int]] = {}
         for known in ({}, self.aliases):  # an input's own name for a size comes first
@@ -110,13 +120,17 @@ class Built:
         key = tuple(sizes.values())
         found = self.executables.get(key)
         if found is None:
+            start, passes = time.perf_counter(), list[PassReport]()
             with paused_gc():
                 static = specialise(self.program, sizes) if key else self.program
                 if self.backend.fuses:
-                    static = optimise(static, NATIVE, config.verify or self.verify)
+                    static = optimise(static, NATIVE, config.verify or self.verify, reports=passes)
                 found = self.backend.compile(static, self.updates)
             if len(self.executables) >= config.largest_cache:
-                self.executables.pop(next(iter(self.executables)))
+                oldest = next(iter(self.executables))
+                self.executables.pop(oldest, None)
+                self.prepared.pop(oldest, None)
+            self.prepared[key] = Prepared(sizes, passes, (time.perf_counter() - start) * 1e3)
             self.executables[key] = found
         return found
 

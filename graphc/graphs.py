@@ -136,6 +136,11 @@ class Graph(Recorder):
         return self
 
     @property
+    def strict(self) -> bool:
+        """Whether a line that goes on adding nodes between runs is an error."""
+        return self._strict
+
+    @property
     def finalized(self) -> bool:
         """Whether `finalize` was called."""
         return self._final

@@ -59,9 +59,10 @@ class SharedLock:
 
 
 @dataclass(eq=False)
-class _Prepared:
-    """A build for one set of fetches."""
+class PreparedRun:
+    """A build for one set of fetches: values and train ops. `picks`: the output that each fetch shows."""
 
+    fetches: list[Any]
     built: Built
     sources: list[tuple[str, Any]]
     writes: list[tuple[Capture, int]]
@@ -92,7 +93,7 @@ class Session:
             raise BackendError(f"unknown backend {backend!r}: there are {', '.join([*backend_names(), 'eager'])}")
         graph._strict = strict
         self.recompiles: list[Recompile] = []
-        self._prepared: OrderedDict[Any, _Prepared] = OrderedDict()
+        self._prepared: OrderedDict[Any, PreparedRun] = OrderedDict()
         self._known_outputs: dict[Any, Any] = {}
         self._building = threading.RLock()
         self._lock = SharedLock()
@@ -116,12 +117,8 @@ class Session:
         fetches: tensors of the graph, parameters (their value at the start), names in `graph.outputs`, train ops, nested.
         feed_dict: placeholder or its name -> array, Tensor, number or nested list. Raises FetchError, FeedError.
         """
-        if self._closed:
-            raise GraphError(f"this session is closed (at {user_line()})")
         with eagerly():
-            leaves: list[Any] = []
-            structure = flatten(self._as_leaves(fetches), leaves)
-            leaves = [self._fetch(leaf.fetch) for leaf in leaves]
+            structure, leaves = self._fetches(fetches)
             feeds = self._feeds({} if feed_dict is None else feed_dict)
             prepared = self._prepare(leaves, feeds)
             with self._lock.held(write=bool(prepared.writes)):
@@ -129,7 +126,36 @@ class Session:
         self.graph.note_run()
         return unflatten(structure, results)
 
+    def builds(self) -> list[PreparedRun]:
+        """Every build there is now."""
+        with self._building:
+            return list(self._prepared.values())
+
+    def prepare(self, fetches: Any) -> PreparedRun:
+        """The build for these fetches, made if there is none; nothing runs, and nothing need be fed."""
+        with eagerly():
+            return self._prepare(self._fetches(fetches)[1], None)
+
+    def arrays_for(
+        self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None
+    ) -> tuple[PreparedRun, list[np.ndarray[Any, Any]]]:
+        """The build that `run` would use, made if there is none, and copies of the arrays it would read; nothing runs."""
+        with eagerly():
+            _, leaves = self._fetches(fetches)
+            feeds = self._feeds({} if feed_dict is None else feed_dict)
+            prepared = self._prepare(leaves, feeds)
+            with self._lock.held(write=False):
+                return prepared, [np.array(array) for array in self._read(prepared, feeds, leaves)]
+
     # --- fetches --------------------------------------------------------------------------------------------------
+
+    def _fetches(self, fetches: Any) -> tuple[Any, list[Any]]:
+        """The nest's structure, and its fetches as values and train ops."""
+        if self._closed:
+            raise GraphError(f"this session is closed (at {user_line()})")
+        leaves: list[Any] = []
+        structure = flatten(self._as_leaves(fetches), leaves)
+        return structure, [self._fetch(leaf.fetch) for leaf in leaves]
 
     def _as_leaves(self, nest: Any) -> Any:
         """The nest with every fetch wrapped, so that structure and fetches come apart."""
@@ -201,7 +227,8 @@ class Session:
 
     # --- building -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, leaves: list[Any], feeds: dict[Value, Any]) -> _Prepared:
+    def _prepare(self, leaves: list[Any], feeds: dict[Value, Any] | None) -> PreparedRun:
+        """The build for these fetches; with feeds, a new one only if nothing is missing."""
         values, writes, picks = self._outputs_once(leaves)
         key = (tuple(values), tuple((id(c), v) for c, v in writes))
         with self._building:
@@ -213,11 +240,12 @@ class Session:
             start = time.perf_counter()
             program = self.graph.program([*values, *(v for _, v in writes)])
             sources = self._sources(program.inputs)
-            self._check_fed(sources, feeds, leaves)
+            if feeds is not None:
+                self._check_fed(sources, feeds, leaves)
             backend = None if self.backend == "eager" else self.backend
             built = Built(program, self.graph.aliases, backend, self.optimize, self.verify, self.graph.name)
             numbered = [(capture, len(values) + i) for i, (capture, _) in enumerate(writes)]
-            found = self._prepared[key] = _Prepared(built, sources, numbered, picks)
+            found = self._prepared[key] = PreparedRun(leaves, built, sources, numbered, picks)
             if len(self._prepared) > config.largest_cache:
                 self._prepared.popitem(last=False)
             ms = (time.perf_counter() - start) * 1e3
@@ -262,7 +290,14 @@ class Session:
 
     # --- running --------------------------------------------------------------------------------------------------
 
-    def _execute(self, prepared: _Prepared, feeds: dict[Value, Any], leaves: list[Any]) -> list[Any]:
+    def _execute(self, prepared: PreparedRun, feeds: dict[Value, Any], leaves: list[Any]) -> list[Any]:
+        results = self._compute(prepared.built, self._read(prepared, feeds, leaves))
+        for capture, k in prepared.writes:
+            _store(capture, results[k])
+        return [None if k is None else results[k] for k in prepared.picks]
+
+    def _read(self, prepared: PreparedRun, feeds: dict[Value, Any], leaves: list[Any]) -> list[Any]:
+        """The arrays a run reads, checked against what the build assumes."""
         self._check_fed(prepared.sources, feeds, leaves)
         arrays, names = [], []
         for name, source in prepared.sources:
@@ -284,10 +319,7 @@ class Session:
                 built.check([a.shape for a in arrays], names)
             except ShapeError as error:
                 raise FeedError(f"{error.problem} (fed at {user_line()})") from None
-        results = self._compute(built, arrays)
-        for capture, k in prepared.writes:
-            _store(capture, results[k])
-        return [None if k is None else results[k] for k in prepared.picks]
+        return arrays
 
     def _compute(self, built: Built, arrays: list[Any]) -> list[Any]:
         if self.backend == "eager":

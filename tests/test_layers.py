@@ -62,7 +62,15 @@ FLOORS: dict[int, list[list[str]]] = {
         ]
     ],
     10: [
-        *(["autograd/"], ["nn/"], ["optim/"], ["utils/"], ["viz/"], ["data/"], ["saving.py", "graph_files.py"]),
+        *(
+            ["autograd/"],
+            ["nn/"],
+            ["optim/"],
+            ["utils/"],
+            ["viz/"],
+            ["data/"],
+            ["saving.py", "graph_files.py", "explaining/"],
+        ),
         *(["cuda.py"], ["version.py"], ["linalg.py"], ["errors.py"]),
     ],
     11: [["__init__.py", "as_torch.py", "demo.py", "cli.py", "__main__.py"]],

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from graphc.backends.llvm import blas
 from graphc.backends.llvm.launcher import Launcher
 from graphc.backends.llvm.loops import Scope
 from graphc.backends.llvm.pool import pool
 from graphc.backends.llvm.runner import assemble
-from graphc.backends.llvm.translation import Translation
+from graphc.backends.llvm.translation import CYCLES_A_NANOSECOND, Translation
 from graphc.core.errors import BackendError
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.ir.blame import blame
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
-from graphc.planning.fusion import HostStep, Strided
+from graphc.planning.descriptions import describe_native
+from graphc.planning.fusion import ControlStep, HostStep, Step, Strided
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
 
@@ -87,11 +89,48 @@ class LlvmExecutable:
         for i in self._overwritten:
             if not inputs[i].flags.writeable:
                 inputs[i] = inputs[i].copy()
+        return self._run(self._launch, inputs)
+
+    def _run(self, launch: Callable[..., object], inputs: list[Any]) -> list[Any]:
         outputs = [_empty(shape, dtype) if i < 0 else inputs[i] for i, shape, dtype in self._outputs]
-        failed = self._launch(*inputs, *outputs)
-        if failed:
+        if launch(*inputs, *outputs):
             self._explain_failure(inputs)
         return outputs
+
+    # --- what it is and how long it takes -------------------------------------------------------------------------
+
+    def timed(self, arrays: Sequence[np.ndarray[Any, Any]], runs: int = 5) -> list[int]:
+        """Nanoseconds of each step on copies of these arrays, the least of some runs: threads together, loops all turns.
+
+        The steps are those of `translation.steps`. Other runs of the executable are not measured.
+        """
+        launcher = self._new_launcher(range(1, self.layout.arena), {})
+        found = None
+        for _ in range(1 + runs):
+            times = np.zeros(len(self.translation.steps) + 1, np.int64)
+            launcher.measure(times)
+            self._run(launcher.call, [np.array(a, order="C") for a in arrays])
+            found = times if found is None else np.minimum(found, times)
+        assert found is not None
+        return [int(n) for n in found[1:]]
+
+    def describe(self, times: Sequence[int] | None = None) -> dict[str, Any]:
+        """The plan as plain data, with how each step is computed and its LLVM IR; `times` are those of `timed`."""
+        notes: dict[Step, dict[str, Any]] = {}
+        for code in self.translation.codes:
+            if isinstance(code.step, ControlStep):  # copies around its bodies
+                continue
+            known = notes.setdefault(
+                code.step, {"sources": [], "how": code.how, "parts": code.parts, "estimated_ns": 0}
+            )
+            known["sources"] += code.sources
+            known["estimated_ns"] += int(code.cycles / CYCLES_A_NANOSECOND)
+        for step, ns in zip(self.translation.steps, times or (), strict=times is not None):
+            notes.setdefault(step, {})["measured_ns"] = ns
+        found = describe_native(self.plan, notes)
+        found["threads"], found["product_library"] = self.translation.threads, blas.describe()
+        found["memory"] |= {"working_bytes": self.translation.scratch, "peak_bytes": self.peak}
+        return found
 
     def _explain_failure(self, inputs: list[Any]) -> None:
         """Raises what the program raises where Python runs it op by op: the same fault, with the user's line."""

@@ -1,0 +1,209 @@
+"""The text of an explanation, made from its data and nothing else. No line is longer than 118 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from graphc.planning.costs import Cost
+from graphc.planning.descriptions import Data
+
+WIDTH = 118
+#: Lines of a kernel, and members of a list (lines of the user's, modules, outputs) that are shown; `.data` has them all.
+MOST_LINES, MOST_SHOWN = 32, 4
+
+
+def render(data: Data) -> str:
+    """The text."""
+    return "\n".join(shown for line in _lines(data) for shown in _fitted(line))
+
+
+def _fitted(line: str) -> list[str]:
+    """A line, or several where it is too long; what continues is indented further."""
+    if len(line) <= WIDTH:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(line, WIDTH, subsequent_indent=indent, drop_whitespace=True, break_on_hyphens=False) or [line]
+
+
+def _indented(lines: Iterable[str], by: int = 2) -> Iterator[str]:
+    return (" " * by + line for line in lines)
+
+
+def _lines(data: Data) -> Iterator[str]:
+    options = ", ".join(f"{name}={value}" for name, value in data["options"].items())
+    yield f"{data['what']}, backend {data['backend']}, {options}"
+    if data["backend"] == "eager":
+        yield "runs node by node through the eager door: there is no plan"
+    if not data["builds"]:
+        yield "nothing is built yet: call it once, or give explain the arguments of a call"
+    if data["recompiles"]:
+        yield "why it was built:"
+        yield from _indented(_table([_reason(n, x) for n, x in enumerate(data["recompiles"], 1)]))
+    for build in data["builds"]:
+        yield ""
+        yield from _build(build)
+
+
+def _reason(n: int, found: Data) -> tuple[str, ...]:
+    if not found["argument"]:
+        why = "the first call of its kind"
+    elif found["dim"] is not None:
+        why = f"dimension {found['dim']} of {found['argument']}: {found['old']} -> {found['new']}"
+    elif found["old"] is None:
+        why = f"{found['argument']}" + ("" if found["new"] is None else f": {found['new']}")
+    else:
+        why = f"{found['argument']}: {found['old']} -> {found['new']}"
+    return f"{n}.", why, f"at {found['line']}", f"{found['ms']:.1f} ms"
+
+
+def _table(rows: Sequence[Sequence[str]], widest: int = 48) -> Iterator[str]:
+    """Rows with their columns under each other, as far as cells are not too wide."""
+    widths = [min(widest, max(map(len, column))) for column in zip(*rows, strict=True)]
+    return ("  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+# --- a build -----------------------------------------------------------------------------------------------------------
+
+
+def _build(build: Data) -> Iterator[str]:
+    inputs = ", ".join(f"{x['name']}: {x['type']}" for x in build["inputs"])
+    yield f"{build['name']}: ({inputs}) -> {_some(build['outputs']) or 'nothing'}"
+    written = [x for x in build["inputs"] if x["written_at"] is not None]
+    if written:
+        yield "  arguments written:"
+        yield from _indented(_table([_variable(x, "argument") for x in written]), 4)
+    if build["captures"]:
+        yield "  captured variables:"
+        yield from _indented(_table([_variable(x, x["is"]) for x in build["captures"]]), 4)
+    if build["assumed_sizes"]:
+        yield "  sizes taken for equal:"
+        yield from _indented([f"{x['a']} and {x['b']}, at {x['line']}" for x in build["assumed_sizes"]], 4)
+    yield f"  passes on {build['recorded_nodes']} recorded nodes, {build['ms']:.1f} ms with all around them:"
+    yield from _indented(_passes(build["passes"]), 4)
+    if not build["plans"] and build["backend"] != "eager":
+        sizes = ", ".join(build["unknown_sizes"])
+        yield "  no plan yet" + (f": the sizes {sizes} are not known" if sizes else "")
+    for plan in build["plans"]:
+        yield from _indented(_plan(plan))
+    if "gradient" in build:
+        yield ""
+        yield from _build(build["gradient"])
+
+
+def _variable(x: Data, kind: str) -> tuple[str, ...]:
+    used = f"read at {_some(x['read_at'])}" if x["read_at"] else ""
+    if x["written_at"] is not None:
+        used += (", " if used else "") + f"written at {_some(x['written_at']) or 'unknown lines'}"
+    inside = f" in {_some(x['modules'])}" if x["modules"] else ""
+    return x["name"], x["type"], kind, (used or "only its size is used") + inside
+
+
+def _some(words: Sequence[str]) -> str:
+    """The first few."""
+    more = len(words) - MOST_SHOWN
+    return ", ".join(words[:MOST_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _passes(passes: Sequence[Data]) -> Iterator[str]:
+    """Those that made more or fewer nodes each for itself, the others in one line."""
+    others = [x for x in passes if x["nodes_before"] == x["nodes_after"]]
+    rows = [
+        (x["name"], f"{x['nodes_before']} -> {x['nodes_after']} nodes", f"{x['ms']:.2f} ms")
+        for x in passes
+        if x["nodes_before"] != x["nodes_after"]
+    ]
+    if rows:
+        yield from _table(rows)
+    if others:
+        names = ", ".join(dict.fromkeys(x["name"] for x in others))
+        yield f"as many nodes as before: {names} ({sum(x['ms'] for x in others):.2f} ms)"
+    if not passes:
+        yield "none"
+
+
+# --- a plan ------------------------------------------------------------------------------------------------------------
+
+
+def _plan(plan: Data) -> Iterator[str]:
+    sizes = ", ".join(f"{name} = {n}" for name, n in plan["sizes"].items())
+    yield f"plan{f' for {sizes}' if sizes else ''}, made in {plan['ms']:.1f} ms" + (
+        f": {_cost(plan['cost'])}" if "cost" in plan else ""
+    )
+    if plan["passes"]:
+        yield "  passes:"
+        yield from _indented(_passes(plan["passes"]), 4)
+    if "text" in plan:
+        yield from _indented(plan["text"].splitlines())
+    if "product_library" in plan:
+        library = plan["product_library"]
+        yield f"  {plan['threads']} threads; library for large products: {library['name']} {library['core']}".rstrip()
+    regions = plan.get("regions") is not None
+    yield from _indented(_steps(plan.get("steps", ()), regions))
+    yield from _indented(_memory(plan["memory"], "region" if regions else "step"))
+
+
+def _cost(cost: Data) -> str:
+    return str(Cost(cost["flops"], cost["bytes_read"], cost["bytes_written"]))
+
+
+def _steps(steps: Sequence[Data], regions: bool) -> Iterator[str]:
+    region = None
+    for step in steps:
+        if regions and step["region"] != region:
+            region = step["region"]
+            yield f"region {region}"
+        yield from _indented(_step(step), 2 if regions else 0)
+
+
+def _step(step: Data) -> Iterator[str]:
+    kind = "Python step" if step["kind"] == "python" else step["kind"]
+    yield " ".join(dict.fromkeys([kind, *step["ops"]])) + f": {_cost(step['cost'])}{_time(step)}"
+    if "reason" in step:
+        yield f"    runs in Python, out of native code: {step['reason']}"
+    if "check" in step:
+        yield f"    every element of {step['check']['index']} must be an index into a size of {step['check']['size']}"
+    for made in step["makes"]:
+        yield f"    makes {made['name']}: {made['type']}, {made['place']}"
+    where = _some(step["lines"]) or "no line of yours"
+    modules = f" in {_some(step['modules'])}" if step["modules"] else ""
+    roles = " and ".join(role for role in step["roles"] if role != "forward")
+    yield f"    from {where}{modules}{f' ({roles})' if roles else ''}"
+    if "how" in step:
+        yield f"    {step['how']}" + (f", {step['parts']} parts" if step["parts"] > 1 else "")
+    text = step["text"].splitlines() if step["kind"] != "copy" else []
+    yield from (f"    | {line}" for line in text[:MOST_LINES])
+    if len(text) > MOST_LINES:
+        yield f"    | ... and {len(text) - MOST_LINES} more lines"
+    for name, body in step.get("bodies", {}).items():
+        turns = step.get("turns", "unknown")
+        note = f", {turns} turns: costs and estimates of one, measured times of all" if name == "body" else ""
+        yield f"    {name}{note}"
+        yield from _indented(_steps(body, True), 6)
+
+
+def _time(step: Data) -> str:
+    times = [("measured", step.get("measured_ns")), ("estimated", step.get("estimated_ns"))]
+    shown = [f"{word} {_duration(ns)}" for word, ns in times if ns is not None]
+    return f"; {', '.join(shown)}" if shown else ""
+
+
+def _duration(ns: int) -> str:
+    return f"{ns / 1e6:.3g} ms" if ns >= 1e6 else f"{ns / 1e3:.3g} us" if ns >= 1e3 else f"{ns} ns"
+
+
+def _memory(memory: Data, unit: str) -> Iterator[str]:
+    names = {"arena_bytes": "arena", "working_bytes": "working memory of steps", "output_bytes": "outputs"}
+    names |= {"transient_bytes": "arrays NumPy makes", "constant_bytes": "constants"}
+    parts = [f"{words} {memory[key]:,} bytes" for key, words in names.items() if memory.get(key)]
+    yield f"memory: peak {memory['peak_bytes']:,} bytes" + (f" ({', '.join(parts)})" if parts else "")
+    if memory.get("in_place"):
+        yield f"  outputs written over inputs: {', '.join(place['input'] for place in memory['in_place'])}"
+    if memory.get("arena"):
+        yield f"  in the arena by offset, with the first and last {unit} that needs it:"
+    for slot in memory.get("arena", ()):
+        values = ", then ".join(f"{x['name']} ({x['first']}-{x['last']})" for x in slot["values"])
+        yield f"    [{slot['offset']}:{slot['offset'] + slot['bytes']}] {values}"
+
+
+__all__ = ["render"]
