@@ -73,10 +73,11 @@ class CompiledFunction:
         verify: bool = False,
         keep_grads: bool = False,
         dynamic: bool | None = None,
+        check_nans: bool = False,
     ):
         functools.update_wrapper(self, fn, updated=())
         self.fn, self.backend, self.optimize, self.verify = fn, backend, optimize, verify
-        self.keep_grads, self.dynamic = keep_grads, dynamic
+        self.keep_grads, self.dynamic, self.check_nans = keep_grads, dynamic, check_nans
         self.recompiles: list[Recompile] = []
         self._groups: OrderedDict[Any, list[Build]] = OrderedDict()
         self._retrace: dict[Any, Table] = {}
@@ -94,7 +95,13 @@ class CompiledFunction:
         name = getattr(self.fn, "__qualname__", "")
         if getattr(sys.modules.get(getattr(self.fn, "__module__", "")), name, None) is self:
             return name
-        return CompiledFunction, (self.fn, self.backend, self.optimize, self.verify, self.keep_grads, self.dynamic)
+        return CompiledFunction, (self.fn, *self.options.values())
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options it was compiled with."""
+        names = ("backend", "optimize", "verify", "keep_grads", "dynamic", "check_nans")
+        return {name: getattr(self, name) for name in names}
 
     def last_built(self) -> Built | None:
         """The program of the newest build, None before the first call."""
@@ -318,7 +325,8 @@ class CompiledFunction:
 
     def _make_built(self, program: Program, aliases: Any, updates: Mapping[int, int] | None = None) -> Built:
         name = getattr(self.fn, "__name__", "function")
-        return Built(program, aliases, self.backend, self.optimize, self.verify, name, None if self.verify else updates)
+        updates = None if self.verify else updates
+        return Built(program, aliases, self.backend, self.optimize, self.verify, name, updates, self.check_nans)
 
     def _trace(
         self,
@@ -438,6 +446,7 @@ def compile(
     verify: bool = False,
     keep_grads: bool = False,
     dynamic: bool | None = None,
+    check_nans: bool = False,
     fullgraph: bool = True,
     mode: str | None = None,
     options: Any = None,
@@ -450,7 +459,9 @@ def compile(
     are part of the graph. `compile(module)` gives a Module that shares parameters. Called under grad mode, results are on the
     eager tape. `optimize=False` turns the passes off; `verify=True` compares each run with the recorded program;
     `keep_grads=True` stores also gradients an optimizer inside has used up; `dynamic=True` leaves every size open,
-    `dynamic=False` none. `fullgraph`, `mode` and `options` are PyTorch's and change nothing. Usable as a decorator.
+    `dynamic=False` none; `check_nans=True` looks at every step's results and raises NonFiniteError, naming op, line and module,
+    for the first NaN or infinity made from finite operands, before anything is changed. `fullgraph`, `mode` and `options`
+    are PyTorch's and change nothing. Usable as a decorator.
     """
     if model is None:
         return functools.partial(
@@ -460,6 +471,7 @@ def compile(
             verify=verify,
             keep_grads=keep_grads,
             dynamic=dynamic,
+            check_nans=check_nans,
             disable=disable,
         )
     if disable:
@@ -468,6 +480,7 @@ def compile(
         backend = None
     options_: dict[str, Any] = {
         "backend": backend, "optimize": optimize, "verify": verify, "keep_grads": keep_grads, "dynamic": dynamic,
+        "check_nans": check_nans,
     }  # fmt: skip
     if hasattr(model, "__compiled__"):
         return model.__compiled__(CompiledFunction(model, **options_))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from graphc.backends import find_backend
 from graphc.core.config import config
 from graphc.core.dims import Dim, Size, substitute
-from graphc.core.errors import ShapeError
+from graphc.core.errors import BackendError, ShapeError
 from graphc.core.tensor_types import TensorType
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
@@ -38,11 +38,15 @@ class Built:
         verify: bool = False,
         name: str = "program",
         updates: Mapping[int, int] | None = None,
+        check_nans: bool = False,
     ):
         start = time.perf_counter()
         self.feed_types: tuple[TensorType, ...] = tuple(v.type for v in program.inputs)
         self.recorded = program
-        self.backend = find_backend(backend or config.backend)
+        self.backend: Any = find_backend(backend or config.backend)
+        self.check_nans = check_nans
+        if check_nans and not getattr(self.backend, "checks_nans", False):
+            raise BackendError(f"the backend {self.backend.name!r} cannot check for NaN: leave out check_nans")
         with paused_gc():
             if aliases:
                 program = specialise(program, dict(aliases))
@@ -125,7 +129,8 @@ class Built:
                 static = specialise(self.program, sizes) if key else self.program
                 if self.backend.fuses:
                     static = optimise(static, NATIVE, config.verify or self.verify, reports=passes)
-                found = self.backend.compile(static, self.updates)
+                checks = {"check_nans": True} if self.check_nans else {}
+                found = self.backend.compile(static, self.updates, **checks)
             if len(self.executables) >= config.largest_cache:
                 oldest = next(iter(self.executables))
                 self.executables.pop(oldest, None)

@@ -73,8 +73,9 @@ class Session:
     """Runs a graph on a backend.
 
     `backend=None` is `compile`'s default; "eager" runs node by node through the eager door. `verify=True` compares each run
-    with the recorded program. `strict=True` makes a line that grows the graph between runs an error. Several threads may
-    run one session: runs that write exclude each other, one that only reads never sees half an update.
+    with the recorded program. `strict=True` makes a line that grows the graph between runs an error. `check_nans=True` raises
+    NonFiniteError for the first op that makes a NaN or an infinity from finite operands, before anything is written. Several
+    threads may run one session: runs that write exclude each other, one that only reads never sees half an update.
     """
 
     def __init__(
@@ -84,13 +85,16 @@ class Session:
         optimize: bool = True,
         verify: bool = False,
         strict: bool = False,
+        check_nans: bool = False,
     ):
         if not isinstance(graph, Graph):
             raise GraphError(f"Session takes a Graph, got {type(graph).__name__}")
-        self.graph, self.optimize, self.verify = graph, optimize, verify
+        self.graph, self.optimize, self.verify, self.check_nans = graph, optimize, verify, check_nans
         self.backend = backend or config.backend
         if self.backend != "eager" and self.backend not in backend_names():
             raise BackendError(f"unknown backend {backend!r}: there are {', '.join([*backend_names(), 'eager'])}")
+        if check_nans and self.backend == "eager":
+            raise BackendError("check_nans looks at the steps of a plan, and the backend 'eager' has none")
         graph._strict = strict
         self.recompiles: list[Recompile] = []
         self._prepared: OrderedDict[Any, PreparedRun] = OrderedDict()
@@ -243,7 +247,10 @@ class Session:
             if feeds is not None:
                 self._check_fed(sources, feeds, leaves)
             backend = None if self.backend == "eager" else self.backend
-            built = Built(program, self.graph.aliases, backend, self.optimize, self.verify, self.graph.name)
+            built = Built(
+                program, self.graph.aliases, backend, self.optimize, self.verify, self.graph.name,
+                check_nans=self.check_nans,
+            )  # fmt: skip
             numbered = [(capture, len(values) + i) for i, (capture, _) in enumerate(writes)]
             found = self._prepared[key] = PreparedRun(leaves, built, sources, numbered, picks)
             if len(self._prepared) > config.largest_cache:

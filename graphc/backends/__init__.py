@@ -39,7 +39,8 @@ class Backend(Protocol):
         """An executable for a program whose sizes are numbers; BackendError where the backend cannot do what it asks.
 
         `updates`: output number -> number of an input that this output replaces. The executable may write it over that input's
-        array, when nothing can fail any more, and give back that array.
+        array, when nothing can fail any more, and give back that array. A backend that has `checks_nans = True` also takes
+        `check_nans`: whether a run raises NonFiniteError for the first op that makes a NaN or an infinity of finite operands.
         """
 
 

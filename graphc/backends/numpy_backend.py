@@ -22,6 +22,7 @@ from graphc.planning.memory import ALIGNMENT, make_plan
 from graphc.planning.plan import ARENA, EVAL, INPLACE, VIEW, Plan, Step
 
 descriptions = lazy_import("graphc.planning.descriptions")
+nan_checks = lazy_import("graphc.backends.nan_checks")
 
 _ndarray = np.ndarray
 _empty = np.empty
@@ -37,17 +38,23 @@ class NumpyBackend:
 
     name = "numpy"
     fuses = False
+    checks_nans = True
 
-    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> NumpyExecutable:
-        """An executable for a program whose sizes are numbers; every output is new memory, updates too."""
-        return NumpyExecutable(make_plan(program))
+    def compile(
+        self, program: Program, updates: Mapping[int, int] | None = None, check_nans: bool = False
+    ) -> NumpyExecutable:
+        """An executable for a program whose sizes are numbers; every output is new memory, updates too.
+
+        `check_nans`: a run raises NonFiniteError for the first op that makes a NaN or an infinity.
+        """
+        return NumpyExecutable(make_plan(program), check_nans)
 
 
 class NumpyExecutable:
     """A plan that runs on NumPy. `peak`: the most bytes a run holds in arena, outputs and arrays kernels make."""
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, check_nans: bool = False):
+        self.plan, self.check_nans = plan, check_nans
         self.peak = plan.peak
         self._n_inputs = len(plan.program.inputs)
         self._slots = number_slots(plan)
@@ -58,7 +65,7 @@ class NumpyExecutable:
         self._compile()
         self._idle: list[Env] = []
         self._lock = threading.Lock()
-        self._single = self._single_call()
+        self._single = None if check_nans else self._single_call()
 
     @property
     def steps(self) -> str:
@@ -129,7 +136,9 @@ class NumpyExecutable:
             if step.how == VIEW and self._is_bound(step.node.outputs[0]):
                 self._bound_views.append(step.node)
             else:
-                runs.append(self._step(step))
+                run = self._step(step)
+                checked = self.check_nans and nan_checks.may_be_blamed(step.node)
+                runs.append(_checked(step.node, self._slots, run) if checked else run)
                 self._nodes[id(runs[-1])] = step.node
                 releasable.update((self._slots[v], None) for v in step.node.outputs if not self._is_bound(v))
             for value in step.frees:
@@ -330,6 +339,20 @@ def _evaluated(node: Node, ins: list[int], outs: list[int]) -> Run:
             env[slot] = array
 
     return run_several
+
+
+def _checked(node: Node, slots: Mapping[Value, int], step: Run) -> Run:
+    """The step, and an error if it makes something not finite from finite operands. (It may write over one of them.)"""
+    operands = [(value, slots[value]) for value in node.inputs]
+    results = [slots[value] for value in node.outputs]
+
+    def run(env: Env) -> None:
+        finite = all(nan_checks.is_finite(value, env[at]) for value, at in operands)
+        step(env)
+        if finite:
+            nan_checks.check_node(node, [env[at] for at in results])
+
+    return run
 
 
 def _release(slot: int) -> Run:

@@ -81,6 +81,10 @@ class ArgumentTypeError(OperandError, TypeError):
     """An argument of a kind that is not accepted."""
 
 
+class NonFiniteError(OperandError, RuntimeError, FloatingPointError):
+    """A NaN or an infinity that an op made from finite operands, found because `check_nans` asked for it."""
+
+
 class SymbolicError(GraphcError, RuntimeError):
     """A symbolic value was asked for something only a run can know, or used outside its trace."""
 

@@ -80,9 +80,7 @@ def _compiled_data(run: CompiledFunction, kind: str, args: tuple[Any, ...], kwar
         build, arrays = run.arrays_for(*args, **kwargs)
         times = _timed(build.built, arrays)
     name = getattr(run.fn, "__qualname__", type(run.fn).__name__)
-    options = {
-        "optimize": run.optimize, "verify": run.verify, "keep_grads": run.keep_grads, "dynamic": run.dynamic,
-    }  # fmt: skip
+    options = {name: option for name, option in run.options.items() if name != "backend"}
     data = _head(f"compiled {kind} {name}", run.backend or config.backend, options, run.recompiles)
     data["builds"] = [traced_data(build, times, f"build {n}") for n, build in enumerate(run.builds(), 1)]
     return data
@@ -102,7 +100,7 @@ def _session_data(session: Session, args: tuple[Any, ...], kwargs: Mapping[str, 
     if args or kwargs:
         prepared, arrays = session.arrays_for(*args, **kwargs)
         times = {} if session.backend == "eager" else _timed(prepared.built, arrays)
-    options = {"optimize": session.optimize, "verify": session.verify}
+    options = {"optimize": session.optimize, "verify": session.verify, "check_nans": session.check_nans}
     data = _head(f"session of graph {session.graph.name}", session.backend, options, session.recompiles)
     data["builds"] = [_prepared_data(x, session.graph, times) | _backend(session) for x in session.builds()]
     return data

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backends import nan_checks
 from graphc.backends.llvm import blas
 from graphc.backends.llvm.launcher import Launcher
 from graphc.backends.llvm.loops import Scope
@@ -36,22 +37,27 @@ class LlvmBackend:
 
     name = "llvm"
     fuses = True
+    checks_nans = True
 
-    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> LlvmExecutable:
+    def compile(
+        self, program: Program, updates: Mapping[int, int] | None = None, check_nans: bool = False
+    ) -> LlvmExecutable:
         """An executable for a program whose sizes are numbers; BackendError where LLVM refuses a kernel.
 
         `updates`: output number -> number of the input whose array it is written over, which is then that output.
+        `check_nans`: a run raises NonFiniteError for the first op that makes a NaN or an infinity; nothing is in place then.
         """
-        return LlvmExecutable(program, updates or {})
+        return LlvmExecutable(program, {} if check_nans else updates or {}, check_nans)
 
 
 class LlvmExecutable:
     """A compiled program. `peak`: the most bytes a run holds in arena and outputs."""
 
-    def __init__(self, program: Program, updates: Mapping[int, int]):
+    def __init__(self, program: Program, updates: Mapping[int, int], check_nans: bool = False):
         self.program = program
         self.plan = plan_regions(program, updates)
-        self.translation = Translation(self.plan, pool().threads, self._host)
+        after_region = self._check_nans if check_nans else None
+        self.translation = Translation(self.plan, pool().threads, self._host, after_region)
         self.peak = self.translation.arena_bytes + self.plan.output_bytes
         layout = self.layout = self.translation.layout
         in_place = self.plan.in_place
@@ -136,6 +142,15 @@ class LlvmExecutable:
         """Raises what the program raises where Python runs it op by op: the same fault, with the user's line."""
         interpret(self.program, inputs)
         raise BackendError("a native step failed where the same program in NumPy does not")
+
+    def _check_nans(self, region: tuple[Step, ...], scope: Scope, table: int) -> None:
+        """Raises NonFiniteError if a step of the region that has just run is to blame for something not finite."""
+        for step in region:
+            nan_checks.check_step(
+                step,
+                lambda value: self._array(value, scope, table).reshape(value.shape),
+                lambda x: self._operand(x, scope, table),
+            )
 
     # --- steps that Python does -----------------------------------------------------------------------------------
 

@@ -69,11 +69,17 @@ class Translation:
     """The instructions of a plan on a number of threads. `steps[n - 1]` is the step that a failure numbered n names.
 
     `slots`: how many the table has; `constants`: the arrays of those that hold one. `host_step(step, scope, table)` does
-    the steps that Python does.
+    the steps that Python does; `after_region(region, scope, table)`, if there is one, is called when a region is done.
     """
 
-    def __init__(self, plan: NativePlan, threads: int, host_step: Callable[[HostStep, Scope, int], object]):
-        self.plan, self.threads, self.host_step = plan, threads, host_step
+    def __init__(
+        self,
+        plan: NativePlan,
+        threads: int,
+        host_step: Callable[[HostStep, Scope, int], object],
+        after_region: Callable[[tuple[Step, ...], Scope, int], object] | None = None,
+    ):
+        self.plan, self.threads, self.host_step, self.after_region = plan, threads, host_step, after_region
         layout = self.layout = Layout(len(plan.program.inputs), len(plan.program.outputs))
         self.slots = layout.arena + 1
         self.constants: dict[int, Any] = {}
@@ -136,13 +142,19 @@ class Translation:
             used += aligned(scratch)
         self.scratch = max(self.scratch, used)
         work = int(cycles / CYCLES_A_NANOSECOND)
+        after = self._after(region, scope)
 
         def make(found: list[int]) -> list[Instruction]:
             tasks = tuple(draft(found) for draft in drafts)
             made: list[Instruction] = [Region(tasks, work)] if tasks else []
-            return [*made, *(other for draft in others for other in draft(found))]
+            return [*made, *(other for draft in others for other in draft(found)), *after]
 
         return make
+
+    def _after(self, region: tuple[Step, ...], scope: Scope) -> list[Instruction]:
+        """What is called when a region is done; its time belongs to no step."""
+        call = self.after_region
+        return [] if call is None else [Host(lambda table: call(region, scope, table), 0)]
 
     def _host(self, step: HostStep, number: int, scope: Scope) -> Draft:
         return lambda found: [Host(lambda table: self.host_step(step, scope, table), number)]

@@ -1,0 +1,144 @@
+"""Debug checks of `check_nans=True`: which op made a NaN or an infinity from finite operands, and where the user wrote it.
+
+What a program is given, its constants, and what was filled with an infinity may hold what they like: only an op whose operands
+are all finite is to blame. Of a fused kernel only stored results are looked at; if one is bad, the kernel's nodes are evaluated
+one by one and the bad elements followed back to the op that made them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from graphc.core.errors import NonFiniteError
+from graphc.core.op import Kind
+from graphc.core.quiet import quiet, quiet_reset, quiet_set
+from graphc.core.tensor_types import FLOAT
+from graphc.ir.blame import operand_lines, user_line_of
+from graphc.ir.interpret import evaluate
+from graphc.ir.program import CONSTANT, INPUT, Node, Value
+from graphc.planning.descriptions import is_copy
+from graphc.planning.fusion import CheckStep, ContractionStep, ControlStep, KernelStep, OutputCopy, Step, Strided
+
+Array = Any
+
+
+def is_finite(value: Value, array: Array) -> bool:
+    """Whether a value has no NaN and no infinity; integers have none."""
+    return value.dtype.category != FLOAT or bool(np.isfinite(array).all())
+
+
+def may_be_blamed(node: Node) -> bool:
+    """Whether the node has operands, and no infinity among its attributes that was written there on purpose."""
+    return bool(node.inputs) and not any(isinstance(x, float) and not isfinite(x) for x in node.attrs.values())
+
+
+def accusation(value: Value, array: Array) -> NonFiniteError:
+    """The error that names the op that made the value."""
+    node, bad = value.node, ~np.isfinite(array)
+    has_nan = bool(np.isnan(array).any())
+    what = "NaN and infinity" if has_nan and np.isinf(array).any() else "NaN" if has_nan else "infinity"
+    first = np.argwhere(bad)[0].tolist()
+    where = f", the first at {first}" if first else ""
+    error = NonFiniteError(f"made {what} from finite operands, in {int(bad.sum())} of {bad.size} elements{where}")
+    line = user_line_of(node)
+    if node.origins:
+        module, role = node.origins[0].module, node.origins[0].role
+        line += (f" in module {module}" if module else "") + (f" ({role})" if role != "forward" else "")
+    error.about(node.op.name, operand_lines(node.inputs), line)
+    return error
+
+
+def check_node(node: Node, results: Iterable[Array]) -> None:
+    """Raises NonFiniteError for results of a node that may be blamed and whose operands were finite."""
+    for value, array in zip(node.outputs, results, strict=True):
+        if not is_finite(value, array):
+            raise accusation(value, array)
+
+
+# --- steps of a native plan ----------------------------------------------------------------------------------------------
+
+
+def check_step(step: Step, read: Callable[[Value], Array], operand: Callable[[Strided], Array]) -> None:
+    """Raises NonFiniteError if the step, which has just run, made something bad of finite operands.
+
+    `read` gives the elements of a value in memory, in its shape; `operand` those of a strided operand. Loops and branches are
+    checked step by step in their bodies.
+    """
+    if isinstance(step, CheckStep | ControlStep) or is_copy(step):
+        return
+    for value, array in _made(step, read):
+        if is_finite(value, array):
+            continue
+        if isinstance(step, KernelStep):
+            loaded = {x: read(x) for x in step.buffers if isinstance(x, Value) and x not in step.made}
+            _follow(value, array, loaded)
+        else:
+            operands = (step.a, step.b) if isinstance(step, ContractionStep) else step.operands
+            if may_be_blamed(value.node) and all(is_finite(x.value, operand(x)) for x in operands):
+                raise accusation(value, array)
+
+
+def _made(step: Step, read: Callable[[Value], Array]) -> Iterator[tuple[Value, Array]]:
+    """What the step made; of a concatenation, other parts of which may not be there yet, its own parts."""
+    nodes = set(step.nodes)
+    for made in step.made:
+        if isinstance(made, OutputCopy):
+            continue
+        if made.node in nodes:
+            yield made, read(made)
+            continue
+        assert made.node.op.kind == Kind("concat")
+        axis, start = made.node.attrs["axis"], 0
+        for part in made.node.inputs:
+            end = start + int(part.shape[axis])
+            if part.node in nodes:
+                yield part, read(made)[(slice(None),) * axis + (slice(start, end),)]
+            start = end
+
+
+def _follow(bad: Value, array: Array, loaded: Mapping[Value, Array]) -> None:
+    """Evaluates what leads to a bad value in a kernel, and raises for the first op there that had finite operands."""
+    env = dict(loaded)
+    order = list(_between(bad, loaded))
+    token = quiet_set(quiet)
+    try:
+        for node in order:
+            if node.op is CONSTANT:
+                env[node.outputs[0]] = node.attrs["data"].array
+            else:
+                env.update(zip(node.outputs, evaluate(node, [env[x] for x in node.inputs]), strict=True))
+    finally:
+        quiet_reset(token)
+    if is_finite(bad, env[bad]):  # rounded otherwise, or a larger intermediate: the native op itself is to blame
+        raise accusation(bad, array)
+    pending, culprits = [bad], list[Value]()
+    seen = {bad}
+    while pending:
+        value = pending.pop()
+        if value in loaded or not may_be_blamed(value.node):
+            continue
+        worse = [x for x in value.node.inputs if not is_finite(x, env[x])]
+        if not worse:
+            culprits.append(value)
+        pending += [x for x in worse if x not in seen]
+        seen.update(worse)
+    if culprits:
+        first = min(culprits, key=lambda value: value.node.number)
+        raise accusation(first, env[first])
+
+
+def _between(value: Value, loaded: Mapping[Value, Array]) -> Iterator[Node]:
+    """The nodes from what is loaded to a value, operands first."""
+    found: dict[Node, None] = {}
+    pending = [value]
+    while pending:
+        at = pending.pop()
+        if at not in loaded and at.node not in found:
+            assert at.node.op is not INPUT, f"{at!r} is not in memory"
+            found[at.node] = None
+            pending += at.node.inputs
+    return iter(sorted(found, key=lambda node: node.number))
