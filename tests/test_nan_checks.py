@@ -184,6 +184,32 @@ def test_parts_of_a_concatenation(backend: str) -> None:
     fails(lambda: f(x, y), "log", "the parts")
 
 
+def test_scatters_are_followed_to_what_they_put(backend: str) -> None:
+    @gc.compile(backend=backend, check_nans=True)
+    def f(base: Any, x: Any, i: Any) -> Any:
+        start = gc.sqrt(base)  # the start
+        return start.index_add(0, i, gc.log(x)).index_add(0, i, x)  # the scatter
+
+    base, x, i = gc.ones(5, 300), gc.ones(3, 300), gc.tensor([4, 0, 4])
+    assert f(base, x, i)[:, 0].tolist() == [2, 1, 1, 1, 3]
+    fails(lambda: f(base, -x, i), "log", "the scatter")
+    fails(lambda: f(-base, x, i), "sqrt", "the start")
+    x[2, 7] = inf
+    assert f(base, x, i)[4, 7].item() == inf
+
+
+def test_sums_with_products(backend: str) -> None:
+    layer = nn.Linear(8, 8)
+    f = gc.compile(lambda x: layer(x), backend=backend, check_nans=True)  # the layer
+    with gc.no_grad():
+        f(gc.ones(4, 8))
+        op = "matmul_add" if backend == "llvm" else "matmul"
+        with pytest.raises(NonFiniteError, match=f"{op}: made"):
+            f(gc.full((4, 8), 3e38) * layer.weight.sign()[:1])
+        layer.bias.fill_(-inf)
+        assert f(gc.ones(4, 8))[0, 0].item() == -inf
+
+
 def test_convolutions_pooling_and_python_steps(backend: str) -> None:
     @gc.compile(backend=backend, check_nans=True)
     def f(x: Any, w: Any) -> Any:

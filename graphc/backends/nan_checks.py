@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from graphc.core.errors import NonFiniteError
-from graphc.core.op import Kind
+from graphc.core.op import Kind, Scatter
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.core.tensor_types import FLOAT
 from graphc.ir.blame import operand_lines, user_line_of
 from graphc.ir.interpret import evaluate
 from graphc.ir.program import CONSTANT, INPUT, Node, Value
-from graphc.planning.descriptions import is_copy
-from graphc.planning.fusion import CheckStep, ContractionStep, ControlStep, KernelStep, OutputCopy, Step, Strided
+from graphc.planning.fusion import CheckStep, ControlStep, CopyStep, KernelStep, OutputCopy, Step, Strided
 
 Array = Any
 
@@ -68,7 +67,7 @@ def check_step(step: Step, read: Callable[[Value], Array], operand: Callable[[St
     `read` gives the elements of a value in memory, in its shape; `operand` those of a strided operand. Loops and branches are
     checked step by step in their bodies.
     """
-    if isinstance(step, CheckStep | ControlStep) or is_copy(step):
+    if isinstance(step, CheckStep | ControlStep | CopyStep):
         return
     for value, array in _made(step, read):
         if is_finite(value, array):
@@ -76,24 +75,26 @@ def check_step(step: Step, read: Callable[[Value], Array], operand: Callable[[St
         if isinstance(step, KernelStep):
             loaded = {x: read(x) for x in step.buffers if isinstance(x, Value) and x not in step.made}
             _follow(value, array, loaded)
-        else:
-            operands = (step.a, step.b) if isinstance(step, ContractionStep) else step.operands
-            if may_be_blamed(value.node) and all(is_finite(x.value, operand(x)) for x in operands):
-                raise accusation(value, array)
+        elif may_be_blamed(value.node) and all(is_finite(x.value, operand(x)) for x in step.operands):
+            raise accusation(value, array)
 
 
 def _made(step: Step, read: Callable[[Value], Array]) -> Iterator[tuple[Value, Array]]:
-    """What the step made; of a concatenation, other parts of which may not be there yet, its own parts."""
+    """What the step made, and where that is: in memory of its own, of a scatter that goes on there, of a concatenation other
+    parts of which may not be there yet."""
     nodes = set(step.nodes)
     for made in step.made:
         if isinstance(made, OutputCopy):
             continue
-        if made.node in nodes:
-            yield made, read(made)
+        value = made
+        while value.node not in nodes and isinstance(value.node.op.kind, Scatter):
+            value = value.node.inputs[0]
+        if value.node in nodes:
+            yield value, read(made)
             continue
-        assert made.node.op.kind == Kind("concat")
-        axis, start = made.node.attrs["axis"], 0
-        for part in made.node.inputs:
+        assert value.node.op.kind == Kind("concat")
+        axis, start = value.node.attrs["axis"], 0
+        for part in value.node.inputs:
             end = start + int(part.shape[axis])
             if part.node in nodes:
                 yield part, read(made)[(slice(None),) * axis + (slice(start, end),)]
@@ -101,7 +102,13 @@ def _made(step: Step, read: Callable[[Value], Array]) -> Iterator[tuple[Value, A
 
 
 def _follow(bad: Value, array: Array, loaded: Mapping[Value, Array]) -> None:
-    """Evaluates what leads to a bad value in a kernel, and raises for the first op there that had finite operands."""
+    """Evaluates what leads to a bad value in a kernel, and raises for the first op there that had finite operands.
+
+    A scatter is followed to what it puts in place; what it began with was looked at before, its sums are not blamed.
+    """
+    scatter = bad.node.op.kind
+    if isinstance(scatter, Scatter):
+        bad = bad.node.inputs[scatter.value]
     env = dict(loaded)
     order = list(_between(bad, loaded))
     token = quiet_set(quiet)
@@ -113,8 +120,10 @@ def _follow(bad: Value, array: Array, loaded: Mapping[Value, Array]) -> None:
                 env.update(zip(node.outputs, evaluate(node, [env[x] for x in node.inputs]), strict=True))
     finally:
         quiet_reset(token)
-    if is_finite(bad, env[bad]):  # rounded otherwise, or a larger intermediate: the native op itself is to blame
-        raise accusation(bad, array)
+    if is_finite(bad, env[bad]):
+        if isinstance(scatter, Scatter):
+            return
+        raise accusation(bad, array)  # native code rounds otherwise: the op itself is to blame
     pending, culprits = [bad], list[Value]()
     seen = {bad}
     while pending:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from graphc.core.op import Kind
+from graphc.core.op import Kind, Scatter
 from graphc.ir.kernel_text import kernel_text
 from graphc.ir.program import Node, Program, Value
 from graphc.ir.text import node_text, value_names
@@ -17,9 +17,11 @@ from graphc.planning.fusion import (
     ContractionStep,
     ControlStep,
     ConvolutionStep,
+    CopyStep,
     HostStep,
     KernelStep,
     OutputCopy,
+    ScatterStep,
     Step,
 )
 from graphc.planning.native_plan import (
@@ -38,7 +40,10 @@ from graphc.planning.regions import last_reads
 from graphc.planning.updates import reads
 
 Data = dict[str, Any]
-_KINDS = {KernelStep: "kernel", CheckStep: "index check", ContractionStep: "product", HostStep: "python"}
+_KINDS: dict[type, str] = {
+    KernelStep: "kernel", CopyStep: "copy", ScatterStep: "scatter", CheckStep: "index check", ContractionStep: "product",
+    ConvolutionStep: "convolution", HostStep: "python",
+}  # fmt: skip
 
 
 def covered(step: Step) -> tuple[Node, ...]:
@@ -46,27 +51,20 @@ def covered(step: Step) -> tuple[Node, ...]:
 
     A copy and a check compute none.
     """
-    if not isinstance(step, KernelStep) or is_copy(step):
-        return () if isinstance(step, KernelStep | CheckStep) else step.nodes
+    if isinstance(step, CopyStep | CheckStep):
+        return ()
+    if not isinstance(step, KernelStep):
+        return step.nodes
     loaded = {x for x in step.buffers if x not in step.made}
     found: dict[Node, None] = dict.fromkeys(step.nodes)
     pending = list(step.nodes)
     while pending:
-        for value in pending.pop().inputs:
-            node = value.node
-            if value not in loaded and node not in found and node.inputs:
-                found[node] = None
-                pending.append(node)
+        node = pending.pop()
+        for value in node.inputs[isinstance(node.op.kind, Scatter) :]:  # what a scatter begins with, others have made
+            if value not in loaded and value.node not in found and value.node.inputs:
+                found[value.node] = None
+                pending.append(value.node)
     return tuple(sorted(found, key=lambda node: node.number))
-
-
-def is_copy(step: Step) -> bool:
-    """Whether a step only copies a value to another place."""
-    return isinstance(step, KernelStep) and len(step.made) == 1 and _source_of(step.made[0]) in step.buffers
-
-
-def _source_of(made: Buffered) -> Value | None:
-    return made.value if isinstance(made, OutputCopy) else None
 
 
 def origins(nodes: Iterable[Node]) -> Data:
@@ -139,7 +137,7 @@ def _native_step(step: Step, plan: NativePlan, names: Mapping[Value, str]) -> Da
         for x in step.made
     ]
     data: Data = {
-        "kind": "copy" if is_copy(step) else _KINDS.get(type(step), step.nodes[0].op.name),
+        "kind": _KINDS.get(type(step), step.nodes[0].op.name),
         "ops": list(dict.fromkeys(node.op.name for node in nodes)),
         "makes": made,
         "reads": [names[x] for x in dict.fromkeys(reads(step)) if x not in step.made],
@@ -154,8 +152,6 @@ def _native_step(step: Step, plan: NativePlan, names: Mapping[Value, str]) -> Da
         data["check"] = {"index": names[step.buffers[0]], "size": step.size}
     if isinstance(step, HostStep):
         data["reason"] = python_reason(step.node)
-    if isinstance(step, ConvolutionStep):
-        data["kind"] = "convolution"
     return data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphc.core import scalar as s
 from graphc.core.tensor_types import float32, int64
-from graphc.ir.kernel import Access, Kernel, Made, Statement
+from graphc.ir.kernel import ADD, LAST, Access, Kernel, Made, Statement
 from graphc.ir.kernel_text import LONGEST, kernel_text
 
 
@@ -57,6 +57,15 @@ def test_indices_that_are_computed_or_guarded_get_a_line() -> None:
         "    x1 = b1[4*b0[i0]] if i0 < 3",
         "    b2[i0 + 2] = where(i0 < 3, -x1, 0.0)",
     ]
+
+
+def test_a_scatter_adds() -> None:
+    index, place = s.leaf(0, int64), Access(2, (0, 1), 0, ((s.leaf(0, int64), 8),))
+    sources = (Access(0, (1, 0), 0), Access(1, (8, 1), 0))
+    for how, sign in ((ADD, "+="), (LAST, "=")):
+        statement = Statement(x(1) * 2, 0, True, store=place, scatter=how, places=6)
+        kernel = Kernel((3, 8), 0, sources, (statement,), (index.dtype, float32, float32))
+        assert kernel_text(kernel).splitlines()[2] == f"        b2[i1 + 8*b0[i0]] {sign} b1[8*i0 + i1] * 2.0"
 
 
 def test_checks_and_positions() -> None:

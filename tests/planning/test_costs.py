@@ -78,6 +78,23 @@ def test_products() -> None:
     assert step[1].read == 4 * (120 + 30), "expanded elements are read once"
 
 
+def test_a_sum_with_a_product_reads_what_is_added() -> None:
+    layer = gc.nn.Linear(5, 3)
+    with gc.no_grad():
+        ((kind, cost),) = steps_of(lambda x: layer(x), gc.ones(4, 5))
+    assert kind == "ContractionStep"
+    assert cost == Cost(2 * 4 * 3 * 5 + 12, 4 * (20 + 15 + 3), 4 * 12)
+
+
+def test_scatters() -> None:
+    rows, table, index = gc.ones(3, 40), gc.zeros(7, 40), gc.tensor([1, 1, 6])
+    found = steps_of(lambda t, i, x: t.index_add(0, i, x), table, index, rows)
+    (scatter,) = [cost for kind, cost in found if kind == "ScatterStep"]
+    assert scatter.flops == 120 and scatter.written == 4 * 120
+    assert scatter.read == 8 * 3 + 4 * 120 + 4 * 120, "what is added to is read"
+    assert program_cost(program_of(lambda t, i, x: t.index_add(0, i, x), table, index, rows)).flops == 120
+
+
 def test_integer_products_are_no_flops() -> None:
     ((_, cost),) = steps_of(lambda a: a @ a, gc.ones(3, 3, dtype=gc.int64))
     assert cost.flops == 0
