@@ -135,9 +135,8 @@ def _plan(plan: Data) -> Iterator[str]:
         yield from _indented(_passes(plan["passes"]), 4)
     if "text" in plan:
         yield from _indented(plan["text"].splitlines())
-    if "product_library" in plan:
-        library = plan["product_library"]
-        yield f"  {plan['threads']} threads; library for large products: {library['name']} {library['core']}".rstrip()
+    if "threads" in plan:
+        yield f"  threads: {plan['threads']}"
     regions = plan.get("regions") is not None
     yield from _indented(_steps(plan.get("steps", ()), regions))
     yield from _indented(_memory(plan["memory"], "region" if regions else "step"))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from graphc.backends import nan_checks
-from graphc.backends.llvm import blas
 from graphc.backends.llvm.launcher import Launcher
 from graphc.backends.llvm.loops import Scope
 from graphc.backends.llvm.pool import pool
@@ -134,7 +133,7 @@ class LlvmExecutable:
         for step, ns in zip(self.translation.steps, times or (), strict=times is not None):
             notes.setdefault(step, {})["measured_ns"] = ns
         found = describe_native(self.plan, notes)
-        found["threads"], found["product_library"] = self.translation.threads, blas.describe()
+        found["threads"] = self.translation.threads
         found["memory"] |= {"working_bytes": self.translation.scratch, "peak_bytes": self.peak}
         return found
 

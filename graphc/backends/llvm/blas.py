@@ -67,14 +67,6 @@ def library() -> Library | None:
     return None
 
 
-def describe() -> dict[str, str]:
-    """Which BLAS is in use: name, core, config (for explain)."""
-    found = library()
-    if found is None:
-        return {"name": "graphc's own kernels", "core": "", "config": "no OpenBLAS could be loaded"}
-    return {"name": found.name, "core": found.core, "config": found.config}
-
-
 def wanted_core() -> str:
     """The core type OpenBLAS shall use, "" for its own choice.
 
@@ -170,4 +162,4 @@ def _copy(path: str) -> str:
     return f"/proc/self/fd/{target}"
 
 
-__all__ = ["FUNCTIONS", "Library", "describe", "library", "wanted_core"]
+__all__ = ["FUNCTIONS", "Library", "library", "wanted_core"]

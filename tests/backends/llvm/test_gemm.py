@@ -316,6 +316,15 @@ def test_large_products_go_to_the_library():
     assert choose(described(integers, integers, integers), 1, machine, lambda: library).engine == "kernels"
 
 
+def test_what_computes_a_product_is_named():
+    library, machine = blas.library() or pytest.skip("no BLAS"), host.machine()
+    large = np.zeros((2000, 2000), "f8")
+    product = described(large, large, large)
+    assert gemm.described(product, choose(product, 1, machine, lambda: None)) == "graphc's packed product"
+    named = gemm.described(product, choose(product, 1, machine, lambda: library))
+    assert named == f"dgemm of {library.name} ({library.core})"
+
+
 def test_the_description_counts_work():
     a, b, c = np.zeros((6, 5, 4), "f4"), np.zeros((4, 3), "f4"), np.zeros((6, 5, 3), "f4")
     product = described(a, b, c, beta=1.0)
@@ -363,11 +372,6 @@ def test_numpys_library_is_the_fallback(monkeypatch):
     monkeypatch.setattr(gemm, "_library_is_faster", lambda *_: True)
     rng = np.random.default_rng(12)
     check(numbers(rng, (20, 30)), numbers(rng, (30, 40)), numbers(rng, (20, 40)), found, beta=1.0)
-
-
-def test_without_any_library_our_kernels_are_named(monkeypatch):
-    monkeypatch.setattr(blas, "library", lambda: None)
-    assert blas.describe()["name"] == "graphc's own kernels"
 
 
 def test_a_file_that_is_no_library_is_passed_over(tmp_path):
