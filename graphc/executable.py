@@ -6,16 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from graphc.backends import find_backend
 from graphc.core.config import config
 from graphc.core.dims import Dim, Size, substitute
 from graphc.core.errors import BackendError, ShapeError
 from graphc.core.tensor_types import TensorType
-from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise, unknowns
-from graphc.passes.pipelines import NATIVE, PassReport, optimise
+from graphc.passes.pipelines import DEFAULT, NATIVE, PassReport, optimise
 from graphc.tracing import paused_gc, plain_name
+from graphc.verifying import Ways, check_run
 
 
 class Prepared(NamedTuple):
@@ -44,7 +46,7 @@ class Built:
         self.feed_types: tuple[TensorType, ...] = tuple(v.type for v in program.inputs)
         self.recorded = program
         self.backend: Any = find_backend(backend or config.backend)
-        self.check_nans = check_nans
+        self.name, self.verify, self.optimize, self.check_nans = name, verify, optimize, check_nans
         if check_nans and not getattr(self.backend, "checks_nans", False):
             raise BackendError(f"the backend {self.backend.name!r} cannot check for NaN: leave out check_nans")
         with paused_gc():
@@ -52,11 +54,10 @@ class Built:
                 program = specialise(program, dict(aliases))
             self.passes: list[PassReport] = []
             self.program = (
-                optimise(program, name=name, reports=self.passes, verify_each=verify or config.verify)
+                optimise(program, DEFAULT, name=name, reports=self.passes, verify_each=verify or config.verify)
                 if optimize
                 else program
             )
-        self.verify = verify
         #: outputs that replace an input: output number -> input number
         self.updates = updates or {}
         self.executables: dict[tuple[int, ...], Any] = {}
@@ -76,9 +77,12 @@ class Built:
         self.agreed: set[tuple[tuple[int, ...], ...]] = set()
         self.ms = (time.perf_counter() - start) * 1e3
 
-    def sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
-        """The number of each unknown size for inputs of these shapes."""
-        return {name: shapes[i][axis] for name, (i, axis) in self.places.items()}
+    def sizes(self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None) -> dict[str, int]:
+        """The number of each unknown size for inputs of these shapes; `known` tells those that shapes do not."""
+        sizes = {name: shapes[i][axis] for name, (i, axis) in self.places.items()}
+        if known and len(sizes) < len(self.unknown):
+            sizes = {name: known[name] for name in self.unknown if name in known} | sizes
+        return sizes
 
     def check(self, shapes: Sequence[tuple[int, ...]], names: Sequence[str]) -> None:
         """Raises ShapeError, naming the line, where the inputs break what the recording assumed of sizes."""
@@ -112,15 +116,27 @@ class Built:
     def run(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
         """The program's outputs on these inputs, fresh arrays that share memory with nothing but the inputs they replace.
 
-        `known`: sizes that the inputs' shapes do not tell.
+        `known`: sizes that the inputs' shapes do not tell. Where runs are verified, outputs replace copies of inputs, and
+        VerifyError is raised where they are not what the recorded program gives.
         """
-        return self.executable([a.shape for a in arrays], known)(arrays)
+        executable = self.executable([a.shape for a in arrays], known)
+        if not self.verify:
+            results: list[Any] = executable(arrays)
+            return results
+        replaced = set(self.updates.values())
+        results = executable([np.array(a) if i in replaced else a for i, a in enumerate(arrays)])
+        check_run(self.ways(self.sizes([a.shape for a in arrays], known)), arrays, results)
+        return results
+
+    def ways(self, sizes: Mapping[str, int]) -> Ways:
+        """The recorded program and how it became the one that runs, for `verify`."""
+        recorded = specialise(self.recorded, self.aliases) if self.aliases else self.recorded
+        native = NATIVE if self.backend.fuses else ()
+        return Ways(self.name, recorded, sizes, DEFAULT if self.optimize else (), native, self.backend)
 
     def executable(self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None) -> Any:
         """The planned and compiled program for inputs of these shapes."""
-        sizes = {name: shapes[i][axis] for name, (i, axis) in self.places.items()}
-        if known and len(sizes) < len(self.unknown):
-            sizes = {name: known[name] for name in self.unknown if name in known} | sizes
+        sizes = self.sizes(shapes, known)
         key = tuple(sizes.values())
         found = self.executables.get(key)
         if found is None:
@@ -138,11 +154,6 @@ class Built:
             self.prepared[key] = Prepared(sizes, passes, (time.perf_counter() - start) * 1e3)
             self.executables[key] = found
         return found
-
-    def reference(self, arrays: Sequence[Any]) -> list[Any]:
-        """The outputs of the program as recorded, node by node: what `verify` compares with."""
-        sizes = self.sizes([a.shape for a in arrays])
-        return interpret(specialise(self.recorded, sizes) if sizes else self.recorded, arrays)
 
 
 def _shown(size: Size, number: Size) -> str:

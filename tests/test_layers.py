@@ -51,6 +51,7 @@ FLOORS: dict[int, list[list[str]]] = {
     9: [
         [
             "surroundings.py",
+            "verifying.py",
             "executable.py",
             "compiled_backward.py",
             "builds.py",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
 from graphc.core.dims import Dim, Size, assumptions, is_static, substitute
 from graphc.core.errors import ArgumentError, OperandError
-from graphc.core.op import Attrs
+from graphc.core.op import Attrs, Op
 from graphc.core.tensor_types import TensorType
 from graphc.ir.blame import blame
 from graphc.ir.program import CONSTANT, INPUT, ConstantData, Node, Program, Table, Value
@@ -67,18 +67,22 @@ def specialise(program: Program, sizes: Mapping[str, Size]) -> Program:
     if not any(name in sizes for name in chain(input_unknowns(program), node_unknowns(program))):
         return program
     with assumptions(lambda a, b: None):
-        return _Specialiser(dict(sizes)).program(program)
+        return Rebuilder(dict(sizes)).program(program)
 
 
-class _Specialiser:
-    """Rebuilds programs in one new table; a body that occurs twice is rebuilt once."""
+class Rebuilder:
+    """Rebuilds programs in one new table, bodies included; a body that occurs twice is rebuilt once.
 
-    def __init__(self, sizes: dict[str, Size]):
-        self.sizes = sizes
+    sizes: numbers to put in for unknown sizes. op: what stands for each op, the op itself by default.
+    """
+
+    def __init__(self, sizes: dict[str, Size], op: Callable[[Op], Op] = lambda op: op):
+        self.sizes, self.op = sizes, op
         self.table = Table()
         self.bodies: dict[int, Program] = {}
 
     def program(self, program: Program) -> Program:
+        """The program rebuilt."""
         done = self.bodies.get(id(program))
         if done is not None:
             return done
@@ -112,7 +116,7 @@ class _Specialiser:
         if node.op is CONSTANT:
             return self.table.node(CONSTANT, (), node.attrs, lambda: (node.outputs[0].type,), node.origins)
         attrs = self.attrs(node.attrs) if node.attrs else node.attrs
-        op = node.op
+        op = self.op(node.op)
         try:
             infer = lambda: op.output_types(*[v.type for v in inputs], **attrs)  # noqa: E731
             return self.table.node(op, inputs, attrs, infer, node.origins)

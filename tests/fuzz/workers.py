@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-#: Seeds a process examines before another takes its place, since native code stays loaded; seconds one seed may take.
-LIFETIME, PATIENCE = 500, 600.0
+#: Seeds a process examines before another takes its place, since native code stays loaded.
+LIFETIME = 500
+#: Seconds one seed may take, and the most that one round of waiting counts: time in which the machine was halted does not.
+PATIENCE, ROUND = 600.0, 1.0
 
 Work = Callable[[int], str]
 
@@ -28,7 +31,11 @@ def examined(
             while waiting and len(busy) < jobs:
                 worker = _Worker(work, waiting.popleft())
                 busy[worker.answers] = worker
-            for answers in wait(list(busy), timeout=1.0):
+            before = time.monotonic()
+            ready = wait(list(busy), timeout=ROUND)
+            for worker in busy.values():
+                worker.wait_on(min(time.monotonic() - before, ROUND), patience)
+            for answers in ready:
                 worker = busy[answers]
                 try:
                     text = answers.recv()
@@ -40,8 +47,6 @@ def examined(
                         waiting.appendleft(worker.left[1:])
                     continue
                 yield worker.next(), text
-            for worker in busy.values():
-                worker.stop_if_older(patience)
     finally:
         for worker in busy.values():
             worker.process.kill()
@@ -51,7 +56,7 @@ class _Worker:
     """A process that examines some seeds in order; `left` are those it has not answered for."""
 
     def __init__(self, work: Work, seeds: range):
-        self.left, self.last = seeds, time.monotonic()
+        self.left, self.waited = seeds, 0.0
         self.answers, theirs = multiprocessing.Pipe(duplex=False)
         self.process = multiprocessing.Process(target=_answer, args=(work, seeds, theirs), daemon=True)
         self.process.start()
@@ -60,12 +65,14 @@ class _Worker:
     def next(self) -> int:
         """The seed that was just answered for."""
         seed, self.left = self.left[0], self.left[1:]
-        self.last = time.monotonic()
+        self.waited = 0.0
         return seed
 
-    def stop_if_older(self, patience: float) -> None:
-        if time.monotonic() - self.last > patience:
-            self.process.kill()
+    def wait_on(self, seconds: float, patience: float) -> None:
+        """Counts a round of waiting; ends a process that takes too long, whose threads then show where they are."""
+        self.waited += seconds
+        if self.waited > patience and self.process.pid is not None:
+            os.kill(self.process.pid, signal.SIGABRT)
 
     def end(self) -> str:
         """What became of the process."""
