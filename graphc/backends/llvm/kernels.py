@@ -22,11 +22,14 @@ from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to
 from graphc.backends.llvm.scatters import FEWEST_COLUMNS, along_rows, splits_places, walks_rows
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import DType
+from graphc.core.tensor_types import FLOAT, DType, bool_
 from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
 
 #: Extents up to this are part of the code, except that of the outermost loop.
 LARGEST_BAKED = 16
+#: Stands for the lanes that a mask leaves in. LLVM takes 0 / 0 for 0 in lanes of which it knows that both are 0, and drops the
+#: mask behind such a division (LLVM 22): so lanes that a mask known to it leaves out divide by 1.
+INSIDE = s.leaf(-1, bool_)
 #: Bytes that rows kept between passes may take on the stack.
 LARGEST_KEPT = 1 << 18
 
@@ -148,6 +151,8 @@ class _Printer:
         self.positions: dict[int, str] = {}
         self.kept: dict[int, str] = {}
         self.mask: str | None = None
+        #: whether LLVM knows which lanes the mask leaves out
+        self.mask_is_known = False
 
     # --- the frame ------------------------------------------------------------------------------------------------
 
@@ -288,10 +293,11 @@ class _Printer:
         left = f.let(f"sub nsw i64 {self.extents[axis]}, {whole}")
         narrow = f.let(f"trunc i64 {left} to i32")
         self.mask = f.let(f"icmp ult {self.ramp('i32')}, {self.splat(narrow, 'i32')}")
+        self.mask_is_known = known is not None
         saved = self.enter(axis, whole)
         following = body(carried)
         self.leave(axis, saved)
-        self.mask = None
+        self.mask, self.mask_is_known = None, False
         if known is not None:
             return list(following)
         last = f.block
@@ -383,6 +389,7 @@ class _Printer:
         if not numbers:
             return
         statements = self.kernel.statements
+        guarded = self.mask_is_known and lanes > 1
         trees: dict[int, Scalar] = {}
 
         def joined(x: Scalar) -> Scalar:
@@ -390,6 +397,8 @@ class _Printer:
                 source = self.kernel.sources[x.value]
                 if isinstance(source, Made) and source.statement in trees and not statements[source.statement].combine:
                     return trees[source.statement]
+            if guarded and x.op == "div" and x.dtype.category == FLOAT:
+                return x.args[0] / s.select(INSIDE, x.args[1], s.const(1, x.dtype))
             return x
 
         for n in numbers:
@@ -397,7 +406,14 @@ class _Printer:
         reader = Reader(self, lanes)
         found = [n for n in numbers if statements[n].position is not None]
         positions = [s.rebuild(x, joined) for n in found if (x := statements[n].position) is not None]
-        values = iter(print_trees(self.f, [*trees.values(), *positions], lanes, reader.leaf, reader.index))
+
+        def leaf(x: Scalar) -> str:
+            if x.value != INSIDE.value:
+                return reader.leaf(x)
+            assert self.mask is not None
+            return self.mask
+
+        values = iter(print_trees(self.f, [*trees.values(), *positions], lanes, leaf, reader.index))
         self.made.update(zip(numbers, values, strict=False))
         self.positions.update(zip(found, values, strict=True))
         for n in numbers:
