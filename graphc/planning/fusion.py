@@ -582,7 +582,7 @@ class Fuser:
     def stored_again(self) -> dict[Value, list[OutputCopy | Part]]:
         """Values of groups that are several outputs or parts: the kernel that makes them stores them in each."""
         found: dict[Value, list[OutputCopy | Part]] = {value: list(parts) for value, parts in self.parts.items()}
-        plain = {d.value for group in self.groups for d in group.drafts if d.position is None}
+        plain = {d.value for group in self.groups for d in group.drafts if d.position is None and not d.scatter}
         seen: set[Value] = set()
         for k, value in enumerate(self.program.outputs):
             if value in seen and value in plain:

@@ -89,8 +89,8 @@ def _random_bits_element(
     if width == 64:
         first = s.eq(part, 0)
         return s.select(first, a, c) | (s.select(first, b, d) << 32)
-    word = s.select(part < 2, s.select(s.eq(part, 0), a, b), s.select(s.eq(part, 2), c, d))
-    return s.cast(word, int32)
+    a, b, c, d = (s.cast(word, int32) for word in (a, b, c, d))
+    return s.select(part < 2, s.select(s.eq(part, 0), a, b), s.select(s.eq(part, 2), c, d))
 
 
 def _random_bits_type(seed: TensorType, offset: TensorType, *, shape: Shape, width: int) -> TensorType:

@@ -9,9 +9,11 @@ from graphc.backends.llvm.narrowing import conjuncts
 from graphc.backends.llvm.scalars import memory_type, print_trees, register_type, to_memory, to_register
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import DType
+from graphc.core.tensor_types import DType, bool_
 from graphc.ir.kernel import Access, Kernel, Made
 
+#: A leaf that stands for the mask of the lanes that take part. Numbers of other leaves of our own begin at -1.
+INSIDE = s.leaf(-(1 << 20), bool_)
 #: Elements so far apart are read with those between them.
 WIDEST_STEP = 4
 
@@ -61,7 +63,10 @@ class Reader:
         return self.f.let(f"add nsw <{self.lanes} x i64> {counter}, {self.p.ramp('i64').split('> ', 1)[1]}")
 
     def leaf(self, x: Scalar) -> str:
-        """The value of a source."""
+        """The value of a source, or the mask for `INSIDE`."""
+        if x.value == INSIDE.value:
+            assert self.p.mask is not None
+            return self.p.mask
         source = self.p.kernel.sources[x.value]
         if isinstance(source, Access):
             return self.load(source, x.dtype)

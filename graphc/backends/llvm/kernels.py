@@ -13,23 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.backends.llvm.accesses import Reader
+from graphc.backends.llvm.accesses import INSIDE, Reader
 from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.folds import Fold
 from graphc.backends.llvm.host import Machine
 from graphc.backends.llvm.narrowing import narrowed
 from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
 from graphc.backends.llvm.scatters import FEWEST_COLUMNS, along_rows, splits_places, walks_rows
+from graphc.backends.llvm.sharing import print_in_runs, run_bits
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import FLOAT, DType, bool_
+from graphc.core.tensor_types import FLOAT, DType
 from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
 
 #: Extents up to this are part of the code, except that of the outermost loop.
 LARGEST_BAKED = 16
-#: Stands for the lanes that a mask leaves in. LLVM takes 0 / 0 for 0 in lanes of which it knows that both are 0, and drops the
-#: mask behind such a division (LLVM 22): so lanes that a mask known to it leaves out divide by 1.
-INSIDE = s.leaf(-1, bool_)
 #: Bytes that rows kept between passes may take on the stack.
 LARGEST_KEPT = 1 << 18
 
@@ -108,8 +106,8 @@ def _widest(kernel: Kernel) -> int:
     return max(sizes, default=4)
 
 
-def lanes_for(kernel: Kernel, axis: int | None, machine: Machine) -> int:
-    """Elements done at once: a few registers' worth for short trees and folds, one for long ones."""
+def lanes_for(kernel: Kernel, axis: int | None, machine: Machine, run_bits: int = 0) -> int:
+    """Elements done at once: a few registers' worth for short trees and folds, one for long ones, or for what runs share."""
     if axis is None:
         return 1
     one = max(machine.vector_bytes // 4, 4)
@@ -117,7 +115,7 @@ def lanes_for(kernel: Kernel, axis: int | None, machine: Machine) -> int:
     folds = any(x.combine for x in kernel.statements)
     lanes = one * (4 if operations <= 12 or (folds and operations <= 40) else 2 if operations <= 60 else 1)
     if _widest(kernel) == 8:
-        lanes = max(lanes // 2, one // 2)
+        lanes = max(lanes // 2, one // 2) << run_bits
     extent = kernel.extents[axis]
     while lanes > 1 and extent <= lanes // 2:
         lanes //= 2
@@ -134,7 +132,8 @@ class _Printer:
             name, [("ptr", "table"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")], "i64"
         )
         self.axis = vector_axis(kernel)
-        self.lanes = lanes_for(kernel, self.axis, module.machine)
+        self.run_bits = run_bits(kernel, self.axis)
+        self.lanes = lanes_for(kernel, self.axis, module.machine, self.run_bits)
         self.outer = list(range(kernel.n_outer))
         self.inner = list(range(kernel.n_outer, len(kernel.extents)))
         self.rows_inside, self.by_places = walks_rows(kernel), splits_places(kernel)
@@ -397,6 +396,7 @@ class _Printer:
                 source = self.kernel.sources[x.value]
                 if isinstance(source, Made) and source.statement in trees and not statements[source.statement].combine:
                     return trees[source.statement]
+            # LLVM takes 0 / 0 for 0 in lanes of which it knows that both are 0, and drops the mask behind it (LLVM 22).
             if guarded and x.op == "div" and x.dtype.category == FLOAT:
                 return x.args[0] / s.select(INSIDE, x.args[1], s.const(1, x.dtype))
             return x
@@ -406,14 +406,7 @@ class _Printer:
         reader = Reader(self, lanes)
         found = [n for n in numbers if statements[n].position is not None]
         positions = [s.rebuild(x, joined) for n in found if (x := statements[n].position) is not None]
-
-        def leaf(x: Scalar) -> str:
-            if x.value != INSIDE.value:
-                return reader.leaf(x)
-            assert self.mask is not None
-            return self.mask
-
-        values = iter(print_trees(self.f, [*trees.values(), *positions], lanes, leaf, reader.index))
+        values = iter(print_in_runs(self, reader, [*trees.values(), *positions], self.run_bits))
         self.made.update(zip(numbers, values, strict=False))
         self.positions.update(zip(found, values, strict=True))
         for n in numbers:

@@ -238,3 +238,15 @@ def test_what_begins_a_scatter_is_not_done_after_it() -> None:
         want[1], want[-1] = want[1] + 30, want[-1] + 30
         np.testing.assert_array_equal(found.numpy(), want)
         np.testing.assert_array_equal(weight.numpy(), np.arange(24.0).reshape(8, 3) / 2)
+
+
+def test_a_scatter_that_is_two_outputs() -> None:
+    def twice(x: Any, at: Any) -> Any:
+        y = x.index_add(0, at, x[at])
+        return y, y.to(gc.float32), y.index_add(0, at, y[at] * 2)
+
+    x, at = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 3])
+    found = gc.compile(twice, backend="llvm")(gc.tensor(x), gc.tensor(at))
+    want = x * [[1], [1], [1], [3]]
+    for y, factor in zip(found, (1, 1, 5), strict=True):
+        np.testing.assert_array_equal(y.numpy(), want * [[1], [1], [1], [factor]])
