@@ -72,9 +72,15 @@ class ArgReduction:
 
 @dataclass(frozen=True)
 class Cumulative:
-    """A running fold along `attrs["axis"]`."""
+    """A running fold along `attrs["axis"]`: first the last operand's element, then `step(before, *elements)`, a scalar tree.
+
+    `combine`: "add", "multiply", "maximum", "minimum", which are associative, "logaddexp" or "linear". `start(dtype)`: the
+    number from which `step` gives the first value too; None where there is none.
+    """
 
     combine: str
+    step: Callable[..., Any]
+    start: Callable[..., Any] | None
 
 
 @dataclass(frozen=True)

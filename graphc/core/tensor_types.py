@@ -152,6 +152,20 @@ def promote_dtypes(a: DType, b: DType) -> DType:
     return a if a.itemsize > b.itemsize else b
 
 
+def lowest(dtype: DType) -> float | int | bool:
+    """What no element of `dtype` is below."""
+    if dtype.category == FLOAT:
+        return float("-inf")
+    return False if dtype.category == BOOL else int(np.iinfo(dtype.np).min)
+
+
+def highest(dtype: DType) -> float | int | bool:
+    """What no element of `dtype` is above."""
+    if dtype.category == FLOAT:
+        return float("inf")
+    return True if dtype.category == BOOL else int(np.iinfo(dtype.np).max)
+
+
 class _Defaults:
     float_dtype: DType = float32
 

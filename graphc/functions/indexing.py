@@ -9,7 +9,7 @@ from graphc.core.context import STATE, set_grad
 from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
-from graphc.core.tensor_types import FLOAT, INT, DType, bool_, int32, int64, uint8
+from graphc.core.tensor_types import FLOAT, INT, DType, bool_, highest, int32, int64, lowest, uint8
 from graphc.functions.arguments import need_tensor
 from graphc.functions.axes import normalize_dim
 from graphc.functions.promotion import cast_to, is_number, promote, scalar_operand
@@ -21,7 +21,7 @@ from graphc.primitives import indexing as op
 from graphc.primitives.creation import full, iota
 from graphc.primitives.cumulative import cumulative_sum
 from graphc.primitives.joining import concat
-from graphc.primitives.reductions import highest, lowest, reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum
+from graphc.primitives.reductions import reduce_any, reduce_max, reduce_min, reduce_prod, reduce_sum
 from graphc.primitives.views import expand, permute, reshape, show, slice_, slice_put
 
 # --- checks ----------------------------------------------------------------------------------------------------------

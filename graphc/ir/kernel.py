@@ -62,6 +62,9 @@ class Statement:
     `scatter`: how the store deals with places that several steps of the inner loops name: LAST (the last step's value stays)
     or ADD (each is added to what is there). Those loops are stepped through one after another; rows never share a place.
     The first computed index of the store is one of `places`.
+
+    `running`: the tree reads, as `Made` of its own number, the value of the step before; `identity` is read at the first. The
+    name tells what the tree folds ("add", ...; see core/op.py). A statement that scatters or runs is its kernel's only one.
     """
 
     tree: Scalar
@@ -75,6 +78,7 @@ class Statement:
     position: Scalar | None = None
     scatter: str | None = None
     places: int = 0
+    running: str | None = None
 
     @property
     def dtype(self) -> DType:
@@ -120,6 +124,11 @@ class Kernel:
     def scatters(self) -> bool:
         """Whether the inner loops store in places that may meet, so that their order counts."""
         return any(x.scatter for x in self.statements)
+
+    @property
+    def running(self) -> str | None:
+        """What the one statement of the kernel folds step by step, if it does."""
+        return self.statements[0].running if self.statements else None
 
     @property
     def operations(self) -> int:

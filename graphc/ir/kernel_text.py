@@ -89,6 +89,10 @@ class _Writer:
             self.line(f"v{n} = position {self.text(x.position)} of {x.combine} of {text}")
         elif x.combine:
             self.line(f"v{n} = fold {x.combine} of {text}")
+        elif x.running:
+            self.line(f"v{n} = running {x.running}: {text} from {x.identity}")
+            if x.store is not None:
+                self.line(f"{self._access(x.store)} = v{n}")
         elif x.store is not None and n not in self.read_again:
             self.line(f"{self._access(x.store)} {'+=' if x.scatter == ADD else '='} {text}")
         else:

@@ -10,12 +10,12 @@ from math import prod
 
 from graphc.core.dims import is_static
 from graphc.core.op import Op
-from graphc.core.tensor_types import int64
+from graphc.core.tensor_types import int64, lowest
 from graphc.ir.program import Node, Program, Value
 from graphc.passes.rewrite import Build, Replacement, Rules, rewrite
 from graphc.primitives.comparison import equal, where
 from graphc.primitives.creation import full, iota
-from graphc.primitives.reductions import lowest, reduce_max, reduce_sum
+from graphc.primitives.reductions import reduce_max, reduce_sum
 from graphc.primitives.views import expand, reshape
 from graphc.primitives.window_parts import meeting_windows, place_of_maximum, window_places, windows
 from graphc.primitives.windows import window_max, window_max_gradient, window_sum, window_sum_gradient

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from graphc.core import scalar as s
-from graphc.core.op import ArgReduction, Elementwise, Kind, Reduction, Scatter, View
+from graphc.core.op import ArgReduction, Cumulative, Elementwise, Kind, Reduction, Scatter, View
 from graphc.core.tensor_types import int64
 from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
@@ -432,7 +432,7 @@ class Fuser:
 
     def place(self, node: Node) -> None:
         """A node that is not written out element by element."""
-        if isinstance(node.op.kind, FOLDS):
+        if isinstance(node.op.kind, FOLDS | Cumulative):
             self.root(node.outputs[0])
             return
         if isinstance(node.op.kind, Scatter):
@@ -582,7 +582,7 @@ class Fuser:
     def stored_again(self) -> dict[Value, list[OutputCopy | Part]]:
         """Values of groups that are several outputs or parts: the kernel that makes them stores them in each."""
         found: dict[Value, list[OutputCopy | Part]] = {value: list(parts) for value, parts in self.parts.items()}
-        plain = {d.value for group in self.groups for d in group.drafts if d.position is None and not d.scatter}
+        plain = {d.value for group in self.groups for d in group.drafts if d.position is None and not d.is_alone}
         seen: set[Value] = set()
         for k, value in enumerate(self.program.outputs):
             if value in seen and value in plain:

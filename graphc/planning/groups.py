@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from graphc.core import scalar as s
-from graphc.core.op import ArgReduction, Elementwise, Reduction, Scatter, View
+from graphc.core.op import ArgReduction, Cumulative, Elementwise, Reduction, Scatter, View
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType, bool_, float32, int32, int64
 from graphc.ir.kernel import ADD, LAST, Access, Kernel, Made, Source, Statement
@@ -55,11 +55,17 @@ class Draft:
     position: Scalar | None = None
     scatter: str | None = None
     places: int = 0
+    running: str | None = None
 
     @property
     def dtype(self) -> DType:
         """The dtype of the value as it is made."""
         return self.tree.dtype if self.position is None else int64
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it must be its kernel's only statement."""
+        return self.scatter is not None or self.running is not None
 
     @property
     def ready(self) -> int:
@@ -137,10 +143,13 @@ class Group:
 
     def _draft(self, value: Value) -> Draft:
         node = value.node
-        if self.drafts and self.drafts[0].scatter:
+        kind = node.op.kind
+        if self.drafts and (self.drafts[0].is_alone or isinstance(kind, Scatter | Cumulative)):
             raise NotFusable
-        if isinstance(node.op.kind, Scatter):
-            return self._scatter(value, node, node.op.kind)
+        if isinstance(kind, Scatter):
+            return self._scatter(value, node, kind)
+        if isinstance(kind, Cumulative):
+            return self._running(value, node, kind)
         if isinstance(node.op.kind, Reduction | ArgReduction):
             return self._fold(value, node)
         shape = tuple(map(int, value.shape))
@@ -187,8 +196,6 @@ class Group:
 
     def _scatter(self, value: Value, node: Node, kind: Scatter) -> Draft:
         """Loops over the elements that are put; those in which places may meet become the inner ones."""
-        if self.drafts:
-            raise NotFusable
         source = node.inputs[kind.value]
         index = self.space.over(tuple(map(int, source.shape)), self.space.order)
         types = [x.type for x in node.inputs]
@@ -199,6 +206,18 @@ class Group:
         scatter = ADD if kind.adds(**node.attrs) else LAST
         sizes = [int(n) for n, i in zip(reversed(value.shape), reversed(places), strict=True) if i.computed]
         return Draft(value, places, tree, 0, bool(self.inner), scatter=scatter, places=sizes[0] if sizes else 0)
+
+    def _running(self, value: Value, node: Node, kind: Cumulative) -> Draft:
+        """One inner loop, stepped through; the statement reads its own value of the step before."""
+        index = self.space.over(tuple(map(int, value.shape)), self.space.order)
+        elements = [self.lower(x, index) for x in node.inputs]
+        along = index[node.attrs["axis"]]
+        tree = kind.step(self._source(Made(0), elements[-1].dtype), *elements)
+        if kind.start is None:
+            tree = s.select(s.eq(along.tree(), s.const(0, int64)), elements[-1], tree)
+        self.inner = [axis for axis in self.space.order if axis in along.coefs] or [self._unit_loop()]
+        start = 0 if kind.start is None else kind.start(tree.dtype)
+        return Draft(value, index, tree, 0, True, identity=start, running=kind.combine)
 
     def _unit_loop(self) -> int:
         for axis in self.space.order:
@@ -401,6 +420,7 @@ def finish(
             tree(d.tree), d.stage, d.inner, d.combine, d.identity,
             access(d.value, d.index) if stored(d.value) else None, n in keep,
             position=None if d.position is None else tree(d.position), scatter=d.scatter, places=d.places,
+            running=d.running,
         )
         for n, d in enumerate(group.drafts)
     )  # fmt: skip

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core import scalar as s
 from graphc.core.dims import same
 from graphc.core.errors import DimensionError, DtypeError, ShapeError
-from graphc.core.op import OUT, Cumulative, ErrorSample, Kind, Op, Sample, declare
-from graphc.core.tensor_types import TensorType
+from graphc.core.op import OUT, Cumulative, ErrorSample, Op, Sample, declare
+from graphc.core.tensor_types import TensorType, highest, lowest
 from graphc.primitives.axis_samples import (
     bool_arrays,
     check_axis,
@@ -141,7 +142,7 @@ linear_recurrence = declare(
     "linear_recurrence",
     infer=_infer_recurrence,
     eval=_eval_recurrence,
-    kind=Kind("opaque"),
+    kind=Cumulative("linear", lambda before, a, b: a * before + b, None),
     vjp=(
         lambda g, out, a, b, *, axis: multiply(backward_recurrence(a, g, axis), shifted(out, axis, 0.0)),
         lambda g, out, a, b, *, axis: backward_recurrence(a, g, axis),
@@ -194,7 +195,7 @@ cumulative_sum: Op = declare(
     infer=_infer_arithmetic,
     eval=_accumulate(np.add),
     inplace=_accumulate_into(np.add),
-    kind=Cumulative("add"),
+    kind=Cumulative("add", lambda before, x: before + x, lambda dtype: dtype.np.type(0).item()),
     vjp=(lambda g, out, x, *, axis: flip(cumulative_sum(flip(g, axes=(axis,)), axis=axis), axes=(axis,)),),
     saves=((),),
     samples=_samples(arithmetic=True),
@@ -207,7 +208,7 @@ cumulative_prod = declare(
     infer=_infer_arithmetic,
     eval=_accumulate(np.multiply),
     inplace=_accumulate_into(np.multiply),
-    kind=Cumulative("multiply"),
+    kind=Cumulative("multiply", lambda before, x: before * x, lambda dtype: dtype.np.type(1).item()),
     vjp=(lambda g, out, x, *, axis: multiply(exclusive_prod(x, axis), backward_recurrence(x, g, axis)),),
     saves=((0,),),
     samples=_zero_samples,
@@ -233,7 +234,7 @@ cumulative_max = declare(
     infer=_infer_extreme,
     eval=_accumulate(np.maximum),
     inplace=_accumulate_into(np.maximum),
-    kind=Cumulative("maximum"),
+    kind=Cumulative("maximum", s.maximum, lowest),
     vjp=(_extreme_vjp,),
     saves=((0, OUT),),
     samples=_samples(arithmetic=False),
@@ -245,7 +246,7 @@ cumulative_min = declare(
     infer=_infer_extreme,
     eval=_accumulate(np.minimum),
     inplace=_accumulate_into(np.minimum),
-    kind=Cumulative("minimum"),
+    kind=Cumulative("minimum", s.minimum, highest),
     vjp=(_extreme_vjp,),
     saves=((0, OUT),),
     samples=_samples(arithmetic=False),
@@ -258,6 +259,12 @@ def _exp_gap(low: Any, high: Any) -> Any:
     zero = full(shape=(), value=0.0, dtype=low.dtype)
     same_infinity = logical_and(equal(low, high), not_equal(multiply(low, zero), zero))
     return exp(where(same_infinity, zero, subtract(low, high)))
+
+
+def _log_add(x: s.Scalar, y: s.Scalar) -> s.Scalar:
+    """log(exp(x) + exp(y))."""
+    apart = s.maximum(x, y) + s.log1p(s.exp(-abs(x - y)))
+    return s.select(s.eq(x, y), x + math.log(2), apart)
 
 
 def _logsumexp_vjp(g: Any, out: Any, x: Any, *, axis: int) -> Any:
@@ -273,7 +280,7 @@ cumulative_logsumexp = declare(
     infer=_infer_float,
     eval=_accumulate(np.logaddexp),
     inplace=_accumulate_into(np.logaddexp),
-    kind=Cumulative("logaddexp"),
+    kind=Cumulative("logaddexp", _log_add, lambda dtype: -math.inf),
     vjp=(_logsumexp_vjp,),
     saves=((0, OUT),),
     samples=_samples(arithmetic=True, floats_only=True),

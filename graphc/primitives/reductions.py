@@ -13,7 +13,7 @@ import numpy as np
 from graphc.core.dims import product
 from graphc.core.errors import DimensionError, DtypeError
 from graphc.core.op import OUT, ArgReduction, ErrorSample, Reduction, Sample, declare
-from graphc.core.tensor_types import BOOL, FLOAT, DType, TensorType, int64
+from graphc.core.tensor_types import BOOL, TensorType, highest, int64, lowest
 from graphc.primitives.axis_samples import (
     bool_arrays,
     check_axes,
@@ -156,20 +156,6 @@ def _extreme_vjp(g: Any, out: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
     # Shared equally by ties; a NaN extreme equals nothing, so that its gradient is 0 / 0, NaN, as in PyTorch.
     ties = cast(equal(x, kept(out, x, axes)), dtype=x.dtype)
     return multiply(kept(divide(g, reduce_sum(ties, axes=axes)), x, axes), ties)
-
-
-def lowest(dtype: DType) -> float | int | bool:
-    """What no element of `dtype` is below."""
-    if dtype.category == FLOAT:
-        return float("-inf")
-    return False if dtype.category == BOOL else int(np.iinfo(dtype.np).min)
-
-
-def highest(dtype: DType) -> float | int | bool:
-    """What no element of `dtype` is above."""
-    if dtype.category == FLOAT:
-        return float("inf")
-    return True if dtype.category == BOOL else int(np.iinfo(dtype.np).max)
 
 
 def _axes_of(x: Any) -> list[tuple[int, ...]]:

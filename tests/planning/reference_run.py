@@ -74,7 +74,7 @@ class KernelRun:
         kernel = self.kernel
         inner = tuple(range(kernel.n_outer, len(kernel.extents)))
         for statement in kernel.statements:
-            value = np.asarray(self.evaluate(statement.tree))
+            value = np.asarray(self.stepped(statement) if statement.running else self.evaluate(statement.tree))
             position = None if statement.position is None else np.asarray(self.evaluate(statement.position))
             shape = kernel.extents if statement.inner else (*kernel.extents[: kernel.n_outer], *(1 for _ in inner))
             value = np.broadcast_to(value, shape)
@@ -92,6 +92,21 @@ class KernelRun:
                 buffer = self.buffers[statement.store.buffer]
                 where = np.broadcast_to(self.where(statement.store), value.shape)
                 self.store(buffer, where, value.astype(buffer.dtype), statement)
+
+    def stepped(self, statement: Statement) -> Any:
+        """A running statement, one step of the inner loops after the other."""
+        kernel, grid = self.kernel, self.grid
+        value = np.empty(kernel.extents, statement.dtype.np)
+        before = np.full(
+            [*kernel.extents[: kernel.n_outer], *(1 for _ in kernel.extents[kernel.n_outer :])], statement.identity
+        )
+        before = before.astype(value.dtype)
+        for at in np.ndindex(*kernel.extents[kernel.n_outer :]):
+            self.grid, self.made = [*grid[: kernel.n_outer], *map(np.asarray, at)], [before]
+            before = np.broadcast_to(self.evaluate(statement.tree), before.shape)
+            value[(..., *at)] = before.reshape(kernel.extents[: kernel.n_outer])
+        self.grid, self.made = grid, []
+        return value
 
     def store(self, buffer: Any, where: Any, value: Any, statement: Statement) -> None:
         """Puts elements in places; those of a scatter in the order of the loops (NumPy: what comes last stays)."""

@@ -25,6 +25,7 @@ class Loops(Protocol):
     kernel: Kernel
     axis: int | None
     mask: str | None
+    before: str
     buffers: list[str]
     counters: dict[int, str]
     offsets: dict[int, str]
@@ -72,6 +73,8 @@ class Reader:
             return self.load(source, x.dtype)
         n = source.statement
         statement = self.p.kernel.statements[n]
+        if statement.running:
+            return self.p.before
         if statement.inner and statement.combine is None:
             return self.p.recall(n)
         value = self.p.made[n]

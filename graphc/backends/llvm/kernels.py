@@ -18,6 +18,7 @@ from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.folds import Fold
 from graphc.backends.llvm.host import Machine
 from graphc.backends.llvm.narrowing import narrowed
+from graphc.backends.llvm.running import run, running_axis
 from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
 from graphc.backends.llvm.scatters import FEWEST_COLUMNS, along_rows, splits_places, walks_rows
 from graphc.backends.llvm.sharing import print_in_runs, run_bits
@@ -70,6 +71,8 @@ def vector_axis(kernel: Kernel) -> int | None:
     last_inner = len(kernel.extents) - 1 if len(kernel.extents) > kernel.n_outer else None
     if kernel.scatters and last_inner is not None:
         return last_outer if walks_rows(kernel) else None
+    if kernel.running:
+        return running_axis(kernel)
     if last_inner is None or last_outer is None:
         return last_outer if last_inner is None else last_inner
     width = min(_widest(kernel), 4)
@@ -115,7 +118,9 @@ def lanes_for(kernel: Kernel, axis: int | None, machine: Machine, run_bits: int 
     folds = any(x.combine for x in kernel.statements)
     lanes = one * (4 if operations <= 12 or (folds and operations <= 40) else 2 if operations <= 60 else 1)
     if _widest(kernel) == 8:
-        lanes = max(lanes // 2, one // 2) << run_bits
+        lanes, one = max(lanes // 2, one // 2) << run_bits, one // 2
+    if kernel.running and axis >= kernel.n_outer:
+        lanes = one
     extent = kernel.extents[axis]
     while lanes > 1 and extent <= lanes // 2:
         lanes //= 2
@@ -148,6 +153,7 @@ class _Printer:
         self.numbers = {id(a): n for n, a in enumerate(self.accesses)}
         self.made: dict[int, str] = {}
         self.positions: dict[int, str] = {}
+        self.before = ""
         self.kept: dict[int, str] = {}
         self.mask: str | None = None
         #: whether LLVM knows which lanes the mask leaves out
@@ -344,6 +350,9 @@ class _Printer:
 
     def passes(self, numbers: list[int]) -> None:
         """One pass over the inner loops."""
+        if self.kernel.running:
+            run(self)
+            return
         folds = {n: Fold(self.f, self.kernel.statements[n]) for n in numbers if self.kernel.statements[n].combine}
         carry = [pair for fold in folds.values() for pair in fold.start(self.lanes)]
         results = iter(self.within([] if self.rows_inside else self.inner, numbers, folds, carry))
@@ -384,6 +393,13 @@ class _Printer:
         return following
 
     def evaluate(self, numbers: list[int], lanes: int) -> None:
+        """Statements of one place, and what is done with their values."""
+        self.compute(numbers, lanes)
+        for n in numbers:
+            if not self.kernel.statements[n].combine:
+                self.finish(n, self.made[n], lanes)
+
+    def compute(self, numbers: list[int], lanes: int) -> None:
         """Statements of one place, all at once: what they share is computed once."""
         if not numbers:
             return
@@ -409,9 +425,6 @@ class _Printer:
         values = iter(print_in_runs(self, reader, [*trees.values(), *positions], self.run_bits))
         self.made.update(zip(numbers, values, strict=False))
         self.positions.update(zip(found, values, strict=True))
-        for n in numbers:
-            if not statements[n].combine:
-                self.finish(n, self.made[n], lanes)
 
     def finish(self, n: int, value: str, lanes: int) -> None:
         """Stores a statement's value where it is wanted."""
