@@ -12,10 +12,11 @@ from typing import Any
 from graphc import eager as _eager  # noqa: F401  opens the eager door
 from graphc import errors
 from graphc.core.config import config
+from graphc.core.context import SLOTS as _SLOTS
 from graphc.core.context import eagerly
 from graphc.core.devices import Device as device  # noqa: N813
 from graphc.core.dims import Dim
-from graphc.core.lazy import lazy_attributes
+from graphc.core.lazy import lazy_attributes, lazy_import
 from graphc.core.tensor_types import (
     DType as dtype,  # noqa: N813
 )
@@ -127,6 +128,8 @@ _LAZY = {
     "load_graph": "graphc.graph_files", "explain": "graphc.explaining", "save": "graphc.saving", "load": "graphc.saving",
 }  # fmt: skip
 _load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
+_eager_calls = lazy_import("graphc.eager_calls")
+_SLOTS.executor = lambda fn, args, kwargs: _eager_calls.prepare(fn, args, kwargs)
 
 
 def __getattr__(name: str) -> Any:

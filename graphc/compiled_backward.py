@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff import zeros_of
+from graphc.control import scan_op
 from graphc.core.context import SLOTS, STATE, apply
 from graphc.core.dims import Dim, Size, substitute
-from graphc.core.op import Kind
+from graphc.core.op import Elementwise, Kind, View
 from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_meta
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Node, Program, Table, Value
 from graphc.ir.specialise import specialise
+from graphc.planning.plan import nbytes_of
 from graphc.tracing import plain_name
 
 
@@ -107,11 +109,12 @@ def _tensor(kept: Any, edge: Any, entry: Entry) -> Any:
     return tensor
 
 
-def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
+def cut(joint: Program, n_inputs: int, recompute: bool = False) -> tuple[Program, tuple[Value, ...]]:
     """Splits a joint program where its gradient part reads forward values.
 
     `joint.inputs` are `n_inputs` forward inputs, then cotangents. Returns the gradient part as a program from residuals and
-    cotangents, and the forward values that are its residuals.
+    cotangents, and the forward values that are its residuals. `recompute`: of forward values (whose sizes are numbers) those
+    are not kept that elementwise ops and views make from inputs and from what takes hardly more room.
     """
     table, cotangents = joint.table, joint.inputs[n_inputs:]
     depends: set[int] = {v.node.number for v in cotangents}
@@ -122,6 +125,8 @@ def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
             depends.add(node.number)
         if any(v.node.number in from_inputs for v in node.inputs):
             from_inputs.add(node.number)
+    gradient = [node for node in order if node.number in depends and node.op is not INPUT]
+    again = _computed_again(joint, from_inputs - depends, gradient) if recompute else set()
     residuals: dict[Value, Value] = {}
     env: dict[Value, Value] = {v: v for v in cotangents}
 
@@ -135,13 +140,52 @@ def cut(joint: Program, n_inputs: int) -> tuple[Program, tuple[Value, ...]]:
         return residuals[value]
 
     for node in order:
-        if node.number not in depends or node.op is INPUT:
+        if node.number not in depends | again or node.op is INPUT:
             continue
         operands = tuple(translate(v) for v in node.inputs)
         copy = _copied(table, node, operands)
         env.update(zip(node.outputs, copy.outputs, strict=True))
     outputs = tuple(translate(v) for v in joint.outputs)
     return Program(table, (*residuals.values(), *cotangents), outputs), tuple(residuals)
+
+
+#: How much more room the sources of a value may take than the value itself, to be kept in its place.
+_SLACK = 1.25
+
+
+def _computed_again(joint: Program, forward: set[int], gradient: Sequence[Node]) -> set[int]:
+    """The numbers of the forward nodes that the gradient part computes again from what is kept."""
+    read = [v for node in gradient for v in node.inputs] + [*joint.outputs]
+    wanted = dict.fromkeys(v for v in read if v.node.number in forward and v.node.op is not INPUT)
+    kept: set[Value] = set()
+    again: set[int] = set()
+    for value in sorted(wanted, key=lambda v: v.node.number):
+        sources, path = _sources(value, forward, kept)
+        extra = sum(nbytes_of(v.type) for v in sources - kept)
+        if path and extra <= _SLACK * nbytes_of(value.type):
+            kept |= sources
+            again |= path
+        else:
+            kept.add(value)
+    return again
+
+
+def _sources(value: Value, forward: set[int], kept: set[Value]) -> tuple[set[Value], set[int]]:
+    """The forward values, inputs left out, that `value` follows from by elementwise ops and views, and those nodes."""
+    sources: set[Value] = set()
+    path: set[int] = set()
+    pending = [value]
+    while pending:
+        v = pending.pop()
+        node = v.node
+        if node.op is INPUT or node.number not in forward or node.number in path:
+            continue
+        if v in kept or not isinstance(node.op.kind, Elementwise | View):
+            sources.add(v)
+        else:
+            path.add(node.number)
+            pending += node.inputs
+    return sources, path
 
 
 def _copied(table: Table, node: Node, operands: tuple[Value, ...]) -> Node:
@@ -169,8 +213,12 @@ def replay(program: Program, tensors: Sequence[Any], aliases: Mapping[str, Size]
             env[node.outputs[0]] = _constant(node.attrs["data"].array)
             continue
         attrs = {k: _known(v, sizes) for k, v in node.attrs.items()} if sizes else node.attrs
+        if (
+            node.op is scan_op
+        ):  # one that was a gradient kept no history; its further outputs are read by none but its rule
+            attrs = {**attrs, "history": attrs["history"] or STATE.grad}
         out = apply(node.op, tuple(env[v] for v in node.inputs), attrs)
-        for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
+        for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=False):
             env[value] = tensor
     return [env[v] for v in program.outputs]
 

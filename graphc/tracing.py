@@ -332,7 +332,7 @@ class Recorder:
 
     def first_grad(self, tensor: Any) -> Any:
         """The symbol for the gradient a concrete tensor has when the run starts, None if it has none."""
-        tensor.__dict__["_watched"] = True
+        tensor.__dict__["_grad_watched"] = True
         self.guard(tensor, "grad is None", tensor.grad_outside() is None)
         return None if tensor.grad_outside() is None else self.capture_grad(tensor)
 

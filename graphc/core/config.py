@@ -16,6 +16,9 @@ class Config:
         self.dump: str = environ.get("GRAPHC_DUMP", "")
         #: `GRAPHC_BACKEND=name`: the backend of `compile` and `Session` where none is named.
         self.backend: str = environ.get("GRAPHC_BACKEND", "") or "llvm"
+        #: `GRAPHC_EAGER=numpy|compiled`: eager code runs all compositions op by op, or each as a compiled call from its first
+        #: call on; "auto" decides by their cost (core/one_call.py).
+        self.eager: str = environ.get("GRAPHC_EAGER", "") or "auto"
         #: `GRAPHC_THREADS=n`: threads of the native run, the caller counted; 0 is one for each CPU we may use.
         self.threads: int = int(environ.get("GRAPHC_THREADS", "") or 0)
         #: `GRAPHC_POOL=futex|portable|serial`: how workers wait, or none at all; empty is the best this system has.

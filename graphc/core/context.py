@@ -82,7 +82,7 @@ class Slots:
 
     eager: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any]  # eager.py: applies an op to concrete tensors
     new_tensor: Callable[[Any], Any]  # tensors.py: a Tensor around an array, a value or a bare type
-    executor: Callable[..., Any] | None = None  # build.py: runs a marked composition as one compiled call
+    executor: Callable[..., Any]  # eager_calls.py: the compiled call of a composition marked with `one_call`
     generator: Callable[[], Any]  # functions/random: the default random generator
 
 

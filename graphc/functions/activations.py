@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.core.dims import Size, floordiv
 from graphc.core.errors import DtypeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import FLOAT, bool_
 from graphc.functions.arguments import floating, need_float, need_tensor
 from graphc.functions.axes import normalize_dim
@@ -69,6 +70,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 
 @_may_write_input
+@one_call()
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(x, 0), with gradient 0 at 0."""
     x = _need_numbers(input)
@@ -77,6 +79,7 @@ def relu(input: Any, inplace: bool = False) -> Any:
 
 
 @_may_write_input
+@one_call()
 def hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     """x limited to [min_val, max_val], with gradient 0 at the bounds."""
     x = _need_numbers(input)
@@ -94,6 +97,7 @@ def relu6(input: Any, inplace: bool = False) -> Any:
 
 
 @_may_write_input
+@one_call()
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     """x if positive, else negative_slope x."""
     x = need_float(input)
@@ -122,12 +126,14 @@ def prelu(input: Any, weight: Any) -> Any:
 
 
 @_may_write_input
+@one_call()
 def hardsigmoid(input: Any, inplace: bool = False) -> Any:
     """relu6(x + 3) / 6."""
     return relu6(need_float(input) + 3) / 6
 
 
 @_may_write_input
+@one_call()
 def hardswish(input: Any, inplace: bool = False) -> Any:
     """x relu6(x + 3) / 6."""
     x = need_float(input)
@@ -161,6 +167,7 @@ def _not_positive(x: Any) -> Any:
 
 
 @_may_write_input
+@one_call()
 def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x if positive, else alpha (e^x - 1)."""
     x = need_float(input)
@@ -168,6 +175,7 @@ def elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
 
 
 @_may_write_input
+@one_call()
 def celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     """x if positive, else alpha (e^(x / alpha) - 1)."""
     x = need_float(input)
@@ -181,6 +189,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 
 
 @_may_write_input
+@one_call()
 def selu(input: Any, inplace: bool = False) -> Any:
     """scale elu(x, alpha) with the constants that keep mean 0 and variance 1."""
     x = need_float(input)
@@ -189,6 +198,7 @@ def selu(input: Any, inplace: bool = False) -> Any:
     )
 
 
+@one_call()
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(beta x)) / beta; x itself where beta x is above the threshold."""
     x = need_float(input)
@@ -197,6 +207,7 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return op.where(linear, x, op.log1p(op.exp(op.where(linear, _number(0, x), scaled))) / beta)
 
 
+@one_call()
 def logsigmoid(input: Any) -> Any:
     """log(sigmoid(x)) without overflow."""
     x = need_float(input)
@@ -204,6 +215,7 @@ def logsigmoid(input: Any) -> Any:
 
 
 @_may_write_input
+@one_call()
 def silu(input: Any, inplace: bool = False) -> Any:
     """x sigmoid(x)."""
     x = need_float(input)
@@ -211,12 +223,14 @@ def silu(input: Any, inplace: bool = False) -> Any:
 
 
 @_may_write_input
+@one_call()
 def mish(input: Any, inplace: bool = False) -> Any:
     """x tanh(softplus(x))."""
     x = need_float(input)
     return x * op.tanh(softplus(x))
 
 
+@one_call()
 def gelu(input: Any, approximate: str = "none") -> Any:
     """x times the normal distribution's share below x; with `approximate="tanh"` by Hendrycks and Gimpel's formula."""
     x = need_float(input)
@@ -227,6 +241,7 @@ def gelu(input: Any, approximate: str = "none") -> Any:
     return 0.5 * x * (1 + op.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
+@one_call()
 def softsign(input: Any) -> Any:
     """x / (1 + |x|)."""
     x = _need_numbers(input)
@@ -238,6 +253,7 @@ def tanhshrink(input: Any) -> Any:
     return need_tensor(input) - op.tanh(floating(input))
 
 
+@one_call()
 def glu(input: Any, dim: int = -1) -> Any:
     """a sigmoid(b) of the two halves a, b along `dim`; ShapeError if it cannot be halved."""
     x = need_tensor(input)

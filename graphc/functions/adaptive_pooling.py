@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.core.dims import Dim, Shape, Size, floordiv, product
 from graphc.core.errors import ArgumentError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import int64
 from graphc.functions.arguments import need_float
 from graphc.functions.pooling import entries, need_planes
@@ -122,6 +123,7 @@ def _adaptive_avg_pool(spatial: int, x: Any, output_size: Any) -> Any:
     return cast_to(out, x.dtype)
 
 
+@one_call(weight=5)
 def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows that cover input: f32[N, C, L] or f32[C, L].
 
@@ -130,6 +132,7 @@ def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool(1, input, output_size)
 
 
+@one_call(weight=5)
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows in each dimension that cover input: f32[N, C, H, W] or f32[C, H, W].
 
@@ -138,6 +141,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool(2, input, output_size)
 
 
+@one_call(weight=5)
 def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows in each dimension that cover input: f32[N, C, D, H, W] or f32[C, D, H, W].
 
@@ -190,6 +194,7 @@ def _adaptive_max_pool(spatial: int, x: Any, output_size: Any, both: bool) -> An
     return (values, indices) if both else values
 
 
+@one_call(weight=5)
 def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows that cover input: f32[N, C, L] or f32[C, L].
 
@@ -198,6 +203,7 @@ def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(1, input, output_size, return_indices)
 
 
+@one_call(weight=5)
 def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows in each dimension that cover input: f32[N, C, H, W] or f32[C, H, W].
 
@@ -207,6 +213,7 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(2, input, output_size, return_indices)
 
 
+@one_call(weight=5)
 def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows in each dimension that cover input: f32[N, C, D, H, W] or f32[C, D, H, W].
 
@@ -216,16 +223,19 @@ def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(3, input, output_size, return_indices)
 
 
+@one_call(weight=5)
 def adaptive_max_pool1d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool1d` with the positions of the maxima."""
     return _adaptive_max_pool(1, input, output_size, True)
 
 
+@one_call(weight=5)
 def adaptive_max_pool2d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool2d` with the positions of the maxima."""
     return _adaptive_max_pool(2, input, output_size, True)
 
 
+@one_call(weight=5)
 def adaptive_max_pool3d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool3d` with the positions of the maxima."""
     return _adaptive_max_pool(3, input, output_size, True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphc.core.dims import Shape, Size, floordiv, same
 from graphc.core.errors import ArgumentTypeError, DtypeError, IndexRangeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_tensor
 from graphc.functions.axes import as_int
 from graphc.functions.promotion import plain
@@ -123,6 +124,7 @@ def _convolve(
     return _finished(out, bias, batched)
 
 
+@one_call(weight=30)
 def conv1d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -134,6 +136,7 @@ def conv1d(
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
+@one_call(weight=30)
 def conv2d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -145,6 +148,7 @@ def conv2d(
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
+@one_call(weight=30)
 def conv3d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -227,6 +231,7 @@ def _convolve_transposed(
     return _finished(out, bias, batched)
 
 
+@one_call(weight=30)
 def conv_transpose1d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
@@ -239,6 +244,7 @@ def conv_transpose1d(
     return _convolve_transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@one_call(weight=30)
 def conv_transpose2d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
@@ -251,6 +257,7 @@ def conv_transpose2d(
     return _convolve_transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
+@one_call(weight=30)
 def conv_transpose3d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,

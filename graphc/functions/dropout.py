@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.core.dims import Shape
 from graphc.core.errors import ArgumentError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_float, need_tensor
 from graphc.functions.promotion import scalar_operand
 from graphc.functions.random import mask_sample
@@ -26,12 +27,13 @@ def _dropped(x: Any, mask_shape: Shape, p: float, training: bool, inplace: bool)
     _check_p(p)
     if not training or p == 0:
         return x
-    zero = scalar_operand(0, x.dtype)
-    if p == 1:
-        out = x * 0
-    else:
-        out = e.where(mask_sample(mask_shape, 1 - p), x * (1 / (1 - p)), zero)
+    out = x * 0 if p == 1 else _masked(x, mask_shape, p)
     return write_into(x, out) if inplace else out
+
+
+@one_call(weight=10)
+def _masked(x: Any, mask_shape: Shape, p: float) -> Any:
+    return e.where(mask_sample(mask_shape, 1 - p), x * (1 / (1 - p)), scalar_operand(0, x.dtype))
 
 
 def dropout(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:

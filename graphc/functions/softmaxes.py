@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.core.context import set_grad
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import as_dtype
 from graphc.functions.axes import normalize_dim, normalize_dims, numpy_names, tensor_argument
 from graphc.functions.promotion import cast_to
@@ -29,6 +30,7 @@ def _shifted(input: Any, fn: str, dim: Any, dtype: Any) -> tuple[Any, Any, tuple
 
 
 @numpy_names
+@one_call()
 def softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
     """exp(x) / sum(exp(x)) along `dim`, without overflow."""
     shifted, wanted, axes = _shifted(input, "softmax", dim, dtype)
@@ -37,6 +39,7 @@ def softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
 
 
 @numpy_names
+@one_call()
 def log_softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
     """log(softmax(x)) along `dim`, accurate also where the softmax is nearly 0."""
     shifted, wanted, axes = _shifted(input, "log_softmax", dim, dtype)

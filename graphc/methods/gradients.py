@@ -156,7 +156,7 @@ class Gradients(Shapes):
         if recorder is not None:
             recorder.set_grad_of(self, value)
             return
-        if "_watched" in self.__dict__ and (value is None) != (self.grad_outside() is None):
+        if "_grad_watched" in self.__dict__ and (value is None) != (self.grad_outside() is None):
             EPOCH.bump()
         self._grad = value
 

@@ -131,7 +131,9 @@ class Numbers(Gradients):
         grad = self.grad
         if grad is not None:
             out._grad = grad.__deepcopy__(memo)
-        out.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("_watched", "_hooks")})
+        out.__dict__.update(
+            {k: v for k, v in self.__dict__.items() if k not in ("_watched", "_grad_watched", "_hooks")}
+        )
         return out
 
     def _like(self, array: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.core.context import set_grad
 from graphc.core.errors import DtypeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import BOOL, FLOAT
 from graphc.functions.arguments import need_float
 from graphc.functions.creation import index_grid
@@ -22,6 +23,7 @@ from graphc.primitives.reductions import kept, reduce_max, reduce_sum
 from graphc.primitives.views import expand, reshape
 
 
+@one_call(weight=10)
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import FLOAT, INT, int64
 from graphc.functions.activations import logsigmoid
 from graphc.functions.arguments import need_tensor
@@ -82,7 +83,11 @@ def nll_loss(
     The mean divides by the sum of the weights. Targets equal to `ignore_index` do not count.
     """
     x, target = need_tensor(input), need_tensor(target, "target")
-    reduction = legacy_reduction(size_average, reduce, reduction)
+    return _nll_loss(x, target, weight, ignore_index, legacy_reduction(size_average, reduce, reduction))
+
+
+@one_call()
+def _nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     _check_classes(x, target)
     classes, ignored = _classes(x, target, ignore_index)
     return _picked_loss(x, classes, ignored, weight, reduction)
@@ -131,6 +136,13 @@ def cross_entropy(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ShapeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    return _cross_entropy(x, target, weight, ignore_index, reduction, label_smoothing)
+
+
+@one_call()
+def _cross_entropy(
+    x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
+) -> Any:  # fmt: skip
     if len(x.shape) == len(target.shape) and not shapes_differ(x.shape, target.shape):
         return _probability_loss(x, target, weight, ignore_index, reduction, label_smoothing)
     _check_classes(x, target)
@@ -200,11 +212,19 @@ def kl_div(
             "'batchmean' in the next major release.",
             stacklevel=2,
         )
+    batchmean = reduction == "batchmean"
+    return _kl_div(
+        input, target, reduction if batchmean else legacy_reduction(size_average, reduce, reduction), log_target
+    )
+
+
+@one_call()
+def _kl_div(input: Any, target: Any, reduction: str, log_target: bool) -> Any:
     x, t = promoted(input, target)
     loss = exp(t) * (t - x) if log_target else xlogy(t, t) - t * x
     if reduction == "batchmean":
         return sum_(loss) / x.shape[0] if len(x.shape) else sum_(loss)
-    return reduced(loss, legacy_reduction(size_average, reduce, reduction))
+    return reduced(loss, reduction)
 
 
 # --- several labels ---------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphc.core.context import STATE
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import FLOAT
 from graphc.functions.activations import logsigmoid, softplus
 from graphc.functions.arguments import need_tensor
@@ -113,9 +114,14 @@ def mse_loss(
 ) -> Any:
     """The squared difference, averaged (`reduction`); `weight` weighs the elements."""
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
+    return _mse_loss(input, target, weight, legacy_reduction(size_average, reduce, reduction))
+
+
+@one_call()
+def _mse_loss(input: Any, target: Any, weight: Any, reduction: str) -> Any:
     x, y = promoted(input, target)
     gap = x - y
-    return _weighted(gap * gap, weight, x, legacy_reduction(size_average, reduce, reduction))
+    return _weighted(gap * gap, weight, x, reduction)
 
 
 def _weighted(loss: Any, weight: Any, x: Any, reduction: str) -> Any:
@@ -132,8 +138,13 @@ def l1_loss(
 ) -> Any:
     """The absolute difference, averaged (`reduction`)."""
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
+    return _l1_loss(input, target, weight, legacy_reduction(size_average, reduce, reduction))
+
+
+@one_call()
+def _l1_loss(input: Any, target: Any, weight: Any, reduction: str) -> Any:
     x, y = promoted(input, target)
-    return _weighted(absolute(x - y), weight, x, legacy_reduction(size_average, reduce, reduction))
+    return _weighted(absolute(x - y), weight, x, reduction)
 
 
 def smooth_l1_loss(
@@ -144,6 +155,11 @@ def smooth_l1_loss(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if beta < 0:
         raise ShapeError("smooth_l1_loss does not support negative values for beta.")
+    return _smooth_l1_loss(input, target, reduction, beta)
+
+
+@one_call()
+def _smooth_l1_loss(input: Any, target: Any, reduction: str, beta: float) -> Any:
     x, y = promoted(input, target)
     gap = absolute(x - y)
     if beta == 0:
@@ -157,6 +173,11 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
     if delta <= 0:
         raise ShapeError("huber_loss does not support non-positive values for delta.")
+    return _huber_loss(input, target, reduction, delta, weight)
+
+
+@one_call()
+def _huber_loss(input: Any, target: Any, reduction: str, delta: float, weight: Any) -> Any:
     x, y = promoted(input, target)
     gap = absolute(x - y)
     loss = choose(less_equal(gap, number(delta, gap)), 0.5 * gap * gap, delta * (gap - 0.5 * delta))
@@ -225,10 +246,13 @@ def binary_cross_entropy(
         raise DtypeError(f"Found dtype {t.dtype.name} but expected {x.dtype.name}", "equal dtypes")
     if known(x) and bool(((x._data < 0) | (x._data > 1)).any()):
         raise ShapeError("all elements of input should be between 0 and 1")
+    return _binary_cross_entropy(x, t, weight, reduction)
+
+
+@one_call()
+def _binary_cross_entropy(x: Any, t: Any, weight: Any, reduction: str) -> Any:
     loss = _bernoulli_loss(x, t)
-    if weight is not None:
-        loss = loss * weight
-    return reduced(loss, reduction)
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 def _bernoulli_loss(x: Any, t: Any) -> Any:
@@ -252,6 +276,11 @@ def binary_cross_entropy_with_logits(
     reduction = legacy_reduction(size_average, reduce, reduction)
     if shapes_differ(x.shape, t.shape):
         raise ArgumentError(f"Target size ({t.shape}) must be the same as input size ({x.shape})")
+    return _binary_cross_entropy_with_logits(x, t, weight, reduction, pos_weight)
+
+
+@one_call()
+def _binary_cross_entropy_with_logits(x: Any, t: Any, weight: Any, reduction: str, pos_weight: Any) -> Any:
     log_p = logsigmoid(x)
     if pos_weight is None:
         loss = (1 - t) * x - log_p
@@ -317,12 +346,14 @@ def cosine_embedding_loss(
     return reduced(together + apart, legacy_reduction(size_average, reduce, reduction))
 
 
+@one_call()
 def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Any:
     """The p-norm of x1 - x2 + eps over the last dimension."""
     x, y = promote(need_tensor(x1, "x1"), need_tensor(x2, "x2"))
     return vector_norm(x - y + eps, p, -1, keepdim)
 
 
+@one_call()
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """x1 . x2 / (|x1| |x2|) along `dim`, each length kept above `eps`."""
     x, y = promote(need_tensor(x1, "x1"), need_tensor(x2, "x2"), floating=False)

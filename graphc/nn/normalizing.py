@@ -8,6 +8,7 @@ from typing import Any
 from graphc.core.context import at_start
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, IndexRangeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_float, need_tensor
 from graphc.functions.norms import vector_norm
 from graphc.functions.promotion import cast_to
@@ -22,6 +23,7 @@ from graphc.primitives.windows import window_sum
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
 
+@one_call()
 def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Any:
     """input / max(|input|_p, eps) along `dim`."""
     x = need_tensor(input)
@@ -61,6 +63,7 @@ def _normal_axes(x: Any, normalized_shape: Any, affine: Sequence[tuple[str, Any]
     return tuple(range(ndim - len(shape), ndim))
 
 
+@one_call()
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """(x - mean) / sqrt(var + eps) over the last dimensions, then * weight + bias; input: f32[*, *normalized_shape]."""
     x = need_float(input)
@@ -73,6 +76,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     return cast_to(out, x.dtype)
 
 
+@one_call()
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
     """x / sqrt(mean(x^2) + eps) over the last dimensions, then * weight; `eps` None is the dtype's machine epsilon."""
     x = need_float(input)
@@ -83,6 +87,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     return cast_to(out if weight is None else out * weight, x.dtype)
 
 
+@one_call()
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Layer norm over groups of channels; input: f32[N, C, *], weight and bias: f32[C]. ShapeError if C does not divide."""
     x = need_float(input)
@@ -132,6 +137,7 @@ def _check_channels(x: Any, **tensors: Any) -> None:
             raise ShapeError(f"{name} should contain {x.shape[1]} elements not {tensor.shape[0]}")
 
 
+@one_call()
 def batch_norm(
     input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
     momentum: Any = 0.1, eps: float = 1e-5,
@@ -173,6 +179,7 @@ def _update(running: Any, fresh: Any, momentum: Any) -> None:
             running.mul_(1 - momentum).add_(step * momentum)
 
 
+@one_call()
 def instance_norm(
     input: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
     use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,

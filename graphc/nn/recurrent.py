@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from graphc.bodies import BodyTrace
 from graphc.control import scan, scan_op
 from graphc.core.context import STATE, recording, set_grad
+from graphc.core.one_call import one_call
 from graphc.core.tensor_types import TensorType
 from graphc.functions.activations import relu
 from graphc.functions.dropout import dropout
@@ -176,6 +177,7 @@ def _layer(
     return recurrence(CELLS[mode].step, state, constants_of(mode, w), xs, reverse)
 
 
+@one_call(weight=30)
 def recurrent_layers(
     mode: str, x: Any, states: Sequence[Any], weights: Sequence[Sequence[Weights]], valid: Any = None, *,
     batch_first: bool = False, dropout_p: float = 0.0,

@@ -9,7 +9,7 @@ from graphc.core.errors import ArgumentError
 from graphc.core.tensor_types import DType, float64
 from graphc.functions.promotion import cast_to
 from graphc.optim.groups import ParamGroup, flag, is_on, live
-from graphc.optim.optimizer import Optimizer, check_number, step_dtype
+from graphc.optim.optimizer import Optimizer, check_number, one_call, step_dtype
 
 
 class Adam(Optimizer):
@@ -63,6 +63,7 @@ class Adam(Optimizer):
         state = {"step": ((), step_dtype()), "exp_avg": like, "exp_avg_sq": like}
         return state | {"max_exp_avg_sq": like} if flag(group, "amsgrad") else state
 
+    @one_call
     def update(self, group: ParamGroup, p: Any, grad: Any, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """m += (1 - b1)(g - m); v = b2 v + (1 - b2) g g; p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)."""
         lr, beta1, beta2 = live(group, "lr"), live(group, ("betas", 0)), live(group, ("betas", 1))

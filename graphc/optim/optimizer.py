@@ -8,19 +8,24 @@ as one train op. State tensors keep their identity for life, so that eager code,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from graphc.build import compile
+from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, playing, set_grad
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
+from graphc.core.one_call import A_CALL, WORTH
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, defaults, float32, float64
 from graphc.functions.promotion import cast_to
 from graphc.graphs import Graph, UpdateGroup, gradients
 from graphc.optim.groups import ParamGroup, StateMap
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Required:
@@ -31,6 +36,15 @@ class _Required:
 
 
 required = _Required()
+
+#: What a step costs to compile more for each parameter, as a share of `WORTH`; compiled steps kept.
+_A_PARAMETER, _MOST_STEPS = 0.2, 8
+
+
+def one_call(update: F) -> F:
+    """Marks an `update` that depends on its arguments, `live` numbers and guarded options alone: eager steps may compile it."""
+    update.one_call = True  # type: ignore[attr-defined]
+    return update
 
 
 def wide(x: Any) -> Any:
@@ -69,6 +83,9 @@ class Optimizer:
         self._made: dict[Any, dict[str, Any]] = {}
         self._recorded: set[Any] = set()
         self._opt_called = False
+        #: the estimated work of steps in NumPy so far; compiled steps by the identities of the parameters they move
+        self._spent = 0
+        self._compiled: dict[tuple[int, ...], Any] = {}
         groups = list(params)
         if not groups:
             raise ArgumentError("optimizer got an empty parameter list")
@@ -185,20 +202,62 @@ class Optimizer:
             with set_grad(True):
                 loss = closure()
         recorder = STATE.recorder
+        pairs = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if recorder is not None:
+            for _, p in pairs:
+                recorder.grad_consumed(p)
+        grads = [p.grad for _, p in pairs]
         with set_grad(False):
-            guard(self, "which groups", self.fact("which groups"))
-            for group in self.param_groups:
-                for p in group["params"]:
-                    grad = p.grad
-                    if grad is None:
-                        continue
-                    if recorder is not None:
-                        recorder.grad_consumed(p)
-                    for tensor, value in self.changes(group, p, grad):
-                        tensor.copy_(value)
-            if recorder is not None:
-                guard(self, "which state", self.fact("which state"))
+            if recorder is None and self._may_compile(pairs):
+                self._compiled_step(pairs)(*grads)
+            else:
+                self._apply(pairs, grads)
         return loss
+
+    def _apply(self, pairs: Iterable[tuple[ParamGroup, Any]], grads: Iterable[Any]) -> None:
+        """Writes what `update` makes of parameters and their state, parameter by parameter."""
+        guard(self, "which groups", self.fact("which groups"))
+        for (group, p), grad in zip(pairs, grads, strict=True):
+            for tensor, value in self.changes(group, p, grad):
+                tensor.copy_(value)
+        guard(self, "which state", self.fact("which state"))
+
+    def _apply_for_now(self, pairs: Iterable[tuple[ParamGroup, Any]], grads: Iterable[Any]) -> None:
+        """`_apply` for a step that is recorded anew where other tensors hold the state: these need not be kept for it."""
+        recorded = set(self._recorded)
+        self._apply(pairs, grads)
+        self._recorded = recorded
+
+    def _may_compile(self, pairs: Sequence[tuple[ParamGroup, Any]]) -> bool:
+        """Whether this step runs as one compiled call: once NumPy has done as much as compiling costs (`core/one_call.py`).
+
+        Only for an `update` that says that it depends on its arguments alone, and parameters with memory of their own.
+        """
+        if not getattr(self.update, "one_call", False) or config.eager == "numpy" or not pairs:
+            return False
+        if any(p._base is not None or not p._data.flags.c_contiguous for _, p in pairs):
+            return False
+        if config.eager == "compiled" or self._spent >= WORTH * (1 + _A_PARAMETER * len(pairs)):
+            return True
+        self._spent += sum([2 * A_CALL + 4 * p._data.size for _, p in pairs])
+        return False
+
+    def _compiled_step(self, pairs: Sequence[tuple[ParamGroup, Any]]) -> Callable[..., None]:
+        """`_apply` as one compiled call over the gradients of these parameters."""
+        key = tuple([id(p) for _, p in pairs])
+        found = self._compiled.get(key)
+        if found is None:
+            if len(self._compiled) >= _MOST_STEPS:
+                self._compiled.pop(next(iter(self._compiled)))
+            for group, p in pairs:
+                self._state_for(group, p)
+            held = tuple(pairs)
+            found = self._compiled[key] = compile(lambda *grads: self._apply_for_now(held, grads), backend="llvm")
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the compiled steps, which belong to these very tensors."""
+        return {**self.__dict__, "_compiled": {}}
 
     def minimize(self, loss: Any, params: Iterable[Any] | None = None) -> UpdateGroup:
         """A train op that moves `params` (default: all of the optimizer's) against the gradient of `loss` when fetched.

@@ -9,7 +9,7 @@ from graphc.core.errors import ArgumentError
 from graphc.core.tensor_types import DType, float32
 from graphc.functions.creation import ones_like
 from graphc.optim.groups import ParamGroup, flag, is_on, live
-from graphc.optim.optimizer import Optimizer, check_number
+from graphc.optim.optimizer import Optimizer, check_number, one_call
 
 
 class SGD(Optimizer):
@@ -63,6 +63,7 @@ class SGD(Optimizer):
         if "_started" in state and "momentum_buffer" in state:
             state["_started"].copy_((state["momentum_buffer"] != 0).any())
 
+    @one_call
     def update(self, group: ParamGroup, p: Any, grad: Any, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """PyTorch's first step sets the buffer to the gradient itself: dampening counts from the second step on."""
         new: dict[str, Any] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphc.core.context import STATE
 from graphc.core.errors import ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tape import TensorBase
 from graphc.functions.comparisons import clamp
 from graphc.functions.creation import tensor
@@ -44,9 +45,7 @@ def get_total_norm(
 def clip_grads_with_norm_(parameters: Any, max_norm: float, total_norm: Any, foreach: bool | None = None) -> None:
     """Scales the gradients in place by max_norm / total_norm where that is below 1."""
     with no_grad():
-        factor = clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
-        for grad in _gradients(parameters):
-            grad.mul_(factor)
+        _scale(_gradients(parameters), max_norm, total_norm)
 
 
 def clip_grad_norm_(
@@ -57,9 +56,24 @@ def clip_grad_norm_(
     listed = _listed(parameters)
     if not listed:
         warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=2)
-    total = get_total_norm(_gradients(listed), norm_type, error_if_nonfinite, foreach)
-    clip_grads_with_norm_(listed, max_norm, total, foreach)
+    grads = _gradients(listed)
+    if error_if_nonfinite:
+        get_total_norm(grads, norm_type, error_if_nonfinite, foreach)
+    with no_grad():
+        return _clip_grad_norm_(grads, max_norm, norm_type)
+
+
+@one_call()
+def _clip_grad_norm_(grads: list[Any], max_norm: float, norm_type: float) -> Any:
+    total = get_total_norm(grads, norm_type)
+    _scale(grads, max_norm, total)
     return total
+
+
+def _scale(grads: list[Any], max_norm: float, total: Any) -> None:
+    factor = clamp(float(max_norm) / (total + 1e-6), max=1.0)
+    for grad in grads:
+        grad.mul_(factor)
 
 
 def clip_grad_norm(

@@ -1,0 +1,107 @@
+"""`@one_call`: the mark of a composition that eager code on the CPU may run as one compiled call with one tape entry.
+
+NumPy runs the body op by op, which costs little to begin with and much in the long run; compiling costs tens of milliseconds
+once. Calls are told apart by their *signature*: shapes, dtypes, wanted gradients and all other arguments. A signature is
+compiled as soon as NumPy has been given as much of it as compiling costs (the rule for renting or buying skis), so that no
+program takes more than about twice the better choice. What NumPy was given is estimated from sizes, never measured, so that
+the same calls take the same ways in every run.
+
+A recording context (a trace, a graph) records the body. `GRAPHC_EAGER` (`config.eager`) forces one way.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from graphc.core.config import config
+from graphc.core.context import SLOTS, STATE
+from graphc.core.tape import TensorBase
+from graphc.core.tensor_types import defaults
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: What compiling costs, and a call of any size in NumPy, in the time NumPy needs for one element of an operand (about 4 ns).
+WORTH, A_CALL = 5_000_000, 5_000
+#: Signatures kept per function; the oldest is dropped first.
+MOST_SIGNATURES = 256
+
+_ndarray = np.ndarray
+
+
+class _UnknownError(Exception):
+    """An argument whose value nothing tells: the call runs op by op."""
+
+
+def one_call(weight: float = 1.0) -> Callable[[F], F]:
+    """Marks a composition of ops whose result follows from its arguments (and the default generator) alone.
+
+    `weight`: what NumPy does with an element of an operand, measured by a composition of a few elementwise ops.
+    The body must not look at the numbers in a tensor, nor warn: a signature may be recorded once and never be run again.
+    Tensors may stand in lists, tuples and dicts; a tensor may be written only where it is no view.
+    """
+
+    def mark(fn: F) -> F:
+        known: dict[Any, Any] = {}
+
+        @functools.wraps(fn)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if STATE.recorder is not None or config.eager == "numpy":
+                return fn(*args, **kwargs)
+            leaves: list[Any] = []
+            key: list[Any] = [STATE.grad, defaults.float_dtype]
+            try:
+                size = _describe(args, leaves, key)
+                if kwargs:
+                    size += _describe(kwargs, leaves, key)
+                signature = tuple(key)
+                found = known.get(signature, 0.0)
+            except (_UnknownError, TypeError):
+                return fn(*args, **kwargs)
+            if type(found) is float:
+                found += A_CALL + weight * size
+                if found < WORTH and config.eager != "compiled":
+                    _remember(known, signature, found)
+                    return fn(*args, **kwargs)
+                found = SLOTS.executor(fn, args, kwargs)
+                _remember(known, signature, found)
+            return fn(*args, **kwargs) if found is None else found(leaves, args, kwargs)
+
+        call.known_calls = known  # type: ignore[attr-defined]
+        return call  # type: ignore[return-value]
+
+    return mark
+
+
+def _remember(known: dict[Any, Any], signature: Any, what: Any) -> None:
+    if len(known) >= MOST_SIGNATURES and signature not in known:
+        known.pop(next(iter(known)), None)
+    known[signature] = what
+
+
+def _describe(nest: Any, leaves: list[Any], key: list[Any]) -> int:
+    """Adds the tensors of a nest to `leaves`, and what tells its signature to `key`; returns the number of elements."""
+    size = 0
+    for x in nest.values() if type(nest) is dict else nest:
+        kind = type(x)
+        if isinstance(x, TensorBase):
+            data = x._data
+            if type(data) is not _ndarray:
+                raise _UnknownError
+            wants = x._edge is not None if x._base is None else x.requires_grad  # type: ignore[attr-defined]
+            key += (data.shape, data.dtype.num, wants, data.flags.c_contiguous or data.strides)
+            leaves.append(x)
+            size += data.size
+        elif kind is float:
+            key.append(x if x else str(x))  # 0.0 is not -0.0
+        elif kind is tuple or kind is list or kind is dict or isinstance(x, tuple):
+            key += (kind, len(x))
+            size += _describe(x, leaves, key)
+        else:
+            key += (kind, x)
+    if type(nest) is dict:
+        key.append(tuple(nest))
+    return size
