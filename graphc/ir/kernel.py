@@ -13,6 +13,7 @@ loops, perhaps stored. Views are in the index maps of loads and stores; they cos
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -130,7 +131,7 @@ class Kernel:
         """What the one statement of the kernel folds step by step, if it does."""
         return self.statements[0].running if self.statements else None
 
-    @property
+    @functools.cached_property
     def operations(self) -> int:
         """Scalar operations for one step of the loops, folds included."""
         leaves = ("leaf", "const", "index")

@@ -10,6 +10,7 @@ left of it after whole vectors is done once more under a mask.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,12 @@ class Printed:
 
 
 def print_kernel(kernel: Kernel, machine: Machine, name: str = "task") -> Printed:
-    """The task function of a kernel."""
+    """The task function of a kernel. Kernels that are equal, as those of a net's layers are, are printed once."""
+    return _printed(kernel, tuple(repr(x.identity) for x in kernel.statements), machine, name)  # 0.0 is not -0.0
+
+
+@functools.lru_cache(maxsize=1024)
+def _printed(kernel: Kernel, identities: tuple[str, ...], machine: Machine, name: str) -> Printed:
     module = Module(machine)
     printer = _Printer(narrowed(kernel), module, name)
     printer.print()
