@@ -19,6 +19,7 @@ from graphc.core.errors import VerifyError
 from graphc.core.op import Kind, Op
 from graphc.ir.cones import cone, first_wrong
 from graphc.ir.interpret import interpret
+from graphc.ir.kernel_text import kernel_text
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.ir.rounding import Judge
 from graphc.ir.specialise import Rebuilder, specialise
@@ -204,4 +205,4 @@ def step_lines(step: Step | None, ops: Sequence[Node]) -> Iterator[str]:
     yield from (f"    {shown(node.outputs[0])}" for node in ops)
     if isinstance(step, KernelStep):
         yield "  its kernel:"
-        yield from (f"    {line}" for line in str(step.kernel).splitlines())
+        yield from (f"    {line}" for line in kernel_text(step.kernel).splitlines())

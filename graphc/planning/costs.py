@@ -42,7 +42,7 @@ _FREE = frozenset(
     ("neg", "abs", "max", "min", "select", "rarely", "lt", "le", "eq", "ne", "bits", "from_bits", "and", "or", "xor", "not",
      "floor", "ceil", "rint", "trunc")
 )  # fmt: skip
-_FOLDS = ("add", "multiply", "logaddexp")
+_FOLDS = ("add", "multiply")
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,10 @@ def _node_flops(node: Node) -> int:
         return _contraction_flops(node, a.shape[-2 if node.attrs["transpose_a"] else -1])
     if kind == Kind("convolution"):
         return convolution_flops(node)
-    if isinstance(kind, Reduction | Cumulative):
+    if isinstance(kind, Cumulative):
+        leaves = [s.leaf(i, x.dtype) for i, x in enumerate((out, *node.inputs))]
+        return int(out.type.size) * tree_flops(kind.step(*leaves))
+    if isinstance(kind, Reduction):
         return int(node.inputs[0].type.size) if kind.combine in _FOLDS and _is_float(out.dtype) else 0
     if isinstance(kind, Scatter) and kind.adds(**node.attrs) and _is_float(out.dtype):
         return int(node.inputs[kind.value].type.size)
