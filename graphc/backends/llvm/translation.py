@@ -230,7 +230,7 @@ class Translation:
             node.op.name, numbers, a, b, scope.place(node.outputs[0]), scratch, parts, self.machine
         )
         own = tuple([text for text, symbol in made.texts if symbol == "task"])
-        how = f"products of {made.samples} samples in {made.blocks} blocks each"
+        how = f"{made.extent} blocks of columns, each laid out and multiplied"
         self.codes.append(StepCode(step, how, made.parts, made.cycles, own))
         at = self._want(chains.module(self.machine), "chain")
         links = [self._want(*wanted) for wanted in made.texts]
