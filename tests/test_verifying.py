@@ -15,6 +15,9 @@ from graphc.passes.pipelines import DEFAULT, NATIVE
 from graphc.passes.rewrite import Rules, rewrite
 from graphc.planning import regions
 from graphc.primitives import elementwise
+from tests.fuzz.backends import on
+from tests.fuzz.generator import generate_and_run
+from tests.fuzz.runner import check
 
 BACKENDS = ["numpy", "llvm"]
 HERE = re.escape("tests/test_verifying.py")
@@ -116,6 +119,15 @@ def test_nan_is_nan(backend):
     x = gc.tensor([np.nan, 1.0, -np.inf, np.inf])
     got = gc.compile(lambda x: (x * 2, (x - x).tanh()), backend=backend, verify=True)(x)
     np.testing.assert_array_equal(got[0].numpy(), x.numpy() * 2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_random_programs_pass(backend):
+    for seed in range(40):
+        program, outcomes = generate_and_run(seed)
+        with on(backend, seed):
+            failure = check(program, ("verified" if seed % 4 else "session, verified",), outcomes, feeds=(0, 1))
+        assert failure is None, f"{failure}\n{program}"
 
 
 # --- what does not ----------------------------------------------------------------------------------------------------

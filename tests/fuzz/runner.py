@@ -139,7 +139,7 @@ def run_eager(program: Program, k: int, module: Any = gc, functional: Any = F) -
 # --- the modes --------------------------------------------------------------------------------------------------------
 
 
-def run_compiled(program: Program, optimize: bool, inside: bool) -> Iterator[Outcome]:
+def run_compiled(program: Program, optimize: bool, inside: bool, verify: bool = False) -> Iterator[Outcome]:
     """`compile`, the gradient taken inside the compiled function or outside of it."""
     stage = Stage(program)
     every = all(isinstance(d, str) or d == 1 for leaf in program.arguments for d in leaf.dims)
@@ -149,7 +149,7 @@ def run_compiled(program: Program, optimize: bool, inside: bool) -> Iterator[Out
         outputs = stage.function(*arguments)
         return outputs, gradients_of(outputs, stage.wanted(arguments))
 
-    compiled = gc.compile(whole if inside else stage.function, optimize=optimize, dynamic=dynamic)
+    compiled = gc.compile(whole if inside else stage.function, optimize=optimize, dynamic=dynamic, verify=verify)
     for k in FEEDS:
         stage.reset()
         arguments = tensors_of(program.arguments, k)
@@ -161,7 +161,7 @@ def run_compiled(program: Program, optimize: bool, inside: bool) -> Iterator[Out
         yield stage.outcome(outputs, arguments, gradients)
 
 
-def run_session(program: Program, optimize: bool, backend: str | None) -> Iterator[Outcome]:
+def run_session(program: Program, optimize: bool, backend: str | None, verify: bool = False) -> Iterator[Outcome]:
     """`Graph` and `Session`: placeholders with unknown sizes, symbolic gradients, writes as a train op."""
     stage = Stage(program)
     graph = gc.Graph()
@@ -173,7 +173,7 @@ def run_session(program: Program, optimize: bool, backend: str | None) -> Iterat
         loss = loss_of(outputs)
         found = gc.gradients(loss, wanted, allow_unused=True) if loss is not None and wanted else [None] * len(wanted)
         train = gc.updates(graph)
-    with gc.Session(graph, optimize=optimize, backend=backend) as session:
+    with gc.Session(graph, optimize=optimize, backend=backend, verify=verify) as session:
         for k in FEEDS[:2]:
             stage.reset()
             arrays = arrays_of(program.arguments, k)
@@ -203,6 +203,8 @@ MODES: dict[str, Callable[[Program], Iterator[Outcome]]] = {
     "session": lambda p: run_session(p, True, None),
     "session, unoptimised": lambda p: run_session(p, False, None),
     "session, eager": lambda p: run_session(p, True, "eager"),
+    "verified": lambda p: run_compiled(p, True, bool(p.seed % 2), True),
+    "session, verified": lambda p: run_session(p, True, None, True),
 }
 
 
