@@ -23,9 +23,9 @@ from graphc.ir.kernel_text import kernel_text
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.ir.rounding import Judge
 from graphc.ir.specialise import Rebuilder, specialise
-from graphc.planning.fusion import KernelStep, Step
 from graphc.planning.native_plan import step_text
 from graphc.planning.regions import plan_regions
+from graphc.planning.steps import KernelStep, Step
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 Pass = Callable[[Program], Program]

@@ -15,7 +15,7 @@ from graphc.core.op import Op
 from graphc.core.tensor_types import type_of_array
 from graphc.ir.program import Program
 from graphc.passes.pipelines import NATIVE, optimise
-from graphc.planning.fusion import HostStep
+from graphc.planning.steps import HostStep
 
 
 def native(op: Op, arrays: Any, attrs: Any) -> Program:

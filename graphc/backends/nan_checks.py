@@ -20,7 +20,7 @@ from graphc.core.tensor_types import FLOAT
 from graphc.ir.blame import operand_lines, user_line_of
 from graphc.ir.interpret import evaluate
 from graphc.ir.program import CONSTANT, INPUT, Node, Value
-from graphc.planning.fusion import CheckStep, ControlStep, CopyStep, KernelStep, OutputCopy, Step, Strided
+from graphc.planning.steps import CheckStep, ControlStep, CopyStep, KernelStep, OutputCopy, Step, Strided
 
 Array = Any
 

@@ -24,18 +24,19 @@ from graphc.core.tensor_types import FLOAT, DType
 from graphc.ir.kernel import ADD, Access, Kernel, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program
 from graphc.planning.convolutions import FORWARD, INPUT_GRADIENT
-from graphc.planning.fusion import (
+from graphc.planning.native_plan import CondPlan, ControlPlan, NativePlan, ScanPlan
+from graphc.planning.plan import nbytes_of
+from graphc.planning.steps import (
     CheckStep,
     ContractionStep,
     ControlStep,
     HostStep,
     KernelStep,
     NodeStep,
+    SortStep,
     Step,
     Strided,
 )
-from graphc.planning.native_plan import CondPlan, ControlPlan, NativePlan, ScanPlan
-from graphc.planning.plan import nbytes_of
 
 #: Primitives of floating numbers that are no FLOP.
 _FREE = frozenset(
@@ -243,7 +244,7 @@ def step_cost(step: Step, plan: NativePlan) -> Cost:
         return kernel_cost(step.kernel, [int(x.type.size) for x in step.buffers])
     if isinstance(step, ControlStep):
         return control_cost(plan.controls[step])
-    if isinstance(step, HostStep):
+    if isinstance(step, HostStep | SortStep):
         return node_cost(step.node)
     written = sum(nbytes_of(x.type) for x in step.made)
     if isinstance(step, ContractionStep):

@@ -11,19 +11,6 @@ from graphc.ir.kernel_text import kernel_text
 from graphc.ir.program import Node, Program, Value
 from graphc.ir.text import node_text, value_names
 from graphc.planning.costs import Cost, node_cost, step_cost, total
-from graphc.planning.fusion import (
-    Buffered,
-    CheckStep,
-    ContractionStep,
-    ControlStep,
-    ConvolutionStep,
-    CopyStep,
-    HostStep,
-    KernelStep,
-    OutputCopy,
-    ScatterStep,
-    Step,
-)
 from graphc.planning.native_plan import (
     BYTES,
     INPUTS,
@@ -37,6 +24,19 @@ from graphc.planning.native_plan import (
 from graphc.planning.plan import ARENA, INPLACE, VIEW, Buffer, Plan, nbytes_of
 from graphc.planning.plan import Step as NodeRun
 from graphc.planning.regions import last_reads
+from graphc.planning.steps import (
+    Buffered,
+    CheckStep,
+    ContractionStep,
+    ControlStep,
+    ConvolutionStep,
+    CopyStep,
+    HostStep,
+    KernelStep,
+    OutputCopy,
+    ScatterStep,
+    Step,
+)
 from graphc.planning.updates import reads
 
 Data = dict[str, Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from graphc.core import scalar as s
 from graphc.core.op import ArgReduction, Cumulative, Elementwise, Kind, Reduction, Scatter, View
@@ -18,6 +18,23 @@ from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.planning.convolutions import is_native
 from graphc.planning.groups import Group, Load, NotFusable, Part, finish
+from graphc.planning.steps import (
+    CONTROL_OPS,
+    Buffered,
+    CheckStep,
+    ContractionStep,
+    ControlStep,
+    ConvolutionStep,
+    HostStep,
+    KernelStep,
+    NodeStep,
+    OutputCopy,
+    ScatterStep,
+    SortStep,
+    Step,
+    Strided,
+    copy_step,
+)
 from graphc.planning.strides import contiguous as contiguous
 from graphc.planning.strides import view_of_memory
 
@@ -46,143 +63,6 @@ _CHEAP_OPS = (
     "add", "subtract", "multiply", "negate", "absolute", "maximum", "minimum", "where", "equal", "not_equal", "less",
     "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_not", "logical_xor",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class OutputCopy:
-    """The memory of output number `output`, where that is not the one home of a value."""
-
-    output: int
-    value: Value
-
-    @property
-    def type(self) -> Any:
-        """The type of the value."""
-        return self.value.type
-
-
-#: What a buffer of a step holds.
-Buffered: TypeAlias = Value | OutputCopy
-
-
-@dataclass(frozen=True)
-class Strided:
-    """Elements of a value in memory: `offset + sum(strides[a] * i_a)`, in elements."""
-
-    value: Value
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    offset: int
-
-    def transposed(self) -> Strided:
-        """The same with the last two dimensions exchanged."""
-        swap = self.shape[:-2] + self.shape[:-3:-1], self.strides[:-2] + self.strides[:-3:-1]
-        return Strided(self.value, *swap, self.offset)
-
-    def expanded(self, shape: tuple[int, ...]) -> Strided:
-        """The same broadcast to a shape."""
-        missing = len(shape) - len(self.shape)
-        own = zip(self.shape, self.strides, shape[missing:], strict=True)
-        strides = (0,) * missing + tuple(0 if n == 1 != wanted else step for n, step, wanted in own)
-        return Strided(self.value, shape, strides, self.offset)
-
-
-@dataclass(eq=False)
-class KernelStep:
-    """A fused kernel; `buffers[i]` is the value in its buffer i, `made` the values it stores."""
-
-    level: int
-    kernel: Kernel
-    buffers: tuple[Buffered, ...]
-    made: tuple[Buffered, ...]
-    nodes: tuple[Node, ...]
-
-
-class CopyStep(KernelStep):
-    """A value in memory, buffer 0, copied to other memory, buffer 1."""
-
-
-class ScatterStep(KernelStep):
-    """Elements put in places of a value that other steps have begun."""
-
-
-@dataclass(eq=False)
-class ContractionStep:
-    """A matrix product of strided operands (batch dims first), flags already applied to the strides.
-
-    `c`: what it is added to, `scale`: the number it is multiplied with (0-d), if there are such.
-    """
-
-    level: int
-    node: Node
-    a: Strided
-    b: Strided
-    c: Strided | None = None
-    scale: Strided | None = None
-
-    @property
-    def operands(self) -> tuple[Strided, ...]:
-        """All that it reads."""
-        return tuple(x for x in (self.a, self.b, self.c, self.scale) if x is not None)
-
-    @property
-    def made(self) -> tuple[Value, ...]:
-        """The product."""
-        return self.node.outputs
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The op."""
-        return (self.node,)
-
-
-@dataclass(eq=False)
-class CheckStep:
-    """A test of every element of an integer tensor against a size, before anything is read through it."""
-
-    level: int
-    kernel: Kernel
-    buffers: tuple[Value, ...]
-    nodes: tuple[Node, ...]
-    size: int
-    made: tuple[Value, ...] = ()
-
-
-@dataclass(eq=False)
-class NodeStep:
-    """A node that is a step of its own, on operands in memory."""
-
-    level: int
-    node: Node
-    operands: tuple[Strided, ...]
-
-    @property
-    def made(self) -> tuple[Value, ...]:
-        """Its outputs."""
-        return self.node.outputs
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The op."""
-        return (self.node,)
-
-
-class HostStep(NodeStep):
-    """A node that Python evaluates: no native form of it exists."""
-
-
-class ControlStep(NodeStep):
-    """A node with bodies, which become instructions of their own; its operands are in C order, sequences step by step."""
-
-
-class ConvolutionStep(NodeStep):
-    """A convolution (planning/convolutions.py); its operands are in C order."""
-
-
-#: The control ops that are loops and branches of a native run.
-CONTROL_OPS = ("scan", "while_loop", "cond")
-
-Step: TypeAlias = KernelStep | ContractionStep | CheckStep | HostStep | ControlStep | ConvolutionStep
 
 
 @dataclass(eq=False)
@@ -440,8 +320,7 @@ class Fuser:
             return
         dtype = node.outputs[0].dtype
         native = node.op.kind == Kind("contraction") and not s.is_half(dtype)
-        control = node.op.kind == Kind("control") and node.op.name in CONTROL_OPS
-        convolution = node.op.kind == Kind("convolution") and is_native(node)
+        kind = _step_kind(node)
         first = node.attrs["n_carry"] + node.attrs["n_const"] if node.op.name == "scan" else len(node.inputs)
         if native:
             operands = [self.matrix(x) for x in node.inputs[:2]]
@@ -449,8 +328,7 @@ class Fuser:
             operands += [self.require(x) for x in node.inputs[3:]]
         else:
             operands = [
-                self.dense(x, n >= first) if control or convolution else self.require(x)
-                for n, x in enumerate(node.inputs)
+                self.require(x) if kind is HostStep else self.dense(x, n >= first) for n, x in enumerate(node.inputs)
             ]
         pending = _Pending(1 + max((self.level(x.value) or 0 for x in operands), default=0))
         if native:
@@ -459,7 +337,6 @@ class Fuser:
             b = b.transposed() if node.attrs["transpose_b"] else b
             pending.step = lambda level: ContractionStep(level, node, a, b, *others)
         else:
-            kind = ControlStep if control else ConvolutionStep if convolution else HostStep
             pending.step = lambda level: kind(level, node, tuple(operands))
         self.others.append(pending)
         for value in node.outputs:
@@ -606,12 +483,13 @@ def fuse(program: Program) -> list[Step]:
     return Fuser(program).run()
 
 
-def copy_step(value: Value, target: Buffered, level: int) -> CopyStep:
-    """Copies a value in memory to another place."""
-    source, place = Access(0, (1,), 0), Access(1, (1,), 0)
-    statement = Statement(s.leaf(0, value.dtype), store=place)
-    kernel = Kernel((int(value.type.size),), 1, (source,), (statement,), (value.dtype, value.dtype))
-    return CopyStep(level, kernel, (value, target), (target,), (value.node,))
+def _step_kind(node: Node) -> type[NodeStep]:
+    """What a node becomes that is neither a kernel nor a product."""
+    if node.op.kind == Kind("control") and node.op.name in CONTROL_OPS:
+        return ControlStep
+    if node.op.kind == Kind("convolution") and is_native(node):
+        return ConvolutionStep
+    return SortStep if node.op.kind == Kind("sort") else HostStep
 
 
 def _check_kernel(index: Strided, size: int) -> Kernel:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from graphc.ir.program import Program, Value
-from graphc.planning.fusion import ControlStep
 from graphc.planning.memory import aligned
 from graphc.planning.native_plan import Carry, CondPlan, ControlPlan, NativePlan, ScanPlan, WhilePlan
 from graphc.planning.plan import nbytes_of
+from graphc.planning.steps import ControlStep
 
 Planner: TypeAlias = Callable[[Program], NativePlan]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from graphc.ir.program import Program
-from graphc.planning.fusion import Buffered, ContractionStep, ControlStep, Step
 from graphc.planning.plan import nbytes_of
+from graphc.planning.steps import Buffered, ContractionStep, ControlStep, Step
 
 #: What a place counts in: the inputs, the outputs, the constants (arrays), or the bytes of the arena.
 INPUTS, OUTPUTS, CONSTANTS, BYTES = "input", "output", "constant", "arena"

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphc.ir.program import CONSTANT, INPUT, Program, Value
-from graphc.planning.fusion import Buffered, ControlStep, OutputCopy, Step, fuse
+from graphc.planning.fusion import fuse
 from graphc.planning.loops import plan_control
 from graphc.planning.memory import allocate, check_static
 from graphc.planning.native_plan import BYTES, CONSTANTS, INPUTS, OUTPUTS, ControlPlan, NativePlan, Place
 from graphc.planning.plan import ARENA, Buffer, nbytes_of
+from graphc.planning.steps import Buffered, ControlStep, OutputCopy, Step
 from graphc.planning.updates import reads, settle
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from graphc.core import scalar as s
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.ir.program import CONSTANT, INPUT, Program, Value
-from graphc.planning.fusion import (
+from graphc.planning.fusion import contiguous
+from graphc.planning.steps import (
     Buffered,
     ContractionStep,
     CopyStep,
@@ -23,7 +24,6 @@ from graphc.planning.fusion import (
     ScatterStep,
     Step,
     Strided,
-    contiguous,
     copy_step,
 )
 

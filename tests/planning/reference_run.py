@@ -9,8 +9,8 @@ import numpy as np
 
 from graphc.core import scalar as s
 from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
-from graphc.planning.fusion import CheckStep, ContractionStep, KernelStep, Strided
 from graphc.planning.native_plan import NativePlan
+from graphc.planning.steps import CheckStep, ContractionStep, KernelStep, Strided
 
 FOLDS: dict[str, Any] = {
     "add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum, "or": np.logical_or,

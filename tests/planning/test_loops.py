@@ -14,9 +14,9 @@ from graphc import nn
 from graphc.core.tensor_types import float64
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
-from graphc.planning.fusion import ContractionStep, ControlStep, KernelStep
 from graphc.planning.native_plan import Carry, NativePlan, ScanPlan
 from graphc.planning.regions import plan_regions
+from graphc.planning.steps import ContractionStep, ControlStep, KernelStep
 from graphc.primitives.contraction import matmul
 from graphc.primitives.elementwise import add, multiply, sin, tanh
 from graphc.primitives.joining import concat

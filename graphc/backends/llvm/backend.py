@@ -20,9 +20,9 @@ from graphc.ir.blame import blame
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.descriptions import describe_native
-from graphc.planning.fusion import ControlStep, HostStep, Step, Strided
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
+from graphc.planning.steps import ControlStep, HostStep, Step, Strided
 
 _empty = np.empty
 _as_strided = np.lib.stride_tricks.as_strided

@@ -53,9 +53,9 @@ def module(machine: Machine) -> str:
     """The module of the task `chain`."""
     text = Module(machine)
     f = text.function("chain", [("ptr", "table"), ("ptr", "args"), ("i64", "begin"), ("i64", "end")], "i64")
-    extent, parts, blocks, links, most = (_word(f, "%args", n) for n in range(5))
+    extent, parts, blocks, links, most = (word(f, "%args", n) for n in range(5))
     own = f.let(f"alloca i64, i64 {most}, align 64")
-    part = f.let(f"udiv i64 {plus(f, plus(f, times(f, '%begin', parts), extent), -1)}, {extent}")
+    part = part_of(f, extent, parts)
     with f.loop("%begin", "%end", 1) as item:
         sample, block = (f.let(f"{op} i64 {item.index}, {blocks}") for op in ("udiv", "urem"))
         is_first = f.let(f"zext i1 {f.let(f'icmp eq i64 {item.index}, %begin')} to i64")
@@ -68,35 +68,41 @@ def module(machine: Machine) -> str:
     return text.text()
 
 
+def part_of(f: Function, extent: str, parts: str) -> str:
+    """The number of the part that begins at `%begin`, of so many parts of a range."""
+    return f.let(f"udiv i64 {plus(f, plus(f, times(f, '%begin', parts), extent), -1)}, {extent}")
+
+
 def _behind(f: Function, base: str, n: int | str) -> str:
     """The address of the word n words behind `base`."""
     return f.let(f"getelementptr i64, ptr {base}, i64 {n}")
 
 
-def _word(f: Function, base: str, n: int | str) -> str:
+def word(f: Function, base: str, n: int | str) -> str:
+    """The word n words behind `base`."""
     return f.let(f"load i64, ptr {_behind(f, base, n)}")
 
 
 def _moved_words(f: Function, head: str, own: str, counts: Sequence[str]) -> str:
     """Writes the words of the link at `head`, moved, to `own`; how many words the link takes."""
-    n_moves, n_words = _word(f, head, 3), _word(f, head, 4)
+    n_moves, n_words = word(f, head, 3), word(f, head, 4)
     moves = _behind(f, head, 5)
     source = _behind(f, moves, times(f, n_moves, _MOVE))
     with f.loop("0", n_words, 1) as copy:
-        f.do(f"store i64 {_word(f, source, copy.index)}, ptr {_behind(f, own, copy.index)}")
+        f.do(f"store i64 {word(f, source, copy.index)}, ptr {_behind(f, own, copy.index)}")
     with f.loop("0", n_moves, 1) as turn:
         move = _behind(f, moves, times(f, turn.index, _MOVE))
-        place = _behind(f, own, _word(f, move, 0))
+        place = _behind(f, own, word(f, move, 0))
         total = f.let(f"load i64, ptr {place}")
         for n, count in enumerate(counts, 1):
-            total = plus(f, total, times(f, _word(f, move, n), count))
+            total = plus(f, total, times(f, word(f, move, n), count))
         f.do(f"store i64 {total}, ptr {place}")
     return plus(f, plus(f, times(f, n_moves, _MOVE), n_words), 5)
 
 
 def _call(f: Function, head: str, own: str, block: str) -> None:
     """Calls the task of the link at `head`; what fails ends the chain."""
-    function, end, by_block = (_word(f, head, n) for n in range(3))
+    function, end, by_block = (word(f, head, n) for n in range(3))
     some = f.let(f"icmp ne i64 {by_block}, 0")
     first = f.let(f"select i1 {some}, i64 {block}, i64 0")
     last = f.let(f"select i1 {some}, i64 {plus(f, block, 1)}, i64 {end}")

@@ -13,7 +13,6 @@ from typing import Protocol, TypeAlias
 
 from graphc.backends.llvm.runner import Branch, Copy, Instruction, Loop, Slot, Swap, While
 from graphc.core.tensor_types import TensorType
-from graphc.planning.fusion import Buffered, ControlStep, Strided
 from graphc.planning.native_plan import (
     BYTES,
     CONSTANTS,
@@ -26,6 +25,7 @@ from graphc.planning.native_plan import (
     WhilePlan,
 )
 from graphc.planning.plan import nbytes_of
+from graphc.planning.steps import Buffered, ControlStep, Strided
 
 #: Slot and byte offset.
 Where: TypeAlias = tuple[int, int]

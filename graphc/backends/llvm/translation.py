@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.backends.llvm import blas, chains, convolutions, gemm, host
+from graphc.backends.llvm import blas, chains, convolutions, gemm, host, sorting
 from graphc.backends.llvm.kernels import print_kernel
 from graphc.backends.llvm.loops import Draft, Scope, Where, control
 from graphc.backends.llvm.native_code import addresses
@@ -17,19 +18,20 @@ from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.planning.convolutions import convolution_of
 from graphc.planning.costs import kernel_cycles
-from graphc.planning.fusion import (
+from graphc.planning.fusion import contiguous
+from graphc.planning.memory import aligned
+from graphc.planning.native_plan import NativePlan, step_text
+from graphc.planning.steps import (
     CheckStep,
     ContractionStep,
     ControlStep,
     ConvolutionStep,
     HostStep,
     KernelStep,
+    SortStep,
     Step,
     Strided,
-    contiguous,
 )
-from graphc.planning.memory import aligned
-from graphc.planning.native_plan import NativePlan, step_text
 
 #: Cycles below which handing a part to another thread costs more than it brings.
 SMALLEST_SHARED = 6_000
@@ -133,6 +135,8 @@ class Translation:
                     draft, cost, scratch = self._product(step, number, used, scope)
                 elif isinstance(step, ConvolutionStep):
                     draft, cost, scratch = self._convolution(step, number, used, scope)
+                elif isinstance(step, SortStep):
+                    draft, cost, scratch = self._sort(step, number, used, scope)
                 else:
                     draft, cost, scratch = *self._kernel(step, number, scope), 0
             except RuntimeError as error:
@@ -241,6 +245,24 @@ class Translation:
             return Task((Call(found[at], args, number),), made.extent, made.parts, grain)
 
         return task, made.cycles, made.scratch
+
+    def _sort(
+        self, step: SortStep, number: int, used: int, scope: Scope
+    ) -> tuple[Callable[[list[int]], Task], float, int]:
+        """Rows along an axis; each part has working memory of its own."""
+        node, (x,) = step.node, step.operands
+        axis, dtype, shape = node.attrs["axis"], x.value.dtype, x.shape
+        rows, apart = math.prod(shape[:axis] + shape[axis + 1 :]), math.prod(shape[axis + 1 :])
+        cycles, room = rows * sorting.cycles(dtype, shape[axis]), sorting.scratch_bytes(dtype, shape[axis])
+        most = self.threads * PARTS_A_THREAD if self.threads > 1 else 1
+        parts = int(max(1, min(rows, most, cycles / SMALLEST_SHARED)))
+        places = [scope.element(x), *map(scope.place, node.outputs), (self.layout.arena, self.scratch_start + used)]
+        numbers = (max(rows, 1), parts, shape[axis], max(apart, 1), room)
+        args = (*(word for place in places for word in place), *numbers)
+        text = sorting.module(dtype, node.attrs["descending"], self.machine)
+        at = self._want(text, "sort")
+        self.codes.append(StepCode(step, f"rows of {shape[axis]}", parts, cycles, (text,)))
+        return lambda found: Task((Call(found[at], args, number),), rows, parts), cycles, room * parts
 
     def _matrix(self, x: Strided, batch: list[int], scope: Scope) -> gemm.Matrix:
         missing = len(batch) - (len(x.shape) - 2)

@@ -16,8 +16,8 @@ from graphc.core.op import Sample
 from graphc.core.tensor_types import type_of_array
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Table
-from graphc.planning.fusion import HostStep
 from graphc.planning.native_plan import NativePlan
+from graphc.planning.steps import HostStep
 
 
 def data(*shape: int, seed: int = 0) -> Any:

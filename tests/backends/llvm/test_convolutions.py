@@ -18,7 +18,7 @@ from graphc.core.op import REGISTRY, Op, Sample
 from graphc.core.tensor_types import type_of_array
 from graphc.nn import functional as F
 from graphc.planning import convolutions
-from graphc.planning.fusion import ConvolutionStep, HostStep
+from graphc.planning.steps import ConvolutionStep, HostStep
 
 OPS = [
     REGISTRY[name]

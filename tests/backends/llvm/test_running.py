@@ -14,7 +14,7 @@ import graphc as gc
 from graphc.backends.llvm.backend import LlvmBackend, LlvmExecutable
 from graphc.backends.llvm.pool import get_num_threads, set_num_threads
 from graphc.core.op import REGISTRY, Cumulative, Op
-from graphc.planning.fusion import HostStep
+from graphc.planning.steps import HostStep
 
 OPS = [op for op in REGISTRY.values() if isinstance(op.kind, Cumulative)]
 #: Shape and axis: one row, few long ones, many short ones, neighbours beside each other, rests of vectors, nothing.

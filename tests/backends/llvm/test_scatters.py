@@ -16,7 +16,7 @@ from graphc import nn
 from graphc.backends.llvm.backend import LlvmBackend, LlvmExecutable
 from graphc.backends.llvm.pool import get_num_threads, set_num_threads
 from graphc.core.op import REGISTRY, Op, Scatter
-from graphc.planning.fusion import HostStep, ScatterStep
+from graphc.planning.steps import HostStep, ScatterStep
 
 OPS = [op for op in REGISTRY.values() if isinstance(op.kind, Scatter)]
 INDEX_PUT, SCATTER, SCATTER_ADD = (REGISTRY[name] for name in ("index_put", "scatter", "scatter_add"))

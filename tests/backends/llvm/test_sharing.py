@@ -31,18 +31,23 @@ def test_bits_are_those_of_numpy(shape: tuple[int, ...], width: int) -> None:
         np.testing.assert_array_equal(compiled(BITS, arrays, attrs)(arrays)[0], BITS.eval(*arrays, **attrs))
 
 
+def products(shape: tuple[int, ...], width: int) -> tuple[set[int], int]:
+    """How many lanes products of Philox are made for, and how many the kernel has."""
+    attrs = {"shape": shape, "width": width}
+    (code,) = compiled(BITS, [np.array(1), np.array(2)], attrs).translation.codes
+    (text,) = code.sources
+    return set(map(int, re.findall(r"mul <(\d+) x i64>", text))), int(code.how.removeprefix("vectors of "))
+
+
 @pytest.mark.parametrize(("shape", "width", "block"), [((64, 1024), 32, 4), ((512,), 64, 2), ((8, 8, 48), 32, 4)])
 def test_a_block_is_computed_once(shape: tuple[int, ...], width: int, block: int) -> None:
-    """Products of Philox are made for one lane a block."""
-    arrays = [np.array(1), np.array(2)]
-    (code,) = compiled(BITS, arrays, {"shape": shape, "width": width}).translation.kernels
-    products = set(re.findall(r"mul <(\d+) x i64>", code.printed.text))
-    assert products == {str(code.printed.lanes // block)}
+    found, lanes = products(shape, width)
+    assert found == {lanes // block}
 
 
 def test_rows_that_are_no_whole_blocks_compute_each_element() -> None:
-    (code,) = compiled(BITS, [np.array(1), np.array(2)], {"shape": (64, 1021), "width": 32}).translation.kernels
-    assert set(re.findall(r"mul <(\d+) x i64>", code.printed.text)) == {str(code.printed.lanes)}
+    found, lanes = products((64, 1021), 32)
+    assert found == {lanes}
 
 
 def shifted(number: Any, bits: int = 2) -> Kernel:
