@@ -121,7 +121,7 @@ def _follow(bad: Value, array: Array, loaded: Mapping[Value, Array]) -> None:
     finally:
         quiet_reset(token)
     if is_finite(bad, env[bad]):
-        if isinstance(scatter, Scatter):
+        if isinstance(scatter, Scatter) or not all(is_finite(x, found) for x, found in loaded.items()):
             return
         raise accusation(bad, array)  # native code rounds otherwise: the op itself is to blame
     pending, culprits = [bad], list[Value]()
