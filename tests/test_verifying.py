@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gc
 from graphc import executable, nn, optim
-from graphc.backends.llvm import scalars
+from graphc.backends.llvm import kernels, scalars
 from graphc.core.errors import VerifyError
 from graphc.passes.pipelines import DEFAULT, NATIVE
 from graphc.passes.rewrite import Rules, rewrite
@@ -61,6 +61,9 @@ def wrong_kernels(monkeypatch):
 
     monkeypatch.setattr(scalars._Printer, "function", function)
     monkeypatch.setattr(elementwise.tanh, "inplace", lambda out, x: np.sin(x, out=out))
+    kernels._printed.cache_clear()  # right kernels of other tests, and afterwards the wrong ones
+    yield
+    kernels._printed.cache_clear()
 
 
 # --- what agrees ------------------------------------------------------------------------------------------------------
