@@ -241,7 +241,7 @@ class CompiledFunction:
                 flatten(arg, [], call.paths, name)
 
     def _new_build(self, call: Call, group: list[Build], why: tuple[str, int | None, Any, Any]) -> Build:
-        name = getattr(self.fn, "__name__", "function")
+        name = getattr(self.fn, "__name__", type(self.fn).__name__)
         check_may_build(
             f"compiled {name}", f"{why[0]} {why[2]} -> {why[3]}" if why[0] else "its first call of this kind"
         )
@@ -319,7 +319,7 @@ class CompiledFunction:
     # --- tracing --------------------------------------------------------------------------------------------------
 
     def _make_built(self, program: Program, aliases: Any, updates: Mapping[int, int] | None = None) -> Built:
-        name = getattr(self.fn, "__name__", "function")
+        name = getattr(self.fn, "__name__", type(self.fn).__name__)
         return Built(program, aliases, self.backend, self.optimize, self.verify, name, updates, self.check_nans)
 
     def _trace(

@@ -129,8 +129,11 @@ def search_backend(backend: Any, program: Program, arrays: Arrays, inside: str =
         yield "  all passes and, one by one, all steps agree: only the whole run does not (memory shared by values?)"
         return
     node = part.outputs[0].node
+    compiled: dict[int, Any] = {}
     for name, body, inputs in calls_of(node, part, operands):
-        if Judge(body, inputs).wrong(backend.compile(body)(inputs)):
+        if id(body) not in compiled:
+            compiled[id(body)] = backend.compile(body)
+        if Judge(body, inputs).wrong(compiled[id(body)](inputs)):
             yield from search_backend(backend, body, inputs, f", in {name} of {shown(node.outputs[0])}")
             return
     ops = [made for made in part.nodes if not is_leaf(made.outputs[0])]
@@ -187,8 +190,9 @@ def is_leaf(value: Value) -> bool:
 
 
 def shown(value: Value) -> str:
-    """Op, type and line of a value."""
-    lines = ", ".join(dict.fromkeys(map(str, value.node.origins[:3])))
+    """Op, type, line and module of a value."""
+    places = [f"{origin} {origin.module}".rstrip() for origin in value.node.origins[:3]]
+    lines = ", ".join(dict.fromkeys(places))
     return f"{value.node.op.name}: {value.type}" + (f"  made at {lines}" if lines else "")
 
 

@@ -158,6 +158,23 @@ def test_a_wrong_native_pass_is_named(monkeypatch):
         gc.compile(chain, backend="llvm", verify=True)(*inputs())
 
 
+def test_a_pass_that_fails_on_parts_is_told(monkeypatch):
+    def fails_on_parts(program):
+        if program.outputs[0].node.op is not elementwise.add:
+            raise ValueError("a part")
+        return wrong_pass(program)
+
+    monkeypatch.setattr(executable, "DEFAULT", (fails_on_parts,))
+    with pytest.raises(VerifyError, match=r"(?s)output 0 differs .*\n  the search for its cause failed: a part"):
+        gc.compile(chain, verify=True)(*inputs())
+
+
+def test_the_module_is_named(wrong_kernels):
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh())
+    with pytest.raises(VerifyError, match=r"first wrong op: tanh: f32\[2, 3\]  made at \S+:\d+ Sequential\.1\n"):
+        gc.compile(model, backend="llvm", verify=True)(gc.ones(2, 4))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_wrong_kernel_is_named_with_its_op(backend, wrong_kernels):
     with pytest.raises(VerifyError) as failed:
