@@ -16,7 +16,7 @@ from unittest.mock import patch
 import llvmlite.binding as llvm
 
 import graphc as gc
-from graphc.backends.llvm import gemm, host, kernels, translation
+from graphc.backends.llvm import gemm, host, kernels, running, scatters, sharing, sorting, translation
 from graphc.planning import fusion
 
 #: Limits, and what a seed may draw in their place.
@@ -28,6 +28,12 @@ LIMITS: tuple[tuple[Any, str, int], ...] = (
     (fusion, "SMALLEST_PART", 2),
     (fusion, "MANY_ELEMENTS", 4),
     (fusion, "LONGEST_ROW", 2),
+    (fusion, "LARGEST", 8),
+    (kernels, "FEWEST_COLUMNS", 1),
+    (running, "SIDE_BY_SIDE", 2),
+    (scatters, "BLOCK", 2),
+    (sharing, "FEWEST", 1),
+    (sorting, "SHORT", 2),
 )
 
 
