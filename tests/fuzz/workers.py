@@ -96,7 +96,12 @@ def died(code: int | None) -> str:
 
 def fate(work: Callable[..., object], *arguments: Any) -> str:
     """How a process ends that calls `work(*arguments)` and nothing else; empty if well."""
-    process = multiprocessing.Process(target=work, args=arguments, daemon=True)
+    process = multiprocessing.Process(target=_silently, args=(work, *arguments), daemon=True)
     process.start()
     process.join()
     return died(process.exitcode)
+
+
+def _silently(work: Callable[..., object], *arguments: Any) -> None:
+    faulthandler.disable()  # pytest's, which prints where each one dies
+    work(*arguments)
