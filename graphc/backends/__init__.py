@@ -69,10 +69,16 @@ def find_backend(name: str) -> Backend:
     return found
 
 
+def _load_llvm() -> Backend:
+    _runtime.prepare()  # compiles, if it must, while Python imports the rest
+    return _llvm.LlvmBackend()
+
+
 _numpy = lazy_import("graphc.backends.numpy_backend")
+_runtime = lazy_import("graphc.backends.llvm.runtime")
 _llvm = lazy_import("graphc.backends.llvm.backend")
 register_backend("numpy", lambda: _numpy.NumpyBackend())
-register_backend("llvm", lambda: _llvm.LlvmBackend())
+register_backend("llvm", _load_llvm)
 
 __all__ = [
     "Backend", "Executable", "backend_names", "cuda", "cudnn", "find_backend", "mkl", "mkldnn", "mps", "openmp",

@@ -19,9 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from graphc.core.lazy import lazy_import
-
-binding = lazy_import("llvmlite.binding")
+from graphc.backends.llvm import host
 
 #: What `Library.addresses` holds.
 FUNCTIONS = ("sgemm", "dgemm", "sgemv", "dgemv")
@@ -30,8 +28,6 @@ FUNCTIONS = ("sgemm", "dgemm", "sgemv", "dgemv")
 LESSER_CORES = frozenset(
     {"haswell", "zen", "sandybridge", "nehalem", "prescott", "excavator", "steamroller", "bulldozer"}
 )
-
-_AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl")
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,7 @@ def wanted_core() -> str:
     """
     if "OPENBLAS_CORETYPE" in os.environ:
         return ""
-    features = binding.get_host_cpu_features()
-    return "SkylakeX" if all(features.get(name, False) for name in _AVX512) else ""
+    return "SkylakeX" if host.machine().vector_bytes == 64 else ""
 
 
 def _candidates() -> Iterator[_Candidate]:

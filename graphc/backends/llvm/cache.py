@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import itertools
 import logging
 import os
@@ -23,9 +24,6 @@ from pathlib import Path
 
 from graphc.backends.llvm import host
 from graphc.core.config import config
-from graphc.core.lazy import lazy_import
-
-llvmlite = lazy_import("llvmlite")
 
 log = logging.getLogger("graphc.cache")
 
@@ -286,14 +284,18 @@ def makers() -> str:
     Sources are told by size and time, which costs microseconds: a changed generator never meets objects of the old one.
     """
     target, package = host.machine(), os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
-    sources = []
-    for folder in ("backends/llvm", "planning", "core"):
-        with os.scandir(os.path.join(package, folder)) as found:
-            for item in found:
-                if item.name.endswith((".py", ".ll")):
-                    status = item.stat()
-                    sources.append(f"{item.name} {status.st_size} {status.st_mtime_ns}")
-    return "\n".join([target.triple, target.cpu, target.features, str(llvmlite.__version__), *sorted(sources)])
+    files = [found for folder in ("backends/llvm", "planning", "core") for found in _sources(f"{package}/{folder}")]
+    llvm = importlib.util.find_spec("llvmlite")  # not imported: it is large, and not needed where all objects are there
+    for folder in (llvm.submodule_search_locations or ()) if llvm else ():
+        files += [f"llvmlite {found}" for found in _sources(folder)]
+    return "\n".join([target.triple, target.cpu, target.features, *sorted(files)])
+
+
+def _sources(folder: str) -> list[str]:
+    """Name, size and time of each source in a folder."""
+    with os.scandir(folder) as found:
+        items = [(item.name, item.stat()) for item in found if item.name.endswith((".py", ".ll"))]
+    return [f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in items]
 
 
 @functools.cache

@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from graphc.backends.llvm import cache, host
-from graphc.backends.llvm.pool import available_cpus
+from graphc.backends.llvm.compilers import compilers
 
-_addresses: dict[tuple[str, str], int] = {}
-_loaded: list[host.Code] = []  # code goes when nobody holds it
-_lock = threading.Lock()
+#: Texts that somebody wants and nobody has loaded: the object, or the future of one that is being made.
+_begun: dict[str, Any] = {}
+_codes: dict[str, host.Code] = {}
+_lock = threading.RLock()
+
+
+def begin(text: str) -> None:
+    """Sees to it that a text is compiled, if it is not on the disk, while the caller goes on."""
+    if text in _codes or text in _begun:
+        return
+    with _lock:
+        if text in _codes or text in _begun:
+            return
+        data = cache.get(text)
+        _begun[text] = compilers().submit(text) if data is None else data
+
+
+def code(text: str, label: str = "") -> host.Code:
+    """The loaded code of a text; `label` says in a few words what it is.
+
+    Raises RuntimeError with LLVM's words where the text is wrong.
+    """
+    found = _codes.get(text)
+    if found is not None:
+        return found
+    with _lock:
+        if text not in _codes:
+            begin(text)
+            data = _begun.pop(text)
+            if not isinstance(data, bytes):
+                data = data.result()
+                cache.put(text, data, label)
+            _codes[text] = host.load_object(data)
+        return _codes[text]
 
 
 def addresses(wanted: Sequence[tuple[str, str]]) -> list[int]:
-    """The address of function `symbol` of each (text, symbol); what is not there yet is compiled side by side.
-
-    Raises RuntimeError with LLVM's words where a text is wrong.
-    """
-    missing = list(dict.fromkeys(key for key in wanted if key not in _addresses))
-    if missing:
-        with _lock:
-            missing = [key for key in missing if key not in _addresses]
-            for (text, symbol), data in zip(missing, _objects([text for text, _ in missing]), strict=True):
-                _loaded.append(host.load_object(data))
-                _addresses[text, symbol] = _loaded[-1].address(symbol)
-    return [_addresses[key] for key in wanted]
+    """The address of function `symbol` of each (text, symbol); RuntimeError as `code` raises it."""
+    for text, _ in wanted:
+        begin(text)
+    return [code(text).address(symbol) for text, symbol in wanted]
 
 
-def _objects(texts: Sequence[str]) -> list[bytes]:
-    """Object code, from the disk where it is there."""
-    found = [cache.get(text) for text in texts]
-    new = [n for n, data in enumerate(found) if data is None]
-    if len(new) > 1 and available_cpus() > 1:
-        host.target_machine()  # set up once, before there are several threads
-        with ThreadPoolExecutor(available_cpus()) as workers:
-            made = list(workers.map(host.compile_module, [texts[n] for n in new]))
-    else:
-        made = [host.compile_module(texts[n]) for n in new]
-    for n, data in zip(new, made, strict=True):
-        found[n] = data
-        cache.put(texts[n], data)
-    return [data for data in found if data is not None]
+def _after_fork() -> None:
+    """In a child: what was being compiled is the parent's."""
+    for text in [text for text, data in _begun.items() if not isinstance(data, bytes)]:
+        del _begun[text]
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_fork)

@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
+from graphc.backends.llvm.cpus import available_cpus
 from graphc.backends.llvm.runtime import FUTEX, address_of, has_futex, new_memory, python_function, runtime
 from graphc.core.config import config
 from graphc.core.errors import ArgumentError, ArgumentTypeError
@@ -182,24 +182,6 @@ def _pause_nanoseconds() -> float:
         pause(500)
         best = min(best, (time.perf_counter_ns() - start) / 500)
     return max(best, 0.2)
-
-
-def available_cpus() -> int:
-    """The CPUs this process may use: its affinity, less where a container has a smaller quota."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(cpus, _quota()))
-
-
-@cache
-def _quota() -> int:
-    """CPUs' worth of time that Linux grants the container, rounded up; as many as there are where it grants all."""
-    everything = os.cpu_count() or 1
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return everything if limit == "max" else -(-int(limit) // int(period))
-    except (OSError, ValueError):
-        return everything
 
 
 def _kind() -> str:

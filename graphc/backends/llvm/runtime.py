@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.llvm import cache
-from graphc.backends.llvm.host import compile_module, load_object, machine
+from graphc.backends.llvm.host import machine
+from graphc.backends.llvm.native_code import begin, code
+
+_WINDOWS = sys.platform == "win32"
 
 #: The number of the futex system call.
 FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}
@@ -107,6 +109,17 @@ def runtime_text(architecture: str, windows: bool = False) -> str:
     return "\n".join([*texts, relax, _WINDOWS_CLOCK if windows else _POSIX_CLOCK, table])
 
 
+@functools.cache
+def host_text() -> str:
+    """The IR of the runtime for the machine we run on."""
+    return runtime_text(machine().triple.partition("-")[0], _WINDOWS)
+
+
+def prepare() -> None:
+    """Begins to compile the runtime where it is not on the disk: every program needs it, and much can be done meanwhile."""
+    begin(host_text())
+
+
 def address_of(function: Any) -> int:
     """The address of a ctypes function."""
     return ctypes.cast(function, ctypes.c_void_p).value or 0
@@ -136,18 +149,12 @@ class Runtime:
     """The loaded runtime. It stays loaded: its workers may outlive everything that Python knows about."""
 
     def __init__(self) -> None:
-        windows = sys.platform == "win32"
-        text = runtime_text(machine().triple.partition("-")[0], windows)
-        data = cache.get(text)
-        if data is None:
-            data = compile_module(text)
-            cache.put(text, data, "runtime")
-        self._code = load_object(data)
+        self._code = code(host_text(), "runtime")
         names = (ctypes.c_int64 * len(_NAMES)).from_address(self._code.address("graphc_names"))
         self._addresses = dict(zip(_NAMES, names, strict=True))
         for name, function in _PYTHON.items():
             self.set(name, address_of(getattr(ctypes.pythonapi, function)))
-        self._link_system(windows)
+        self._link_system()
         self.set("main_thread", threading.main_thread().ident or 0)
         self.set("data_offset", data_offset())
         self.run = self.method("run")
@@ -172,8 +179,8 @@ class Runtime:
         )
         return make(self.address(f"method_{name}"), owner, None)
 
-    def _link_system(self, windows: bool) -> None:
-        if windows:
+    def _link_system(self) -> None:
+        if _WINDOWS:
             library = ctypes.CDLL("kernel32")
             self.set("clock", address_of(library.GetSystemTimePreciseAsFileTime))
         else:

@@ -10,7 +10,7 @@ from typing import Any
 from graphc.backends.llvm import blas, chains, convolutions, gemm, host, sorting
 from graphc.backends.llvm.kernels import print_kernel
 from graphc.backends.llvm.loops import Draft, Scope, Where, control
-from graphc.backends.llvm.native_code import addresses
+from graphc.backends.llvm.native_code import addresses, begin
 from graphc.backends.llvm.runner import Call, Host, Instruction, Region, Task
 from graphc.core import scalar as s
 from graphc.core.errors import BackendError
@@ -177,6 +177,7 @@ class Translation:
         return lambda found: [Region(tuple([draft(found) for draft in drafts]), work)] if drafts else []
 
     def _want(self, text: str, symbol: str) -> int:
+        begin(text)
         self.wanted.append((text, symbol))
         return len(self.wanted) - 1
 

@@ -16,8 +16,9 @@ import pytest
 from native_tasks import Table, task
 
 from graphc.backends.llvm import pool as pools
+from graphc.backends.llvm.cpus import available_cpus
 from graphc.backends.llvm.host import llvm
-from graphc.backends.llvm.pool import KINDS, available_cpus, get_num_threads, pool, set_num_threads
+from graphc.backends.llvm.pool import KINDS, get_num_threads, pool, set_num_threads
 from graphc.backends.llvm.runner import PLENTY, Call, Loop, Program, Region, Task, assemble, entry
 from graphc.backends.llvm.runtime import has_futex, runtime, runtime_text
 from graphc.core.errors import ArgumentError, ArgumentTypeError
