@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,15 +50,34 @@ class LlvmBackend:
         return LlvmExecutable(program, {} if check_nans else updates or {}, check_nans)
 
 
+@dataclass(frozen=True)
+class Memory:
+    """The bytes that a run holds, known before it begins; runs at the same time share the constants only.
+
+    `block`: table and arena, in which products and convolutions have their working memory; `outputs`: new arrays;
+    `host`: what the largest step gives that Python does, until it is copied to its place. What such a step needs within, and
+    a BLAS for itself, is not known.
+    """
+
+    block: int
+    outputs: int
+    constants: int
+    host: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.block + self.outputs + self.constants + self.host
+
+
 class LlvmExecutable:
-    """A compiled program. `peak`: the most bytes a run holds in arena and outputs."""
+    """A compiled program. `memory`: what a run holds; `peak`: all bytes of it."""
 
     def __init__(self, program: Program, updates: Mapping[int, int], check_nans: bool = False):
         self.program = program
         self.plan = plan_regions(program, updates)
         after_region = self._check_nans if check_nans else None
         self.translation = Translation(self.plan, pool().threads, self._host, after_region)
-        self.peak = self.translation.arena_bytes + self.plan.output_bytes
         layout = self.layout = self.translation.layout
         in_place = self.plan.in_place
         self._overwritten = sorted(in_place.values())
@@ -65,6 +85,14 @@ class LlvmExecutable:
         self._native = assemble(self.translation.instructions)
         self._launcher = self._new_launcher(range(1, layout.arena), {})
         self._launch = self._launcher.call
+        hosts = [step.node for step in self.translation.steps if isinstance(step, HostStep)]
+        self.memory = Memory(
+            self._launcher.block_bytes,
+            self.plan.output_bytes,
+            sum(x.nbytes for x in self.translation.constants.values()),
+            max((sum(nbytes_of(v.type) for v in node.outputs) for node in hosts), default=0),
+        )
+        self.peak = self.memory.total
 
     def _new_launcher(self, slots: Sequence[int], bound: Mapping[int, Any]) -> Launcher:
         code = self.translation

@@ -58,6 +58,8 @@ class Launcher:
         words = _COUNT + 1 + len(arguments)
         address = new_memory(8 * words)
         arena = -(-(_HEAD + 8 * slots) // _ALIGNMENT) * _ALIGNMENT
+        #: Bytes that each of the runs at the same time needs for itself.
+        self.block_bytes = arena + arena_bytes + _ALIGNMENT
         self._record = np.ctypeslib.as_array((ctypes.c_int64 * words).from_address(address))
         self._record[:_COUNT] = [
             *(program.address, slots, self._template.ctypes.data, 0, 0, not held, 0),
