@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import mark_view, refresh
+from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
 from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
+from graphc.core.one_call import one_call
 from graphc.core.op import Elementwise, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.core.tape import LEAF, Entry, Saved, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
@@ -73,12 +75,44 @@ def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tu
         raise error.about(op.name, describe_operands(op, inputs)) from None
 
 
+#: Operands that have fewer elements together are left to NumPy.
+_LEAST = 10_000
+
+
+def evaluation(op: Op) -> Callable[..., Any]:
+    """The op on arrays: NumPy's meaning, by a compiled call for large operands of an op that is slow in NumPy."""
+    meaning = op.eval
+    if not op.weight:
+        return meaning
+
+    def body(*inputs: Any, **attrs: Any) -> Any:
+        if STATE.recorder is not None:
+            return STATE.recorder.apply(op, inputs, attrs)
+        found = meaning(*[x._data for x in inputs], **attrs)
+        return wrap(found) if op.n_outputs == 1 else tuple(map(wrap, found))
+
+    body.__name__ = op.name
+    call = one_call(weight=op.weight)(body)
+
+    def evaluate(*arrays: Any, **attrs: Any) -> Any:
+        if sum([x.size for x in arrays]) < _LEAST and config.eager != "compiled":
+            return meaning(*arrays, **attrs)
+        before, STATE.grad = STATE.grad, False
+        try:
+            found = call(*map(wrap, arrays), **attrs)
+        finally:
+            STATE.grad = before
+        return found._data if op.n_outputs == 1 else [x._data for x in found]
+
+    return evaluate
+
+
 def general(op: Op) -> Callable[..., Any]:
     """The closure of an op of any kind. Types are checked once per signature and remembered.
 
     Results lie row by row, except that elementwise ops keep the order of their operands in memory, as in PyTorch.
     """
-    evaluate, single = op.eval, op.n_outputs == 1
+    evaluate, single = evaluation(op), op.n_outputs == 1
     rows = not isinstance(op.kind, Elementwise | View)
     known: dict[Any, tuple[TensorType, ...] | None] = {}
 
@@ -162,7 +196,7 @@ def view(op: Op) -> Callable[..., Any]:
 
 def unary(op: Op) -> Callable[..., Any]:
     """The closure of an elementwise op of one operand without attributes."""
-    evaluate = op.eval
+    evaluate = evaluation(op)
     slow = general(op)
     save_in = op.vjp is not None and bool(op.saves) and 0 in op.saves[0]  # type: ignore[operator]
     save_out = op.vjp is not None and bool(op.saves) and "out" in op.saves[0]  # type: ignore[operator]
@@ -205,7 +239,7 @@ def unary(op: Op) -> Callable[..., Any]:
 
 def binary(op: Op) -> Callable[..., Any]:
     """The closure of an elementwise op of two operands without attributes."""
-    evaluate = op.eval
+    evaluate = evaluation(op)
     slow = general(op)
     # per dtype met: whether its results are differentiable; per wanted gradients (x, y): what they read
     checked: dict[Any, bool] = {}

@@ -28,6 +28,8 @@ from graphc.tracing import Capture, Trace, paused_gc, symbolic
 #: The backend of compiled calls.
 BACKEND = "llvm"
 
+_NO_SIZES: Mapping[str, int] = {}
+
 
 class _OpenError(Exception):
     """The body depends on more than its arguments, or gives views of them: it runs op by op."""
@@ -122,26 +124,37 @@ class EagerCall:
 
     def __init__(self, fn: Callable[..., Any], build: Build, orders: list[Any]):
         self.fn, self.build, self.orders = fn, build, orders
-        shapes: Any = [s.value.type.shape if isinstance(s, Capture) else build.pattern[s] for s in build.sources]
-        self.executable = build.built.executable(shapes)
+        given = [s for s in build.sources if type(s) is int]
+        assert given == list(range(len(given))) and given == build.sources[: len(given)], (
+            "arguments first, in their order"
+        )
+        self.captured: list[Any] = [s.tensor for s in build.sources[len(given) :]]  # type: ignore[union-attr]
+        shapes: Any = [*build.pattern, *(t.shape for t in self.captured)]
+        self.run = build.built.executable(shapes)
         self.written = {k for k, source in enumerate(build.sources) if any(source is s for s, _ in build.updates)}
         self.single = len(build.outputs) == 1 and unflatten(build.structure, [self]) is self
+        self.plain = self.single and build.outputs[0][0] == "value" and orders == [None] and not build.updates
 
     def __call__(self, leaves: list[Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
         build = self.build
-        tensors = [leaves[s] if type(s) is int else s.tensor for s in build.sources]  # type: ignore[union-attr]
-        arrays = [t._data for t in tensors]
         if build.updates and not self._may_write(leaves):
             return self.fn(*args, **kwargs)
+        tensors = leaves + self.captured
+        arrays = [t._data for t in tensors]
         try:
-            results = self.executable(arrays)
+            results = self.run(arrays)
         except Exception:
             self.fn(*args, **kwargs)  # raises the same, with the lines of this call
             raise
         entry = None
         if build.backward is not None:
             made = [results[build.outputs[i][1]] for i in build.taped]
-            entry = build.backward.entry(tensors, arrays, self.written, results, made, {})
+            entry = build.backward.entry(tensors, arrays, self.written, results, made, _NO_SIZES)
+        if self.plain:
+            tensor = SLOTS.new_tensor(results[0])
+            if entry is not None:
+                tensor._edge = (entry, 0)
+            return tensor
         for source, k in build.updates:
             write_array(leaves[source] if type(source) is int else source.tensor, results[k])  # type: ignore[union-attr]
         return self._finished(leaves, results, entry)

@@ -36,10 +36,11 @@ class _UnknownError(Exception):
     """An argument whose value nothing tells: the call runs op by op."""
 
 
-def one_call(weight: float = 1.0) -> Callable[[F], F]:
+def one_call(weight: float = 1.0, least: int = 0) -> Callable[[F], F]:
     """Marks a composition of ops whose result follows from its arguments (and the default generator) alone.
 
     `weight`: what NumPy does with an element of an operand, measured by a composition of a few elementwise ops.
+    `least`: tensors given one by one that have fewer elements together are left to NumPy, which is fast there.
     The body must not look at the numbers in a tensor, nor warn: a signature may be recorded once and never be run again.
     Tensors may stand in lists, tuples and dicts; a tensor may be written only where it is no view.
     """
@@ -49,7 +50,8 @@ def one_call(weight: float = 1.0) -> Callable[[F], F]:
 
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if STATE.recorder is not None or config.eager == "numpy":
+            way = config.eager
+            if STATE.recorder is not None or way == "numpy" or (least and way == "auto" and _elements(args) < least):
                 return fn(*args, **kwargs)
             leaves: list[Any] = []
             key: list[Any] = [STATE.grad, defaults.float_dtype]
@@ -63,7 +65,7 @@ def one_call(weight: float = 1.0) -> Callable[[F], F]:
                 return fn(*args, **kwargs)
             if type(found) is float:
                 found += A_CALL + weight * size
-                if found < WORTH and config.eager != "compiled":
+                if found < WORTH and way != "compiled":
                     _remember(known, signature, found)
                     return fn(*args, **kwargs)
                 found = SLOTS.executor(fn, args, kwargs)
@@ -74,6 +76,14 @@ def one_call(weight: float = 1.0) -> Callable[[F], F]:
         return call  # type: ignore[return-value]
 
     return mark
+
+
+def _elements(args: Any) -> int:
+    size = 0
+    for x in args:
+        if isinstance(x, TensorBase) and type(x._data) is _ndarray:
+            size += x._data.size
+    return size
 
 
 def _remember(known: dict[Any, Any], signature: Any, what: Any) -> None:

@@ -158,6 +158,7 @@ class Op:
         "samples",
         "saves",
         "vjp",
+        "weight",
     )  # fmt: skip
 
     def __init__(
@@ -174,6 +175,7 @@ class Op:
         n_outputs: int = 1,
         inplace: Callable[..., Any] | None = None,
         element: Callable[..., Any] | None = None,
+        weight: float = 0.0,
     ):
         self.name, self.infer, self.eval, self.kind = name, infer, eval, kind
         self.vjp, self.saves, self.samples, self.errors = vjp, saves, samples, errors
@@ -183,6 +185,8 @@ class Op:
         #: `element(at, out_index, *types, **attrs)`: one output element as a scalar tree over elements of the operands at any
         #: places, for ops that are neither elementwise nor views; see `planning/groups.py` for what `at` offers.
         self.element = element
+        #: what NumPy does with an element of an operand where native code is much faster, as in `one_call`; 0: it is not
+        self.weight = weight
         #: the closure eager evaluation has built for this op; until then the general door
         self.call: Callable[..., Any] = self.apply
 

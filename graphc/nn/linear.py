@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.core.dims import product
+from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_tensor
 from graphc.functions.linalg import matmul
 from graphc.nn.losses import shape_of
@@ -12,6 +13,7 @@ from graphc.primitives import contraction
 from graphc.primitives.views import reshape
 
 
+@one_call(weight=20, least=10_000)
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """input @ weight.T + bias; input: f32[*, in], weight: f32[out, in] (or f32[in]), bias: f32[out]."""
     x = need_tensor(input)

@@ -121,6 +121,7 @@ def _quotient_samples() -> Iterator[Sample]:
 
 floor_divide = elementwise(
     "floor_divide",
+    weight=4,
     eval=_np_floor_divide,
     scalar=_floor_divide,
     vjp=(lambda g, out, x, y: zeros_like(g), lambda g, out, x, y: zeros_like(g)),
@@ -130,6 +131,7 @@ floor_divide = elementwise(
 )
 remainder = elementwise(
     "remainder",
+    weight=4,
     eval=_np_remainder,
     scalar=_remainder,
     vjp=(lambda g, out, x, y: g, lambda g, out, x, y: -g * floor_divide(x, y)),
@@ -139,6 +141,7 @@ remainder = elementwise(
 )
 fmod = elementwise(
     "fmod",
+    weight=4,
     eval=_np_fmod,
     scalar=lambda x, y: s.rem(x, y),
     vjp=(lambda g, out, x, y: g, lambda g, out, x, y: -g * trunc(x / y)),

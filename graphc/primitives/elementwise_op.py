@@ -94,11 +94,13 @@ def elementwise(
     vjp: tuple[Rule | None, ...] | None = None,
     saves: tuple[tuple[int | str, ...], ...] = (),
     exact: bool = False,
+    weight: float = 0.0,
 ) -> Op:
     """Declares an elementwise op.
 
     `eval`: a ufunc (which then also gives the in-place form) or a function of arrays. `exact`: NumPy's result for
     halves is the rounded true one, so that they need no widening. `result`: the output's dtype where it is its own.
+    `weight`: how slow NumPy is (`core/op.py`).
     """
     arity = scalar.__code__.co_argcount
     return declare(
@@ -111,6 +113,7 @@ def elementwise(
         samples=samples,
         errors=_errors(arity, accepts),
         inplace=_into(eval) if isinstance(eval, np.ufunc) else None,
+        weight=weight,
     )
 
 

@@ -69,12 +69,14 @@ atanh = _of_x(
 
 erf = _of_x(
     "erf",
+    weight=30,
     eval=error_function.erf,
     scalar=lambda x: s.erf(x),
     vjp=(lambda g, out, x: g * (TWO_OVER_SQRT_PI * exp(-(x * x))),),
 )
 erfc = _of_x(
     "erfc",
+    weight=30,
     eval=error_function.erfc,
     scalar=lambda x: s.erfc(x),
     vjp=(lambda g, out, x: g * (-TWO_OVER_SQRT_PI * exp(-(x * x))),),
@@ -89,6 +91,7 @@ def _sigmoid_tree(x: s.Scalar) -> s.Scalar:
 
 sigmoid = _of_out(
     "sigmoid",
+    weight=1,
     eval=lambda x: 1 / (1 + np.exp(-x)),
     scalar=lambda x: _sigmoid_tree(x),
     vjp=(lambda g, out, x: g * ((1 - out) * out),),
