@@ -122,10 +122,12 @@ def _tile(text: Module, kind: Element, rows: int, vectors: int, copies: bool = F
     pointers = [("ptr", "%a"), ("ptr", "%b"), *([("ptr", "%from")] if copies else [])]
     fixed, each = len(pointers), rows * vectors
     sets = _sum_sets(kind, each)
-    unroll = max(2, sets)
     values = [*pointers, *[(kind.vector, "zeroinitializer")] * (each * sets)]
-    count, left = f.let(f"lshr i64 %k, {unroll.bit_length() - 1}"), f.let(f"and i64 %k, {unroll - 1}")
-    for steps, turns in ((unroll, count), (1, left)):
+    loops = [(1, "%k")]
+    if sets > 1:
+        whole, left = f.let(f"lshr i64 %k, {sets.bit_length() - 1}"), f.let(f"and i64 %k, {sets - 1}")
+        loops = [(sets, whole), (1, left)]
+    for steps, turns in loops:
         with f.loop("0", turns, 1, carry=values) as turn:
             now, sums = turn.carried[:fixed], turn.carried[fixed:]
             for i in range(steps):
@@ -227,26 +229,24 @@ def _columns_from(f: Function, kind: Element, index: str) -> list[tuple[str, str
 
 def _store_tile(f: Function, kind: Element, rows: int, vectors: int, sums: list[str]) -> None:
     """`C = alpha * sums + beta * D`; D is not read where beta is 0."""
-    multiply, equal, zero = ("fmul", "fcmp oeq", "0.0") if kind.floating else ("mul", "icmp eq", "0")
+    multiply, differs, zero = ("fmul", "fcmp une", "0.0") if kind.floating else ("mul", "icmp ne", "0")
     alpha, beta = _splat(f, kind, "%alpha"), _splat(f, kind, "%beta")
     masks = [_mask(f, kind, "%columns", i * kind.lanes) for i in range(vectors)]
-    fresh, add, done = f.label("fresh"), f.label("add"), f.label("done")
-    f.branch_if(f.let(f"{equal} {kind.llvm} %beta, {zero}"), fresh, add)
-    for label, reads in ((fresh, False), (add, True)):
-        f.begin(label)
-        for row in range(rows):
-            following = f.label("row")
-            f.branch_if(f.let(f"icmp sgt i64 %rows, {row}"), following, done)
-            f.begin(following)
-            start = at(f, "%c", times(f, "%stride", row))
-            added = at(f, "%d", times(f, "%d_stride", row))
-            for i in range(vectors):
-                value = f.let(f"{multiply} {kind.vector} {sums[row * vectors + i]}, {alpha}")
-                if reads:
-                    old = _load_masked(f, kind, at(f, added, i * kind.bytes), masks[i])
-                    value = _multiply_add(f, kind, old, beta, value)
-                _store_masked(f, kind, value, at(f, start, i * kind.bytes), masks[i])
-        f.branch(done)
+    reads = f.let(f"{differs} {kind.llvm} %beta, {zero}")
+    reading = [f.let(f"select i1 {reads}, {kind.mask} {mask}, {kind.mask} zeroinitializer") for mask in masks]
+    done = f.label("done")
+    for row in range(rows):
+        following = f.label("row")
+        f.branch_if(f.let(f"icmp sgt i64 %rows, {row}"), following, done)
+        f.begin(following)
+        start = at(f, "%c", times(f, "%stride", row))
+        added = at(f, "%d", times(f, "%d_stride", row))
+        for i in range(vectors):
+            value = f.let(f"{multiply} {kind.vector} {sums[row * vectors + i]}, {alpha}")
+            old = _load_masked(f, kind, at(f, added, i * kind.bytes), reading[i])
+            value = _multiply_add(f, kind, old, beta, value)
+            _store_masked(f, kind, value, at(f, start, i * kind.bytes), masks[i])
+    f.branch(done)
     f.begin(done)
 
 
