@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from graphc.assembly import Assembly, argument_symbols, size_decider
+from graphc.backends import find_backend
 from graphc.builds import (
     Build,
     Call,
@@ -71,6 +72,9 @@ class CompiledFunction:
         check_nans: bool = False,
     ):
         functools.update_wrapper(self, fn, updated=())
+        find_backend(
+            backend or config.backend
+        )  # it loads now, so that the first call need not; an unknown name is told here
         self.fn, self.backend, self.optimize, self.verify = fn, backend, optimize, verify
         self.keep_grads, self.dynamic, self.check_nans = keep_grads, dynamic, check_nans
         self.recompiles: list[Recompile] = []

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends import backend_names
+from graphc.backends import backend_names, find_backend
 from graphc.builds import Recompile, check_may_build, write_array
 from graphc.compiled_backward import replay
 from graphc.core.config import config
@@ -94,6 +94,8 @@ class Session:
         self.backend = backend or config.backend
         if self.backend != "eager" and self.backend not in backend_names():
             raise BackendError(f"unknown backend {backend!r}: there are {', '.join([*backend_names(), 'eager'])}")
+        if self.backend != "eager":
+            find_backend(self.backend)  # it loads now, so that the first run need not
         if check_nans and self.backend == "eager":
             raise BackendError("check_nans looks at the steps of a plan, and the backend 'eager' has none")
         graph._strict = strict
