@@ -84,8 +84,12 @@ def _terms(arrays: Sequence[Any], result: Any) -> float:
 
 
 def _is_rounded(result: Any, operands: Sequence[Any]) -> Any:
-    """Where an element is finite and neither whole nor an operand's, as a selection, an absolute value or a wider float is."""
-    rounded = np.isfinite(result) & (result != np.rint(result))
+    """Where an element is finite and neither whole nor an operand's, as a selection, an absolute value or a wider float is.
+
+    Whole says nothing of a number so large that its dtype has no place for quarters.
+    """
+    small = np.abs(result.astype(np.float64)) * (4 * _epsilon(result.dtype)) < 1
+    rounded = np.isfinite(result) & ~(small & (result == np.rint(result)))
     for operand in operands:
         rounded = rounded & (result != operand) & (result != -operand)
     return rounded

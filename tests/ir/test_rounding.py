@@ -64,6 +64,16 @@ def test_where_digits_cancel_more_is_rounding():
     assert judge.wrong([each + np.float32(0.1), total + np.float32(10)]) == [0, 1]
 
 
+def test_large_numbers_are_whole_and_rounded_all_the_same():
+    x = RNG.uniform(1e8, 2e8, 64).astype(np.float32)
+    p = program(lambda b, x: (b(subtract, b(reduce_sum, x, axes=(0,)), b(reduce_max, x, axes=(0,))),), vector(64))
+    judge = Judge(p, [x])
+    (right,) = judge.expected
+    assert interpret(rounded_otherwise(p, 0), [x])[0] != right
+    assert judge.wrong([np.nextafter(right, np.float32(np.inf))]) == []
+    assert judge.wrong([right * np.float32(1.001)]) == [0]
+
+
 def test_results_that_are_exact_stay_so():
     """The extremes that a gradient compares with, counts, selections, and everything of integers."""
     x = RNG.normal(size=12).astype(np.float32)
