@@ -20,7 +20,7 @@ from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType, float32, float64, int64
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.ir.program import Node
-from graphc.planning.groups import merge_loops
+from graphc.planning.merging import merge_loops
 
 #: Columns of at most so many bytes are made at a time, or half as many as the weights take.
 COLUMNS = 1 << 19

@@ -8,10 +8,8 @@ from there, everything else is written out in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
-
-import numpy as np
 
 from graphc.core import scalar as s
 from graphc.core.op import ArgReduction, Cumulative, Elementwise, Reduction, Scatter, View
@@ -20,6 +18,7 @@ from graphc.core.tensor_types import DType, bool_, float32, int32, int64
 from graphc.ir.kernel import ADD, LAST, Access, Kernel, Made, Source, Statement
 from graphc.ir.program import Node, Value
 from graphc.planning.index_maps import Index, Space, Split, computed, refined_tree
+from graphc.planning.merging import merge_loops
 
 Indices = tuple[Index, ...]
 
@@ -492,58 +491,3 @@ def _reads_made(group: Group, tree: Scalar) -> set[int]:
                     if source.guard is not None:
                         pending.append(source.guard)
     return found
-
-
-def merge_loops(kernel: Kernel) -> Kernel:
-    """The kernel with neighbouring loops joined where every access walks them as one; loops of one step dropped."""
-    counted = {x.value for tree in kernel.trees() for x in s.postorder(tree) if x.op == "index"}
-    accesses = list(kernel.accesses())
-    runs: list[list[int]] = []
-    for axis, extent in enumerate(kernel.extents):
-        if extent == 1:
-            continue
-        last = runs[-1][-1] if runs and axis != kernel.n_outer else None
-        if (
-            last is not None
-            and (last < kernel.n_outer) == (axis < kernel.n_outer)
-            and axis not in counted
-            and last not in counted
-            and all(a.coefs[last] == a.coefs[axis] * extent for a in accesses)
-        ):
-            runs[-1].append(axis)
-        else:
-            runs.append([axis])
-    if any(axis >= kernel.n_outer for axis in range(len(kernel.extents))) and not any(
-        run[0] >= kernel.n_outer for run in runs
-    ):
-        runs.append([len(kernel.extents) - 1])  # a fold over one step is still a fold
-    if len(runs) == len(kernel.extents):
-        return kernel
-    extents = tuple(int(np.prod([kernel.extents[a] for a in run], dtype=np.int64)) for run in runs)
-    place = {axis: n for n, run in enumerate(runs) for axis in run}
-
-    def tree(x: Scalar) -> Scalar:
-        def rule(n: Scalar) -> Scalar:
-            if n.op != "index":
-                return n
-            return s.index(place[n.value]) if n.value in place else s.const(0, int64)
-
-        return s.rebuild(x, rule)
-
-    def access(a: Access) -> Access:
-        terms = tuple((tree(t), k) for t, k in a.computed)
-        guard = None if a.guard is None else tree(a.guard)
-        return Access(a.buffer, tuple(a.coefs[run[-1]] for run in runs), a.offset, terms, guard)
-
-    sources = tuple(access(x) if isinstance(x, Access) else x for x in kernel.sources)
-    statements = tuple(
-        replace(
-            x,
-            tree=tree(x.tree),
-            store=None if x.store is None else access(x.store),
-            position=None if x.position is None else tree(x.position),
-        )
-        for x in kernel.statements
-    )
-    n_outer = sum(run[0] < kernel.n_outer for run in runs)
-    return Kernel(extents, n_outer, sources, statements, kernel.buffers)

@@ -15,6 +15,7 @@ from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import int64
 from graphc.ir.kernel import Access, Kernel
+from graphc.planning.merging import coefficients
 
 #: Fewer operations than this are not worth the shuffles; longer runs than `1 << MOST_BITS` are not looked for.
 FEWEST, MOST_BITS = 16, 3
@@ -92,29 +93,11 @@ def _is_place_in_run(x: Scalar, bits: int, axis: int) -> bool:
 
 def _is_aligned(tree: Scalar, bits: int, axis: int) -> bool:
     """Whether a number rises by one along `axis`, from a multiple of `1 << bits` where the counter is one."""
-    coefs = _coefs(tree)
+    coefs = coefficients(tree)
     return (
         tree.dtype is int64 and coefs is not None and coefs.pop(axis, 0) == 1
         and not any(c % (1 << bits) for c in coefs.values())
     )  # fmt: skip
-
-
-def _coefs(tree: Scalar) -> dict[int, int] | None:
-    """The factor of each loop's counter in a number made of them, under -1 what is added; None if it is made otherwise."""
-    if tree.op == "const":
-        return {-1: tree.value}
-    if tree.op == "index":
-        return {tree.value: 1}
-    parts = [_coefs(a) for a in tree.args] if tree.op in ("add", "mul") else [None]
-    if None in parts:
-        return None
-    first, second = parts
-    assert first is not None and second is not None
-    if tree.op == "add":
-        return {axis: first.get(axis, 0) + second.get(axis, 0) for axis in first | second}
-    if tree.args[1].op != "const":
-        return None
-    return {axis: c * tree.args[1].value for axis, c in first.items()}
 
 
 def print_in_runs(nest: Loops, reader: Reader, trees: Sequence[Scalar], bits: int) -> list[str]:
