@@ -19,6 +19,7 @@ from graphc.core.lazy import lazy_import
 as_torch = lazy_import("graphc.as_torch")
 demo = lazy_import("graphc.demo")
 disk = lazy_import("graphc.backends.llvm.cache")
+warming = lazy_import("graphc.warming")
 
 DEMO = """\
 Trains one small net on 1,437 real handwritten digits three times: eagerly, compiled, and as a graph in a session, from the
@@ -31,7 +32,8 @@ What follows FILE.py is the script's own, as is the exit code."""
 
 CACHE = """\
 Compiled objects are kept on disk and shared by all programs of a user, so that only the first one waits for the compiler.
-`list` tells where and what they are, `clear` removes them. GRAPHC_CACHE=DIR puts them elsewhere, GRAPHC_CACHE=off nowhere."""
+`list` tells where and what they are, `clear` removes them, `warm` compiles ahead what programs share (the runtime, products)
+and the programs of saved graphs. GRAPHC_CACHE=DIR puts them elsewhere, GRAPHC_CACHE=off nowhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.command == "run":
         return run_script(options.file, options.args)
     if options.command == "cache":
-        return _cache(options.action)
+        return _warm(options.files, dict(options.size)) if options.action == "warm" else _cache(options.action)
     parser.print_help()
     return 0
 
@@ -79,6 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="where they are, and each with its size and last use")
     actions.add_parser("clear", help="remove them all")
+    warm = actions.add_parser("warm", help="compile ahead what programs share, and the programs of saved graphs")
+    warm.add_argument("files", nargs="*", metavar="FILE", help="graphs that gc.save_graph wrote")
+    text = "of what is unknown in the files, by the name that graphc gives it; may be repeated"
+    warm.add_argument("--size", action="append", default=[], type=_size, metavar="NAME=N", help=text)
     return parser
 
 
@@ -86,6 +92,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
     return int(text)
+
+
+def _size(text: str) -> tuple[str, int]:
+    name, equals, number = text.partition("=")
+    if not name or not equals or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"must be NAME=N, N a whole number, not {text!r}")
+    return name, int(number)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -115,6 +128,24 @@ def _cache(action: str) -> int:
         used = time.strftime("%Y-%m-%d", time.localtime(entry.used))
         print(f"{entry.name[:12]}  {entry.size:>9,} bytes  used {used}  {entry.label}".rstrip())
     print(f"{len(entries):,} objects, {sum(e.size for e in entries):,} bytes in {cache.folder}")
+    return 0
+
+
+def _warm(files: Sequence[str], sizes: dict[str, int]) -> int:
+    """`graphc cache warm`."""
+    cache = disk.opened()
+    if cache.folder is None:
+        print("graphc cache: there is none (GRAPHC_CACHE is off, or there is no home)", file=sys.stderr)
+        return 1
+    try:
+        before = {entry.name for entry in cache.entries()}
+        warming.warm_common()
+        warming.warm_files(files, sizes)
+        new = [entry for entry in cache.entries() if entry.name not in before]
+    except (GraphcError, OSError) as error:
+        print(f"graphc cache: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(new):,} objects more, {sum(e.size for e in new):,} bytes, in {cache.folder}")
     return 0
 
 

@@ -12,11 +12,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_layers import ROOT
 
+import graphc as gc
 from graphc import cli
 from graphc.backends.llvm import cache as disk
+from graphc.backends.llvm import native_code
 from graphc.backends.llvm.cache import Cache
 from graphc.core.config import config
 
@@ -402,6 +405,73 @@ def test_the_command_lists_and_clears(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(config, "cache", "off")
     assert cli.main(["cache", "clear"]) == 0
     assert "there is none" in capsys.readouterr().out
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    """An empty cache that is this process's, and nothing loaded yet."""
+    monkeypatch.setattr(config, "cache", str(tmp_path))
+    found = Cache(tmp_path / "objects", "test", 1 << 28)
+    monkeypatch.setattr(cli, "disk", disk)  # not what a lazy import remembers of it
+    monkeypatch.setattr(disk, "opened", lambda: found)
+    monkeypatch.setattr(native_code, "_codes", {})
+    return found
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A file with a graph of two equal unknown sizes."""
+    graph, path = gc.Graph(), str(tmp_path / "model.graphc")
+    with graph.as_default():
+        x, y = gc.placeholder((None, 8), name="x"), gc.placeholder((None, 8), name="y")
+        graph.outputs["out"] = gc.softmax(x * y + 0.123, dim=1)
+    gc.save_graph(graph, path)
+    return path
+
+
+def test_the_command_compiles_ahead_what_programs_share(own_cache, capsys):
+    assert cli.main(["cache", "warm"]) == 0
+    labels = {entry.label for entry in own_cache.entries()}
+    assert {"runtime", "large products of float32", "small products of float64", "chains of convolutions"} <= labels
+    assert f"{len(labels):,} objects more" in capsys.readouterr().out
+    assert cli.main(["cache", "warm"]) == 0
+    assert "0 objects more, 0 bytes" in capsys.readouterr().out
+
+
+def test_the_command_compiles_saved_graphs_ahead(own_cache, saved, capsys, monkeypatch):
+    assert cli.main(["cache", "warm", saved, "--size", "x_0=16"]) == 0
+    before = {entry.name for entry in own_cache.entries()}
+    monkeypatch.setattr(native_code, "_codes", {})
+    with gc.Session(gc.load_graph(saved), backend="llvm") as session:
+        graph, x = session.graph, np.ones((16, 8), np.float32)
+        session.run(graph.outputs["out"], {"x": x, "y": x})
+    assert {entry.name for entry in own_cache.entries()} == before
+    assert cli.main(["cache", "warm", saved, "--size", "y_0=16"]) == 0
+    assert "0 objects more" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [
+        ([], "model.graphc has unknown sizes"),
+        (["x_0=3", "y_0=4"], "sizes disagree: y_0 is 4, x_0 is 3"),
+        (["x_0=3", "rows=4"], "no file has a size rows"),
+    ],
+)
+def test_sizes_that_are_missing_wrong_or_nobodys(own_cache, saved, capsys, sizes, text):
+    assert cli.main(["cache", "warm", saved, *(word for size in sizes for word in ("--size", size))]) == 1
+    assert text in capsys.readouterr().err
+
+
+def test_what_cannot_be_warmed(own_cache, monkeypatch, capsys):
+    assert cli.main(["cache", "warm", "nowhere.graphc"]) == 1
+    assert "nowhere.graphc" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["cache", "warm", "--size", "x_0=many"])
+    assert "must be NAME=N, N a whole number, not 'x_0=many'" in capsys.readouterr().err
+    monkeypatch.setattr(disk, "opened", lambda: Cache(None, "test", 1))
+    assert cli.main(["cache", "warm"]) == 1
+    assert "there is none" in capsys.readouterr().err
 
 
 def test_the_command_wants_an_action(capsys):
