@@ -4,6 +4,7 @@ the tape. The closures do exactly what `apply` says; they only know in advance w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
 from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
 from graphc.core.one_call import one_call
-from graphc.core.op import Elementwise, Op, View
+from graphc.core.op import Elementwise, Kind, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.core.tape import LEAF, Entry, Saved, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
 from graphc.core.tensor_types import DTYPE_OF, FLOAT, TensorType
@@ -91,15 +92,19 @@ def evaluation(op: Op) -> Callable[..., Any]:
         found = meaning(*[x._data for x in inputs], **attrs)
         return wrap(found) if op.n_outputs == 1 else tuple(map(wrap, found))
 
+    def elements(*inputs: Any, **attrs: Any) -> int:
+        return math.prod(attrs["shape"]) if op.kind == Kind("random") else sum([x._data.size for x in inputs])
+
     body.__name__ = op.name
-    call = one_call(weight=op.weight)(body)
+    call = one_call(weight=op.weight, elements=elements)(body)
 
     def evaluate(*arrays: Any, **attrs: Any) -> Any:
-        if sum([x.size for x in arrays]) < _LEAST and config.eager != "compiled":
+        inputs = list(map(wrap, arrays))
+        if config.eager != "compiled" and elements(*inputs, **attrs) < _LEAST:
             return meaning(*arrays, **attrs)
         before, STATE.grad = STATE.grad, False
         try:
-            found = call(*map(wrap, arrays), **attrs)
+            found = call(*inputs, **attrs)
         finally:
             STATE.grad = before
         return found._data if op.n_outputs == 1 else [x._data for x in found]

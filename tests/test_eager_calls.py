@@ -137,7 +137,8 @@ def test_recurrent_layers(kind):
 # --- when -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_signature_is_compiled_when_numpy_has_done_as_much_as_compiling_costs():
+def test_a_signature_is_compiled_when_numpy_has_done_as_much_as_compiling_costs(monkeypatch):
+    monkeypatch.setattr(marks.LEDGER, "total", marks.LOADING)
     made = []
 
     @marks.one_call(weight=100)
@@ -155,6 +156,21 @@ def test_a_signature_is_compiled_when_numpy_has_done_as_much_as_compiling_costs(
     with eager("numpy"):
         double(x, 2.0)
     assert made[calls:] == [False, False]
+
+
+def test_the_compiler_is_loaded_when_all_calls_together_are_worth_it(monkeypatch):
+    monkeypatch.setattr(marks.LEDGER, "total", 0.0)
+    made = []
+
+    @marks.one_call(weight=1000)
+    def double(x: Any, times: float) -> Any:
+        made.append(gc.core.context.STATE.recorder is not None)
+        return x * times
+
+    with eager("auto"):
+        for i in range(9):
+            double(gc.ones(6000), float(i))
+        assert made == [False] * 8 + [True]
 
 
 def test_arguments_that_are_equal_but_not_alike_are_told_apart():

@@ -1,10 +1,11 @@
 """`@one_call`: the mark of a composition that eager code on the CPU may run as one compiled call with one tape entry.
 
 NumPy runs the body op by op, which costs little to begin with and much in the long run; compiling costs tens of milliseconds
-once. Calls are told apart by their *signature*: shapes, dtypes, wanted gradients and all other arguments. A signature is
-compiled as soon as NumPy has been given as much of it as compiling costs (the rule for renting or buying skis), so that no
-program takes more than about twice the better choice. What NumPy was given is estimated from sizes, never measured, so that
-the same calls take the same ways in every run.
+once, and what compiles takes longer still to load. Calls are told apart by their *signature*: shapes, dtypes, wanted gradients
+and all other arguments. A signature is compiled as soon as NumPy has been given as much of it as compiling costs (the rule for
+renting or buying skis), so that no program takes more than about twice the better choice; nothing is, before all marked calls
+together were worth loading the compiler. What NumPy was given is estimated from sizes, never measured, so that the same calls
+take the same ways in every run.
 
 A recording context (a trace, a graph) records the body. `GRAPHC_EAGER` (`config.eager`) forces one way.
 """
@@ -26,21 +27,47 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: What compiling costs, and a call of any size in NumPy, in the time NumPy needs for one element of an operand (about 4 ns).
 WORTH, A_CALL = 5_000_000, 5_000
+#: What loading the compiler costs.
+LOADING = 50_000_000
 #: Signatures kept per function; the oldest is dropped first.
 MOST_SIGNATURES = 256
 
 _ndarray = np.ndarray
 
 
+class _Ledger:
+    """What NumPy was given by all marked calls of this process."""
+
+    __slots__ = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def pay(self, before: float, work: float) -> float:
+        """Notes more work for a signature that had so much; returns what it has now."""
+        self.total += work
+        return before + work
+
+    def is_due(self, paid: float, price: float = WORTH) -> bool:
+        """Whether what compiling costs has been given to NumPy."""
+        return paid >= price and self.total >= LOADING
+
+
+LEDGER = _Ledger()
+
+
 class _UnknownError(Exception):
     """An argument whose value nothing tells: the call runs op by op."""
 
 
-def one_call(weight: float = 1.0, least: int = 0) -> Callable[[F], F]:
+def one_call(
+    weight: float = 1.0, least: int = 0, elements: Callable[..., int] | None = None
+) -> Callable[[F], F]:  # fmt: skip
     """Marks a composition of ops whose result follows from its arguments (and the default generator) alone.
 
     `weight`: what NumPy does with an element of an operand, measured by a composition of a few elementwise ops.
     `least`: tensors given one by one that have fewer elements together are left to NumPy, which is fast there.
+    `elements`: how many elements a call is about, from its arguments, where their tensors do not tell.
     The body must not look at the numbers in a tensor, nor warn: a signature may be recorded once and never be run again.
     Tensors may stand in lists, tuples and dicts; a tensor may be written only where it is no view.
     """
@@ -64,8 +91,8 @@ def one_call(weight: float = 1.0, least: int = 0) -> Callable[[F], F]:
             except (_UnknownError, TypeError):
                 return fn(*args, **kwargs)
             if type(found) is float:
-                found += A_CALL + weight * size
-                if found < WORTH and way != "compiled":
+                found = LEDGER.pay(found, A_CALL + weight * (size if elements is None else elements(*args, **kwargs)))
+                if way != "compiled" and not LEDGER.is_due(found):
                     _remember(known, signature, found)
                     return fn(*args, **kwargs)
                 found = SLOTS.executor(fn, args, kwargs)

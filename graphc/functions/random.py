@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from graphc.core.context import STATE, set_grad
-from graphc.core.dims import Shape
+from graphc.core.dims import Shape, product
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
+from graphc.core.one_call import one_call
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import (
     FLOAT,
@@ -70,6 +71,11 @@ def _need_float_dtype(fn: str, dtype: DType) -> None:
         raise DtypeError(f'"{fn}" not implemented for {dtype.name}', "a floating dtype")
 
 
+def _count(shape: Shape, *args: Any, **kwargs: Any) -> int:
+    return product(shape)  # type: ignore[return-value]
+
+
+@one_call(weight=10, elements=_count)
 def uniform_sample(shape: Shape, dtype: DType, generator: Any = None) -> Any:
     """Evenly spread over [0, 1): multiples of 2^-24 (float32), 2^-53 (float64), 2^-11 (float16) or 2^-8 (bfloat16)."""
     width = 64 if dtype is float64 else 32
@@ -129,6 +135,7 @@ def _wrapped_modulo(bits: Any, low: int, count: int) -> Any:
     return e.where(inside, bits, e.subtract(bits, scalar_operand(signed(count), int64)))
 
 
+@one_call(weight=10, elements=_count)
 def mask_sample(shape: Shape, p: float, generator: Any = None) -> Any:
     """bool[shape], true with probability p, to 2^-32: the bits are compared as they are."""
     limit = min(round(p * 2.0**32), (1 << 32) - 1) - (1 << 31)

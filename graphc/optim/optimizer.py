@@ -18,7 +18,7 @@ from graphc.build import compile
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, playing, set_grad
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
-from graphc.core.one_call import A_CALL, WORTH
+from graphc.core.one_call import A_CALL, LEDGER, WORTH
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, defaults, float32, float64
 from graphc.functions.promotion import cast_to
@@ -84,7 +84,7 @@ class Optimizer:
         self._recorded: set[Any] = set()
         self._opt_called = False
         #: the estimated work of steps in NumPy so far; compiled steps by the identities of the parameters they move
-        self._spent = 0
+        self._spent = 0.0
         self._compiled: dict[tuple[int, ...], Any] = {}
         groups = list(params)
         if not groups:
@@ -237,9 +237,9 @@ class Optimizer:
             return False
         if any(p._base is not None or not p._data.flags.c_contiguous for _, p in pairs):
             return False
-        if config.eager == "compiled" or self._spent >= WORTH * (1 + _A_PARAMETER * len(pairs)):
+        if config.eager == "compiled" or LEDGER.is_due(self._spent, WORTH * (1 + _A_PARAMETER * len(pairs))):
             return True
-        self._spent += sum([2 * A_CALL + 4 * p._data.size for _, p in pairs])
+        self._spent = LEDGER.pay(self._spent, sum([2 * A_CALL + 4 * p._data.size for _, p in pairs]))
         return False
 
     def _compiled_step(self, pairs: Sequence[tuple[ParamGroup, Any]]) -> Callable[..., None]:

@@ -129,6 +129,7 @@ def _errors() -> Iterator[ErrorSample]:
 
 random_bits = declare(
     "random_bits",
+    weight=10,
     infer=_random_bits_type,
     eval=_random_bits,
     element=_random_bits_element,
