@@ -106,15 +106,15 @@ def level(name: str) -> Machine:
 
 
 @cache
-def target_machine(target: Machine | None = None) -> Any:
-    """LLVM's target machine: the host's, or another's."""
+def target_machine(target: Machine | None = None, effort: int = 2) -> Any:
+    """LLVM's target machine: the host's, or another's. `effort`: how long it may look for good code; 0 is not at all."""
     _initialize()
     target = target or machine()
     cpu, features = target.cpu, target.features
     if not cpu:
         cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     found = llvm.Target.from_triple(target.triple)
-    return found.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")
+    return found.create_target_machine(cpu=cpu, features=features, opt=effort, reloc="pic", codemodel="small")
 
 
 def _tidy(module: Any, target: Any) -> None:
