@@ -38,8 +38,8 @@ class _LeftError(Exception):
 @functools.cache
 def _library() -> Path:
     """LLVM as llvmlite brings it; OSError where helpers cannot run it."""
-    if not hasattr(os, "posix_spawn") or not sys.executable or getattr(sys, "frozen", False):
-        raise OSError("no Python to start")
+    if not hasattr(os, "posix_spawn") or not sys.executable or getattr(sys, "frozen", False) or not _PROGRAM.is_file():
+        raise OSError("no Python to start, or no file for it to run")
     llvm = importlib.util.find_spec("llvmlite")
     if llvm is None or llvm.origin is None:
         raise OSError("llvmlite is not installed")
@@ -117,7 +117,15 @@ class Compilers:
 
     def submit(self, text: str) -> Any:
         """A future of the text's object; its exception is a RuntimeError with LLVM's words."""
-        return self._threads.submit(self._compile, text)
+        try:
+            return self._threads.submit(self._compile, text)
+        except RuntimeError:  # no more threads: the interpreter is leaving, or the system refuses
+            made = futures.Future()
+            try:
+                made.set_result(host.compile_module(text))
+            except RuntimeError as error:
+                made.set_exception(error)
+            return made
 
     def _compile(self, text: str) -> bytes:
         for _ in range(2):

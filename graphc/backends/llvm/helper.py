@@ -12,6 +12,7 @@ llvmlite's Python side would take longer to import than most kernels take to com
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
@@ -142,9 +143,6 @@ def serve(llvm: _Llvm) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(EOFError, BrokenPipeError):
         serve(_Llvm(sys.argv[1]))
-    except (EOFError, BrokenPipeError):
-        pass
-    finally:
-        os._exit(0)  # nothing to clean up that the system does not
+    os._exit(0)  # nothing to clean up that the system does not

@@ -107,7 +107,7 @@ def test_where_no_helper_can_be_started_the_text_is_compiled_here(made, monkeypa
 def test_no_helper_without_a_python_to_start(monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     compilers._library.cache_clear()
-    with pytest.raises(OSError, match="no Python to start"):
+    with pytest.raises(OSError, match="no Python to start, or no file for it to run"):
         compilers._Helper()
     compilers._library.cache_clear()
 
@@ -147,6 +147,30 @@ def test_a_child_after_fork_compiles_for_itself(tmp_path):
     assert in_new_process(FORKED, GRAPHC_CACHE=str(tmp_path)) == ["101", "5", "102"]
 
 
+LATE = CALL + """
+import atexit
+from graphc.backends.llvm.compilers import compilers
+compilers()
+atexit.register(lambda: print(call(4)))
+"""  # fmt: skip
+
+
+def test_what_is_wanted_while_the_interpreter_leaves_is_compiled_here(tmp_path):
+    assert in_new_process(LATE, GRAPHC_CACHE=str(tmp_path)) == ["104"]
+
+
+DAEMON = CALL + """
+out = os.dup(1)
+for stream in (0, 1, 2):
+    os.close(stream)
+os.write(out, str(call(5)).encode())
+"""  # fmt: skip
+
+
+def test_a_process_that_has_closed_its_standard_streams(tmp_path):
+    assert in_new_process(DAEMON, GRAPHC_CACHE=str(tmp_path)) == ["105"]
+
+
 LEFT = CALL + """
 call(1)
 print(*[helper.process for helper in compilers.compilers()._helpers])
@@ -156,6 +180,11 @@ print(*[helper.process for helper in compilers.compilers()._helpers])
 def test_helpers_leave_with_the_process(tmp_path):
     (pid,) = in_new_process(LEFT, GRAPHC_CACHE=str(tmp_path))
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_helper_that_cannot_begin_says_why():
+    done = subprocess.run([sys.executable, "-I", "-S", helper.__file__, "/nowhere.so"], capture_output=True, text=True)
+    assert done.returncode == 1 and "/nowhere.so" in done.stderr
 
 
 IDLE = f"""
