@@ -129,7 +129,7 @@ _LAZY = {
 }  # fmt: skip
 _load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
 _eager_calls = lazy_import("graphc.eager_calls")
-_SLOTS.executor = lambda fn, args, kwargs: _eager_calls.prepare(fn, args, kwargs)
+_SLOTS.executor = lambda *call: _eager_calls.prepare(*call)
 
 
 def __getattr__(name: str) -> Any:

@@ -29,12 +29,12 @@ class Assembly:
 
     def __init__(
         self, trace: Trace, call: Call, pattern: Any, arguments: list[Value], symbols: list[Any], result: Any,
-        surroundings: Surroundings, keep_grads: bool, recompute: bool = False,
+        surroundings: Surroundings, keep_grads: bool, rereads: bool | None = None,
     ):  # fmt: skip
         self.trace, self.call, self.pattern, self.arguments = trace, call, pattern, arguments
         self.symbols, self.surroundings, self.keep_grads = symbols, surroundings, keep_grads
-        #: whether the gradient computes again what costs little, instead of keeping it
-        self.recompute = recompute
+        #: whether the gradient computes again what costs little, and reads the inputs for that; None: it keeps what it reads
+        self.rereads = rereads
         self.returned: list[Any] = []
         self.structure = flatten(result, self.returned)
         self.values: list[Value] = []
@@ -62,7 +62,7 @@ class Assembly:
         computed: tuple[Value, ...] = ()
         if joint is not None:
             joint = Program(trace.table, (*inputs, *joint.inputs), joint.outputs)
-            backward_parts = cut(joint, len(inputs), self.recompute)
+            backward_parts = cut(joint, len(inputs), None if self.rereads is None else inputs if self.rereads else ())
             computed = tuple(v for v in backward_parts[1] if v.node.op is not INPUT)
         program = Program(trace.table, tuple(inputs), (*self.values, *computed), tuple(trace.checks))
         at = {id(v): i for i, v in enumerate(inputs)}

@@ -109,12 +109,13 @@ def _tensor(kept: Any, edge: Any, entry: Entry) -> Any:
     return tensor
 
 
-def cut(joint: Program, n_inputs: int, recompute: bool = False) -> tuple[Program, tuple[Value, ...]]:
+def cut(joint: Program, n_inputs: int, recompute: Collection[Value] | None = None) -> tuple[Program, tuple[Value, ...]]:
     """Splits a joint program where its gradient part reads forward values.
 
     `joint.inputs` are `n_inputs` forward inputs, then cotangents. Returns the gradient part as a program from residuals and
-    cotangents, and the forward values that are its residuals. `recompute`: of forward values (whose sizes are numbers) those
-    are not kept that elementwise ops and views make from inputs and from what takes hardly more room.
+    cotangents, and the forward values that are its residuals. `recompute`: inputs that may be read to compute forward values
+    (whose sizes are numbers) again; those are not kept that elementwise ops and views make from these inputs and from what
+    takes hardly more room.
     """
     table, cotangents = joint.table, joint.inputs[n_inputs:]
     depends: set[int] = {v.node.number for v in cotangents}
@@ -126,7 +127,7 @@ def cut(joint: Program, n_inputs: int, recompute: bool = False) -> tuple[Program
         if any(v.node.number in from_inputs for v in node.inputs):
             from_inputs.add(node.number)
     gradient = [node for node in order if node.number in depends and node.op is not INPUT]
-    again = _computed_again(joint, from_inputs - depends, gradient) if recompute else set()
+    again = set() if recompute is None else _computed_again(joint, from_inputs - depends, gradient, recompute)
     residuals: dict[Value, Value] = {}
     env: dict[Value, Value] = {v: v for v in cotangents}
 
@@ -153,36 +154,41 @@ def cut(joint: Program, n_inputs: int, recompute: bool = False) -> tuple[Program
 _SLACK = 1.25
 
 
-def _computed_again(joint: Program, forward: set[int], gradient: Sequence[Node]) -> set[int]:
-    """The numbers of the forward nodes that the gradient part computes again from what is kept."""
+def _computed_again(joint: Program, forward: set[int], gradient: Sequence[Node], inputs: Collection[Value]) -> set[int]:
+    """The numbers of the forward nodes that the gradient part computes again from what is kept and from these inputs."""
     read = [v for node in gradient for v in node.inputs] + [*joint.outputs]
     wanted = dict.fromkeys(v for v in read if v.node.number in forward and v.node.op is not INPUT)
-    kept: set[Value] = set()
+    free, kept = set(inputs), set[Value]()
     again: set[int] = set()
     for value in sorted(wanted, key=lambda v: v.node.number):
-        sources, path = _sources(value, forward, kept)
-        extra = sum(nbytes_of(v.type) for v in sources - kept)
-        if path and extra <= _SLACK * nbytes_of(value.type):
-            kept |= sources
+        sources, path = _sources(value, forward, free | kept)
+        may = path and not any(v.node.op is INPUT for v in sources - free)
+        if may and sum(nbytes_of(v.type) for v in sources - free - kept) <= _SLACK * nbytes_of(value.type):
+            kept |= sources - free
             again |= path
         else:
             kept.add(value)
     return again
 
 
-def _sources(value: Value, forward: set[int], kept: set[Value]) -> tuple[set[Value], set[int]]:
-    """The forward values, inputs left out, that `value` follows from by elementwise ops and views, and those nodes."""
+def _sources(value: Value, forward: set[int], known: set[Value]) -> tuple[set[Value], set[int]]:
+    """What `value` follows from by elementwise ops and views, but for constants, and those nodes' numbers.
+
+    `known`: values that are not followed further back.
+    """
     sources: set[Value] = set()
     path: set[int] = set()
     pending = [value]
     while pending:
         v = pending.pop()
         node = v.node
-        if node.op is INPUT or node.number not in forward or node.number in path:
-            continue
-        if v in kept or not isinstance(node.op.kind, Elementwise | View):
+        if (
+            v in known
+            or node.op is INPUT
+            or (node.number in forward and not isinstance(node.op.kind, Elementwise | View))
+        ):
             sources.add(v)
-        else:
+        elif node.number in forward and node.number not in path:
             path.add(node.number)
             pending += node.inputs
     return sources, path

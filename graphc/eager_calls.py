@@ -35,15 +35,16 @@ class _OpenError(Exception):
     """The body depends on more than its arguments, or gives views of them: it runs op by op."""
 
 
-def prepare(fn: Callable[..., Any], args: Any, kwargs: Any) -> Callable[..., Any] | None:
+def prepare(fn: Callable[..., Any], args: Any, kwargs: Any, rereads: bool) -> Callable[..., Any] | None:
     """The compiled call of `fn` for arguments like these, `call(tensors, args, kwargs)`; None where the body must run.
 
-    Where recording raises, so will the body, and says it better.
+    `rereads`: whether the gradient may read the arguments for what it could also keep. Where recording raises, so will the
+    body, and says it better.
     """
     leaves: list[Any] = []
     structure = (tuple, flatten(args, leaves), flatten(kwargs, leaves))
     try:
-        return EagerCall(fn, *_record(fn, structure, leaves))
+        return EagerCall(fn, *_record(fn, structure, leaves, rereads))
     except _OpenError:
         return None
     except Exception:
@@ -51,7 +52,7 @@ def prepare(fn: Callable[..., Any], args: Any, kwargs: Any) -> Callable[..., Any
         raise
 
 
-def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any]) -> tuple[Build, list[Any]]:
+def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any], rereads: bool) -> tuple[Build, list[Any]]:
     """The build of one call, and per result the order of its dimensions in memory, None for rows."""
     trace = Trace()
     clones, symbols = [], []
@@ -73,7 +74,7 @@ def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any]) -> tuple[
         result, orders = _in_rows(fn(*args, **kwargs), symbols)
     del args, kwargs
     call = Call(clones, structure, shapes, None, [], (), {})
-    assembly = Assembly(trace, call, shapes, arguments, symbols, result, Surroundings(fn), False, recompute=True)
+    assembly = Assembly(trace, call, shapes, arguments, symbols, result, Surroundings(fn), False, rereads)
     build = assembly.finish(
         lambda program, aliases, updates=None: Built(program, aliases, BACKEND, name=fn.__name__), None
     )

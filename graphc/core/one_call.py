@@ -61,13 +61,16 @@ class _UnknownError(Exception):
 
 
 def one_call(
-    weight: float = 1.0, least: int = 0, elements: Callable[..., int] | None = None
+    weight: float = 1.0, least: int = 0, elements: Callable[..., int] | None = None,
+    rereads: bool = True,
 ) -> Callable[[F], F]:  # fmt: skip
     """Marks a composition of ops whose result follows from its arguments (and the default generator) alone.
 
     `weight`: what NumPy does with an element of an operand, measured by a composition of a few elementwise ops.
     `least`: tensors given one by one that have fewer elements together are left to NumPy, which is fast there.
     `elements`: how many elements a call is about, from its arguments, where their tensors do not tell.
+    `rereads`: the gradient reads arguments again rather than to keep more; then they must not change before backward, as in
+    PyTorch for most functions. False where PyTorch's gradient reads the result, or next to nothing.
     The body must not look at the numbers in a tensor, nor warn: a signature may be recorded once and never be run again.
     Tensors may stand in lists, tuples and dicts; a tensor may be written only where it is no view.
     """
@@ -95,7 +98,7 @@ def one_call(
                 if way != "compiled" and not LEDGER.is_due(found):
                     _remember(known, signature, found)
                     return fn(*args, **kwargs)
-                found = SLOTS.executor(fn, args, kwargs)
+                found = SLOTS.executor(fn, args, kwargs, rereads)
                 _remember(known, signature, found)
             return fn(*args, **kwargs) if found is None else found(leaves, args, kwargs)
 

@@ -70,7 +70,7 @@ def threshold(input: Any, threshold: float, value: float, inplace: bool = False)
 
 
 @_may_write_input
-@one_call()
+@one_call(rereads=False)
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(x, 0), with gradient 0 at 0."""
     x = _need_numbers(input)

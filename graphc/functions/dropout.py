@@ -31,7 +31,7 @@ def _dropped(x: Any, mask_shape: Shape, p: float, training: bool, inplace: bool)
     return write_into(x, out) if inplace else out
 
 
-@one_call(weight=10)
+@one_call(weight=10, rereads=False)
 def _masked(x: Any, mask_shape: Shape, p: float) -> Any:
     return e.where(mask_sample(mask_shape, 1 - p), x * (1 / (1 - p)), scalar_operand(0, x.dtype))
 

@@ -30,7 +30,7 @@ def _shifted(input: Any, fn: str, dim: Any, dtype: Any) -> tuple[Any, Any, tuple
 
 
 @numpy_names
-@one_call()
+@one_call(rereads=False)
 def softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
     """exp(x) / sum(exp(x)) along `dim`, without overflow."""
     shifted, wanted, axes = _shifted(input, "softmax", dim, dtype)
@@ -39,7 +39,7 @@ def softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
 
 
 @numpy_names
-@one_call()
+@one_call(rereads=False)
 def log_softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
     """log(softmax(x)) along `dim`, accurate also where the softmax is nearly 0."""
     shifted, wanted, axes = _shifted(input, "log_softmax", dim, dtype)

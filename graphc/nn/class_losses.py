@@ -86,7 +86,7 @@ def nll_loss(
     return _nll_loss(x, target, weight, ignore_index, legacy_reduction(size_average, reduce, reduction))
 
 
-@one_call()
+@one_call(rereads=False)
 def _nll_loss(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str) -> Any:
     _check_classes(x, target)
     classes, ignored = _classes(x, target, ignore_index)
@@ -139,7 +139,7 @@ def cross_entropy(
     return _cross_entropy(x, target, weight, ignore_index, reduction, label_smoothing)
 
 
-@one_call()
+@one_call(rereads=False)
 def _cross_entropy(
     x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, label_smoothing: float
 ) -> Any:  # fmt: skip
