@@ -46,9 +46,10 @@ class Table:
         return sum(found) if found and len(found) == len(self.names) else None
 
     def getting_ready(self, name: str) -> float | None:
-        """Seconds of graphc's first call without those of the step itself."""
-        first, us = self.seconds(name, OURS), median(self.cold.get((name, OURS), ()), "us")
-        return None if first is None or us is None else first - us / 1e6
+        """Seconds of graphc's first call without those of the step itself: the least of all rounds."""
+        results = self.cold.get((name, OURS), ())
+        found = [r.first_s - r.us / 1e6 for r in results if r.first_s is not None and r.us is not None]
+        return min(found, default=None)
 
     def text_row(self, name: str) -> str:
         """A line for the terminal, and below it what went wrong."""
