@@ -17,8 +17,8 @@ from graphc.backends.llvm.host import Machine
 from graphc.core.tensor_types import FLOAT, INT, DType
 from graphc.planning.memory import aligned
 
-#: Rows of at most so many elements are merged.
-SHORT = 256
+#: Rows of at most so many elements for each byte of a key are merged.
+SHORT = 12
 #: The words of a task; places are slot and byte offset.
 WORDS = (
     "x_slot", "x_offset", "values_slot", "values_offset", "order_slot", "order_offset", "scratch_slot", "scratch_offset",
@@ -35,8 +35,9 @@ def scratch_bytes(dtype: DType, size: int) -> int:
 
 def cycles(dtype: DType, size: int) -> float:
     """About how long a row takes."""
-    rounds = size.bit_length() if size <= SHORT else dtype.itemsize
-    return size * (8.0 * rounds + 10) + 50
+    if size <= SHORT * dtype.itemsize:
+        return 50 + size * (10.0 + 12 * size.bit_length())
+    return dtype.itemsize * (400.0 + 6 * size) + 10 * size
 
 
 def _width(dtype: DType) -> int:
@@ -72,7 +73,7 @@ class _Sorter:
         first = f.let(f"getelementptr i8, ptr {scratch}, i64 {times(f, part, args['scratch_bytes'])}")
         half = f.let(f"lshr i64 {args['scratch_bytes']}, 1")
         second = f.let(f"getelementptr i8, ptr {first}, i64 {half}")
-        counts = f.place("[256 x i64]")
+        counts = f.place(f"[{256 * (self.bits // 8)} x i64]")
         with f.loop("%begin", "%end", 1) as row:
             outer, inner = (f.let(f"{op} i64 {row.index}, {apart}") for op in ("udiv", "urem"))
             start = plus(f, times(f, times(f, outer, size), apart), inner)
@@ -143,15 +144,16 @@ class _Sorter:
         """Puts a row in order; which of the two rows it is in then."""
         f = self.f
         short, long, done = f.label("short"), f.label("long"), f.label("done")
-        f.branch_if(f.let(f"icmp sle i64 {size}, {SHORT}"), short, long)
+        f.branch_if(f.let(f"icmp sle i64 {size}, {SHORT * self.dtype.itemsize}"), short, long)
         f.begin(short)
         merged = self.merged(first, second, size)
         short_end = f.block
         f.branch(done)
         f.begin(long)
+        self.count_all(first, size, counts)
         source, target = first, second
         for digit in range(self.bits // 8):
-            source, target = self.by_digit(source, target, size, counts, self.shift + 8 * digit)
+            source, target = self.by_digit(source, target, size, counts, digit)
         long_end = f.block
         f.branch(done)
         f.begin(done)
@@ -198,26 +200,32 @@ class _Sorter:
     def least(self, x: str, y: str) -> str:
         return self.f.call("llvm.smin.i64", "i64", ("i64", x), ("i64", y))
 
-    def by_digit(self, source: str, target: str, size: str, counts: str, shift: int) -> tuple[str, str]:
-        """Puts a row in the order of eight bits, unless all have the same; where it is then, and the other row."""
-        f = self.f
-        with f.loop("0", "256", 1) as turn:
+    def count_all(self, row: str, size: str, counts: str) -> None:
+        """How often each value of each eight bits of the keys occurs."""
+        f, digits = self.f, range(self.bits // 8)
+        with f.loop("0", str(256 * len(digits)), 1) as turn:
             f.do(f"store i64 0, ptr {self.at(counts, 'i64', turn.index)}, align 8")
         with f.loop("0", size, 1) as turn:
-            self.count(counts, self.get(source, turn.index), shift)
-        sort, after, before = f.label("digit"), f.label("sorted"), f.block
-        same = f.let(f"load i64, ptr {self.at(counts, 'i64', self.digit(self.get(source, '0'), shift))}, align 8")
+            value = self.get(row, turn.index)
+            for digit in digits:
+                self.count(counts, value, digit)
+
+    def by_digit(self, source: str, target: str, size: str, counts: str, digit: int) -> tuple[str, str]:
+        """Puts a row in the order of eight bits, unless all have the same; where it is then, and the other row."""
+        f = self.f
+        sort, after = f.label("digit"), f.label("sorted")
+        same = f.let(f"load i64, ptr {self.bucket(counts, self.get(source, '0'), digit)}, align 8")
         before = f.block
         f.branch_if(f.let(f"icmp eq i64 {same}, {size}"), after, sort)
         f.begin(sort)
         with f.loop("0", "256", 1, [("i64", "0")]) as turn:
-            here = self.at(counts, "i64", turn.index)
+            here = self.at(counts, "i64", plus(f, turn.index, 256 * digit))
             n = f.let(f"load i64, ptr {here}, align 8")
             f.do(f"store i64 {turn.carried[0]}, ptr {here}, align 8")
             turn.next = [plus(f, turn.carried[0], n)]
         with f.loop("0", size, 1) as turn:
             value = self.get(source, turn.index)
-            self.put(target, self.count(counts, value, shift), value)
+            self.put(target, self.count(counts, value, digit), value)
         end = f.block
         f.branch(after)
         f.begin(after)
@@ -226,13 +234,15 @@ class _Sorter:
             f.phi("ptr", (target, before), (source, end)).name,
         )
 
-    def digit(self, value: str, shift: int) -> str:
-        low = self.f.let(f"trunc {self.both} {self.f.let(f'lshr {self.both} {value}, {shift}')} to i8")
-        return self.f.let(f"zext i8 {low} to i64")
+    def bucket(self, counts: str, value: str, digit: int) -> str:
+        """Where the count of a value's eight bits is."""
+        key = self.f.let(f"lshr {self.both} {value}, {self.shift + 8 * digit}")
+        low = self.f.let(f"zext i8 {self.f.let(f'trunc {self.both} {key} to i8')} to i64")
+        return self.at(counts, "i64", plus(self.f, low, 256 * digit))
 
-    def count(self, counts: str, value: str, shift: int) -> str:
-        """Adds one to the count of a value's digit; what it was."""
-        here = self.at(counts, "i64", self.digit(value, shift))
+    def count(self, counts: str, value: str, digit: int) -> str:
+        """Adds one to the count of a value's eight bits; what it was."""
+        here = self.bucket(counts, value, digit)
         n = self.f.let(f"load i64, ptr {here}, align 8")
         self.f.do(f"store i64 {plus(self.f, n, '1')}, ptr {here}, align 8")
         return n

@@ -21,7 +21,8 @@ DTYPES = [
 ]  # fmt: skip
 #: Rows that are merged and rows sorted by digits, at the border between the two, along every axis; no rows, empty rows.
 CASES = [
-    ((1,), 0), ((2,), 0), ((7, 100), 1), ((100, 7), 0), ((256,), 0), ((257,), 0), ((3, 1000), 1), ((600, 3), 0),
+    ((1,), 0), ((2,), 0), ((7, 100), 1), ((100, 7), 0), ((3, 1000), 1), ((600, 3), 0),
+    *(((n + more,), 0) for n in (12, 24, 48, 96) for more in (0, 1)),
     ((4, 300, 5), 1), ((2, 9, 6), 1), ((0, 5), 1), ((5, 0), 1), ((5, 0), 0), ((70000,), 0),
 ]  # fmt: skip
 
