@@ -226,6 +226,19 @@ def test_python_steps_give_their_reason() -> None:
     assert f"runs in Python, out of native code: {reason}" in str(explanation)
 
 
+def test_scatters_running_folds_and_sorts() -> None:
+    def places(x: Any, at: Any) -> Any:
+        return gc.cumsum(gc.sort(x)[0], 0), x.index_add(0, at, x[at])
+
+    found = list(steps(checked(gc.explain(gc.compile(places, backend="llvm"), gc.randn(40), gc.tensor([3, 3, 5])))))
+    kinds = [(s["kind"], s["ops"]) for s in found]
+    assert ("sort", ["sort"]) in kinds and ("kernel", ["cumulative_sum"]) in kinds
+    (scatter,) = [s for s in found if s["kind"] == "scatter"]
+    assert scatter["cost"]["flops"] == 3
+    (sort,) = [s for s in found if s["kind"] == "sort"]
+    assert sort["how"] == "the first 40 of rows of 40" and sort["cost"]["bytes_written"] == 40 * (4 + 8)
+
+
 def test_checks_of_indices() -> None:
     table = nn.Embedding(10, 4)
     f = gc.compile(lambda i: table(i).sum(), backend="llvm")

@@ -244,7 +244,11 @@ def step_cost(step: Step, plan: NativePlan) -> Cost:
         return kernel_cost(step.kernel, [int(x.type.size) for x in step.buffers])
     if isinstance(step, ControlStep):
         return control_cost(plan.controls[step])
-    if isinstance(step, HostStep | SortStep):
+    if isinstance(step, SortStep):
+        x = step.node.inputs[0].type
+        rows = int(x.size) // max(int(x.shape[step.node.attrs["axis"]]), 1)
+        return Cost(0, nbytes_of(x), rows * step.count * sum(v.dtype.itemsize for v in step.made))
+    if isinstance(step, HostStep):
         return node_cost(step.node)
     written = sum(nbytes_of(x.type) for x in step.made)
     if isinstance(step, ContractionStep):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from graphc.core import scalar as s
@@ -18,6 +19,7 @@ from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.planning.convolutions import is_native
 from graphc.planning.groups import Group, Load, NotFusable, Part, finish
+from graphc.planning.index_maps import Space, Split
 from graphc.planning.steps import (
     CONTROL_OPS,
     Buffered,
@@ -105,6 +107,16 @@ class Fuser:
                 if len(known) < 16:
                     known.extend(readers)
         return uses
+
+    @cached_property
+    def sort_readers(self) -> dict[Value, list[Node]]:
+        """Who reads the results of sorts."""
+        found: dict[Value, list[Node]] = {}
+        for node in self.program.nodes:
+            for value in node.inputs:
+                if value.node.op.kind == Kind("sort"):
+                    found.setdefault(value, []).append(node)
+        return found
 
     # --- what groups ask (groups.Memory) --------------------------------------------------------------------------
 
@@ -337,10 +349,22 @@ class Fuser:
             b = b.transposed() if node.attrs["transpose_b"] else b
             pending.step = lambda level: ContractionStep(level, node, a, b, *others)
         else:
-            pending.step = lambda level: kind(level, node, tuple(operands))
+            more = (self.sorted_elements(node),) if kind is SortStep else ()
+            pending.step = lambda level: kind(level, node, tuple(operands), *more)
         self.others.append(pending)
         for value in node.outputs:
             self.homes[value] = pending
+
+    def sorted_elements(self, node: Node) -> int:
+        """How many elements of each sorted row are read: the first few, where all readers are views of those."""
+        axis, most = node.attrs["axis"], 0
+        size = int(node.inputs[0].shape[axis])
+        for value in node.outputs:
+            if value in self.outputs:
+                return size
+            for reader in self.sort_readers.get(value, ()):
+                most = max(most, _reach(reader, axis, size))
+        return most
 
     def scatter(self, node: Node, elements: Value) -> None:
         """A group that puts elements in a value, and what begins that value: operand 0, in the same memory."""
@@ -481,6 +505,24 @@ class Fuser:
 def fuse(program: Program) -> list[Step]:
     """The steps of a program whose sizes are all numbers, by level."""
     return Fuser(program).run()
+
+
+def _reach(reader: Node, axis: int, size: int) -> int:
+    """How many elements along an axis of its operand, of that size, a node reads at most, the first ones."""
+    if not isinstance(reader.op.kind, View):
+        return size
+    if not reader.outputs[0].type.size:
+        return 0
+    space = Space(tuple(map(int, reader.outputs[0].shape)))
+    counters = tuple(map(space.counter, space.order))
+    try:
+        at = reader.op.kind.index(counters, reader.inputs[0].type, **reader.attrs)[axis]
+    except Split:
+        return size
+    if isinstance(at, int):
+        return at + 1
+    last = at.offset + sum(max(c, 0) * (space.extents[a] - 1) for a, c in at.coefs.items())
+    return size if at.computed else min(last + 1, size)
 
 
 def _step_kind(node: Node) -> type[NodeStep]:

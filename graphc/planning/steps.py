@@ -141,8 +141,11 @@ class ConvolutionStep(NodeStep):
     """A convolution (planning/convolutions.py); its operands are in C order."""
 
 
+@dataclass(eq=False)
 class SortStep(NodeStep):
-    """Rows put in order; the operand is in C order."""
+    """Rows put in order, the first `count` elements of each; nobody reads the others. The operand is in C order."""
+
+    count: int
 
 
 #: The control ops that are loops and branches of a native run.

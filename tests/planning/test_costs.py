@@ -15,6 +15,7 @@ from graphc.ir.specialise import specialise
 from graphc.passes.pipelines import NATIVE, optimise
 from graphc.planning.costs import Cost, kernel_cost, node_cost, plan_cost, program_cost, quantity, step_cost, tree_flops
 from graphc.planning.regions import plan_regions
+from graphc.planning.steps import SortStep
 
 
 def program_of(fn: Any, *args: Any) -> Any:
@@ -164,6 +165,13 @@ def test_a_plan_costs_what_its_steps_cost() -> None:
     costs = [step_cost(step, plan) for region in plan.regions for step in region]
     assert plan_cost(plan).flops == sum(c.flops for c in costs) > 2 * 32 * 8 * 10
     assert plan_cost(plan).bytes == sum(c.read + c.written for c in costs)
+
+
+def test_of_a_sort_only_what_is_read_is_written() -> None:
+    program = optimise(program_of(lambda x: gc.topk(x, 3, 0)[0], gc.ones(40, 8)), NATIVE)
+    plan = plan_regions(program)
+    (cost,) = [step_cost(step, plan) for region in plan.regions for step in region if isinstance(step, SortStep)]
+    assert cost == Cost(0, 40 * 8 * 4, 3 * 8 * (4 + 8))
 
 
 def test_printed() -> None:

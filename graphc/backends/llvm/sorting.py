@@ -2,7 +2,8 @@
 
 An element becomes an unsigned number that sorts as it does (the greatest for NaN, the same for both zeros, its complement
 where the order falls), with its place in the row as lower bits: no two are equal, and any way to sort them is stable.
-Short rows are merged, in runs of 1, 2, 4, ...; long ones are sorted by eight bits of the key at a time.
+Short rows are merged, in runs of 1, 2, 4, ...; long ones are sorted by eight bits of the key at a time. Where only the first
+few are wanted of a long row, those are sorted whose highest bits tell that they may be among them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ SHORT = 12
 #: The words of a task; places are slot and byte offset.
 WORDS = (
     "x_slot", "x_offset", "values_slot", "values_offset", "order_slot", "order_offset", "scratch_slot", "scratch_offset",
-    "extent", "parts", "size", "apart", "scratch_bytes",
+    "extent", "parts", "size", "apart", "scratch_bytes", "count",
 )  # fmt: skip
+#: Rows of at least so many elements are searched for the first few, if these are at most a quarter, by so many bits.
+LONG, HIGHEST = 1024, 11
 #: The bits of infinity in each float's width (bfloat16's are the upper half of float32's).
 _INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000, "float64": 0x7FF0000000000000}
 
@@ -80,8 +83,9 @@ class _Sorter:
             with f.loop("0", size, 1) as turn:
                 at = plus(f, start, times(f, turn.index, apart))
                 self.put(first, turn.index, self.joined(self.element(x, at), turn.index))
-            done = self.sorted(first, second, size, counts)
-            with f.loop("0", size, 1) as turn:
+            chosen, other, many = self.chosen(first, second, size, args["count"])
+            done = self.sorted(chosen, other, many, counts)
+            with f.loop("0", args["count"], 1) as turn:
                 place = f.let(f"trunc {self.both} {self.get(done, turn.index)} to {self.place_type}")
                 place = place if self.place_type == "i64" else f.let(f"zext {self.place_type} {place} to i64")
                 at = plus(f, start, times(f, turn.index, apart))
@@ -137,6 +141,49 @@ class _Sorter:
         elif self.dtype.category == INT and self.dtype.np.kind == "i":
             x = f.let(f"xor {kind} {x}, {-top}")
         return f.let(f"xor {kind} {x}, -1") if self.descending else x
+
+    # --- the first few --------------------------------------------------------------------------------------------
+
+    def chosen(self, first: str, second: str, size: str, count: str) -> tuple[str, str, str]:
+        """Where the elements are that must be sorted for the first `count`, the other row, and how many they are."""
+        f = self.f
+        few, after, before = f.label("few"), f.label("all"), f.block
+        is_long = f.let(f"icmp sge i64 {size}, {LONG}")
+        is_few = f.let(f"icmp sle i64 {count}, {f.let(f'lshr i64 {size}, 2')}")
+        f.branch_if(f.let(f"and i1 {is_long}, {is_few}"), few, after)
+        f.begin(few)
+        bits = min(self.bits, HIGHEST)
+        counts, shift = f.place(f"[{1 << bits} x i64]"), self.shift + self.bits - bits
+        with f.loop("0", str(1 << bits), 1) as turn:
+            f.do(f"store i64 0, ptr {self.at(counts, 'i64', turn.index)}, align 8")
+        with f.loop("0", size, 1) as turn:
+            here = self.at(counts, "i64", self.highest(self.get(first, turn.index), shift))
+            n = f.let(f"load i64, ptr {here}, align 8")
+            f.do(f"store i64 {plus(f, n, 1)}, ptr {here}, align 8")
+        with f.loop("0", str(1 << bits), 1, [("i64", "0"), ("i64", "0")]) as turn:  # the bits that must still be in
+            n = f.let(f"load i64, ptr {self.at(counts, 'i64', turn.index)}, align 8")
+            total = plus(f, turn.carried[0], n)
+            is_less = f.let(f"zext i1 {f.let(f'icmp slt i64 {total}, {count}')} to i64")
+            turn.next = [total, plus(f, turn.carried[1], is_less)]
+        last = turn.results[1]
+        with f.loop("0", size, 1, [("i64", "0")]) as kept:
+            value = self.get(first, kept.index)
+            self.put(second, kept.carried[0], value)
+            is_in = f.let(f"icmp ule i64 {self.highest(value, shift)}, {last}")
+            kept.next = [plus(f, kept.carried[0], f.let(f"zext i1 {is_in} to i64"))]
+        end = f.block
+        f.branch(after)
+        f.begin(after)
+        return (
+            f.phi("ptr", (first, before), (second, end)).name,
+            f.phi("ptr", (second, before), (first, end)).name,
+            f.phi("i64", (size, before), (kept.results[0], end)).name,
+        )
+
+    def highest(self, value: str, shift: int) -> str:
+        """The highest bits of a value's key."""
+        high = self.f.let(f"lshr {self.both} {value}, {shift}")
+        return high if self.both == "i64" else self.f.let(f"trunc {self.both} {high} to i64")
 
     # --- the two ways ---------------------------------------------------------------------------------------------
 

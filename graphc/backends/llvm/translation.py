@@ -258,11 +258,11 @@ class Translation:
         most = self.threads * PARTS_A_THREAD if self.threads > 1 else 1
         parts = int(max(1, min(rows, most, cycles / SMALLEST_SHARED)))
         places = [scope.element(x), *map(scope.place, node.outputs), (self.layout.arena, self.scratch_start + used)]
-        numbers = (max(rows, 1), parts, shape[axis], max(apart, 1), room)
+        numbers = (max(rows, 1), parts, shape[axis], max(apart, 1), room, step.count)
         args = (*(word for place in places for word in place), *numbers)
         text = sorting.module(dtype, node.attrs["descending"], self.machine)
         at = self._want(text, "sort")
-        self.codes.append(StepCode(step, f"rows of {shape[axis]}", parts, cycles, (text,)))
+        self.codes.append(StepCode(step, f"the first {step.count} of rows of {shape[axis]}", parts, cycles, (text,)))
         return lambda found: Task((Call(found[at], args, number),), rows, parts), cycles, room * parts
 
     def _matrix(self, x: Strided, batch: list[int], scope: Scope) -> gemm.Matrix:

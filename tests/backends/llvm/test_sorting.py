@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 from conformance.cases import evaluated
 from native_ops import check_samples, compiled, kinds
+from program_samples import Builder
 
 import graphc as gc
+from graphc.backends.llvm.backend import LlvmBackend, LlvmExecutable
 from graphc.backends.llvm.pool import get_num_threads, set_num_threads
 from graphc.core.op import REGISTRY
+from graphc.core.tensor_types import float32, type_of_array
 from graphc.planning.steps import HostStep, SortStep
+from graphc.primitives.elementwise import add
+from graphc.primitives.views import flip, reshape, slice_
 
 SORT = REGISTRY["sort"]
 DTYPES = [
@@ -62,6 +67,66 @@ def test_rows(dtype: Any, descending: bool) -> None:
         np.testing.assert_array_equal(order, want_order)
         assert values.tobytes() == np.ascontiguousarray(want_values).tobytes()
     set_num_threads(before)
+
+
+def first_few(x: Any, axis: int, descending: bool, *counts: int) -> LlvmExecutable:
+    """The first so many sorted values and, if there is a second number, places."""
+    b = Builder()
+    node = b.node(SORT, b.input("x", x.shape, type_of_array(x).dtype), axis=axis, descending=descending, stable=True)
+    outputs = []
+    for value, count in zip(node.outputs, counts, strict=False):
+        limits = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        outputs.append(b(slice_, value, starts=(0,) * x.ndim, limits=limits, strides=(1,) * x.ndim))
+    found = LlvmBackend().compile(b.program(*outputs))
+    assert isinstance(found, LlvmExecutable)
+    return found
+
+
+def sort_count(executable: LlvmExecutable) -> int:
+    (step,) = [x for region in executable.plan.regions for x in region if isinstance(x, SortStep)]
+    return step.count
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_first_few_of_long_rows(dtype: Any) -> None:
+    """More or fewer than what the highest bits set apart, ties at the border, up to a quarter and beyond."""
+    with np.errstate(all="ignore"):
+        rows = [
+            numbers((3, 3000), dtype),
+            numbers((1500, 2), dtype),
+            np.zeros((2, 2000), dtype),
+            np.sort(numbers((1, 1024), dtype)),
+        ]
+    for x, axis in zip(rows, (1, 0, 1, 1), strict=True):
+        for descending in (False, True):
+            values, order = evaluated(SORT, [x], {"axis": axis, "descending": descending, "stable": True})
+            for count in (1, 9, 256, x.shape[axis] // 4, x.shape[axis] // 4 + 1):
+                executable = first_few(x, axis, descending, count, count)
+                assert sort_count(executable) == count
+                found = executable([x])
+                for y, want in zip(found, (values, order), strict=True):
+                    part = np.ascontiguousarray(np.moveaxis(np.moveaxis(want, axis, 0)[:count], 0, axis))
+                    assert y.tobytes() == part.tobytes()
+
+
+def test_how_many_are_read() -> None:
+    x = np.zeros((3, 40), np.float32)
+    assert sort_count(first_few(x, 1, True, 3, 5)) == 5
+    assert sort_count(first_few(x, 1, True, 3)) == 3
+    assert sort_count(first_few(x, 1, True, 0)) == 0
+    assert sort_count(first_few(x, 0, True, 2, 1)) == 2
+
+    def count(read: Any) -> int:
+        b = Builder()
+        node = b.node(SORT, b.input("x", x.shape, float32), axis=1, descending=False, stable=True)
+        found = LlvmBackend().compile(b.program(read(b, node.outputs[0])))
+        assert isinstance(found, LlvmExecutable)
+        return sort_count(found)
+
+    every_third = {"starts": (0, 2), "limits": (3, 12), "strides": (1, 3)}
+    assert count(lambda b, y: b(slice_, y, **every_third)) == 12
+    assert count(lambda b, y: y) == count(lambda b, y: b(add, y, y)) == count(lambda b, y: b(flip, y, axes=(1,))) == 40
+    assert count(lambda b, y: b(reshape, y, shape=(8, 15))) == 40
 
 
 def test_what_functions_make_of_it() -> None:
