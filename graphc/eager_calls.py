@@ -178,7 +178,9 @@ class EagerCall:
     def _may_write(self, leaves: list[Any]) -> bool:
         """Whether the arguments to be written are no views and share no memory with others."""
         targets = [leaves[s] for s, _ in self.build.updates if type(s) is int]
-        return all(
-            t._base is None and not any(t is not x and np.may_share_memory(t._data, x._data) for x in leaves)
-            for t in targets
-        )
+        if any(t._base is not None for t in targets):
+            return False
+        if len({id(x._data) for x in leaves}) < len(leaves):
+            return False
+        borrowed = [x._data for x in leaves if x._data.base is not None]
+        return not any(t._data is not x and np.may_share_memory(t._data, x) for t in targets for x in borrowed)

@@ -198,6 +198,11 @@ def test_old_signatures_are_forgotten():
         for n in range(marks.MOST_SIGNATURES + 50):
             identity(x, n)
     assert len(identity.known_calls) == marks.MOST_SIGNATURES
+    with eager("compiled"):
+        for n in range(marks.MOST_COMPILED + 2):
+            identity(x, n)
+    compiled = [call for call in identity.known_calls.values() if callable(call)]
+    assert len(compiled) == marks.MOST_COMPILED and identity(x, 1).tolist() == [2.0]
 
 
 def test_a_body_that_reads_other_tensors_or_gives_views_runs_as_it_is():

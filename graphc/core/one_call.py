@@ -29,8 +29,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 WORTH, A_CALL = 5_000_000, 5_000
 #: What loading the compiler costs.
 LOADING = 50_000_000
-#: Signatures kept per function; the oldest is dropped first.
-MOST_SIGNATURES = 256
+#: Signatures and compiled calls kept per function; the oldest are dropped first.
+MOST_SIGNATURES, MOST_COMPILED = 256, 32
 
 _ndarray = np.ndarray
 
@@ -117,9 +117,16 @@ def _elements(args: Any) -> int:
 
 
 def _remember(known: dict[Any, Any], signature: Any, what: Any) -> None:
-    if len(known) >= MOST_SIGNATURES and signature not in known:
-        known.pop(next(iter(known)), None)
+    """Other threads may do the same: the dict is only walked in copies."""
+    known.pop(signature, None)
     known[signature] = what
+    if len(known) > MOST_SIGNATURES:
+        for key in list(known)[:-MOST_SIGNATURES]:
+            known.pop(key, None)
+    if callable(what):
+        compiled = [key for key, call in list(known.items()) if callable(call)]
+        for key in compiled[:-MOST_COMPILED]:
+            known.pop(key, None)
 
 
 def _describe(nest: Any, leaves: list[Any], key: list[Any]) -> int:

@@ -123,7 +123,7 @@ def _adaptive_avg_pool(spatial: int, x: Any, output_size: Any) -> Any:
     return cast_to(out, x.dtype)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows that cover input: f32[N, C, L] or f32[C, L].
 
@@ -132,7 +132,7 @@ def adaptive_avg_pool1d(input: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool(1, input, output_size)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows in each dimension that cover input: f32[N, C, H, W] or f32[C, H, W].
 
@@ -141,7 +141,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool(2, input, output_size)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows in each dimension that cover input: f32[N, C, D, H, W] or f32[C, D, H, W].
 
@@ -194,7 +194,7 @@ def _adaptive_max_pool(spatial: int, x: Any, output_size: Any, both: bool) -> An
     return (values, indices) if both else values
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows that cover input: f32[N, C, L] or f32[C, L].
 
@@ -203,7 +203,7 @@ def adaptive_max_pool1d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(1, input, output_size, return_indices)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows in each dimension that cover input: f32[N, C, H, W] or f32[C, H, W].
 
@@ -213,7 +213,7 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(2, input, output_size, return_indices)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows in each dimension that cover input: f32[N, C, D, H, W] or f32[C, D, H, W].
 
@@ -223,19 +223,19 @@ def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(3, input, output_size, return_indices)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_max_pool1d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool1d` with the positions of the maxima."""
     return _adaptive_max_pool(1, input, output_size, True)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_max_pool2d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool2d` with the positions of the maxima."""
     return _adaptive_max_pool(2, input, output_size, True)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def adaptive_max_pool3d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool3d` with the positions of the maxima."""
     return _adaptive_max_pool(3, input, output_size, True)

@@ -109,7 +109,7 @@ def _max_pool(
     return (values, indices) if both else values
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def max_pool1d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
@@ -121,7 +121,7 @@ def max_pool1d(
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def max_pool2d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
@@ -134,7 +134,7 @@ def max_pool2d(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def max_pool3d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
@@ -147,7 +147,7 @@ def max_pool3d(
     return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def max_pool1d_with_indices(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -155,7 +155,7 @@ def max_pool1d_with_indices(
     return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def max_pool2d_with_indices(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -163,7 +163,7 @@ def max_pool2d_with_indices(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def max_pool3d_with_indices(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -294,7 +294,7 @@ def _avg_pool(
     return cast_to(div(total, divisor, rounding_mode=rounding), x.dtype)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def avg_pool1d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -306,7 +306,7 @@ def avg_pool1d(
     return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def avg_pool2d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
@@ -318,7 +318,7 @@ def avg_pool2d(
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def avg_pool3d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
@@ -341,7 +341,7 @@ def _lp_pool(spatial: int, x: Any, norm_type: float, kernel_size: Any, stride: A
     return masked_power(total, 1.0 / norm_type)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p over each window)^(1/p), p the `norm_type`; input: f32[N, C, L] or f32[C, L].
 
@@ -350,7 +350,7 @@ def lp_pool1d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
     return _lp_pool(1, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p over each window)^(1/p), p the `norm_type`; input: f32[N, C, H, W] or f32[C, H, W].
 
@@ -359,7 +359,7 @@ def lp_pool2d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None
     return _lp_pool(2, input, norm_type, kernel_size, stride, ceil_mode)
 
 
-@one_call(weight=5)
+@one_call(weight=2)
 def lp_pool3d(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
     """(sum of x^p over each window)^(1/p), p the `norm_type`; input: f32[N, C, D, H, W] or f32[C, D, H, W].
 

@@ -23,7 +23,7 @@ from graphc.primitives.reductions import kept, reduce_max, reduce_sum
 from graphc.primitives.views import expand, reshape
 
 
-@one_call(weight=10)
+@one_call(weight=6)
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,
@@ -83,6 +83,7 @@ def _repeated_heads(t: Any, q: Any) -> Any:
     return reshape(wide, shape=(*lead, heads * times, length, width))
 
 
+@one_call(rereads=False)
 def masked_softmax(scores: Any, mask: Any) -> Any:
     """softmax over the last dimension of the scores that `mask` leaves; zeros, with zero gradients, where it leaves none.
 

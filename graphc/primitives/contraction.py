@@ -108,7 +108,7 @@ def _matmul_errors() -> Iterator[ErrorSample]:
 
 matmul: Op = declare(
     "matmul",
-    weight=20,
+    weight=2,
     infer=_matmul_infer,
     eval=_matmul_eval,
     inplace=_matmul_inplace,

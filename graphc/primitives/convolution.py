@@ -485,7 +485,7 @@ def _weight_gradient_errors() -> Iterator[ErrorSample]:
 
 convolution: Op = declare(
     "convolution",
-    weight=30,
+    weight=10,
     infer=_convolution_infer,
     eval=_evaluated(_convolution_inplace, _convolution_infer),
     inplace=_convolution_inplace,
@@ -499,7 +499,7 @@ convolution: Op = declare(
 #: The adjoint of `convolution` in x: every element of g spreads over the window it was made from.
 convolution_input_gradient: Op = declare(
     "convolution_input_gradient",
-    weight=30,
+    weight=10,
     infer=_input_gradient_infer,
     eval=_evaluated(_input_gradient_inplace, _input_gradient_infer),
     inplace=_input_gradient_inplace,
@@ -513,7 +513,7 @@ convolution_input_gradient: Op = declare(
 #: The adjoint of `convolution` in w: every weight gathers the pairs it connects.
 convolution_weight_gradient: Op = declare(
     "convolution_weight_gradient",
-    weight=30,
+    weight=10,
     infer=_weight_gradient_infer,
     eval=_weight_gradient,
     inplace=_weight_gradient_inplace,

@@ -389,7 +389,7 @@ def _max_gradient_errors() -> Iterator[ErrorSample]:
 #: as int64: the first of equals in row-major order, but the last NaN if there is one (PyTorch's choices).
 window_max: Op = declare(
     "window_max",
-    weight=5,
+    weight=2,
     infer=_max_infer,
     eval=_max_eval,
     kind=_WINDOW,
@@ -404,7 +404,7 @@ window_max: Op = declare(
 #: indices are those of window_max: element i of the result sums the g of the windows that meet i and whose index is i.
 window_max_gradient: Op = declare(
     "window_max_gradient",
-    weight=5,
+    weight=2,
     infer=_max_gradient_infer,
     eval=_max_gradient_eval,
     kind=_WINDOW,
@@ -417,7 +417,7 @@ window_max_gradient: Op = declare(
 #: (x; kernel, stride, padding, dilation) -> the sum of each window. 16-bit floats are added up in float32.
 window_sum: Op = declare(
     "window_sum",
-    weight=5,
+    weight=2,
     infer=_sum_infer,
     eval=_sum_eval,
     kind=_WINDOW,
@@ -434,7 +434,7 @@ window_sum: Op = declare(
 #: (g; input_size, and window_sum's attributes) -> for each element the sum of the g of the windows that meet it.
 window_sum_gradient: Op = declare(
     "window_sum_gradient",
-    weight=5,
+    weight=2,
     infer=_adjoint_infer,
     eval=_sum_gradient_eval,
     kind=_WINDOW,
