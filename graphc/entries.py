@@ -106,6 +106,8 @@ def _is_plain(build: Build, call: Call, executable: Any) -> bool:
         and all(c.owner is not None or c.tensor is not None for c in captures)
         and all(isinstance(source, Capture) and k in executable.plan.in_place for source, k in build.updates)
         and not any(a._edge is not None for a in arguments)
+        # native code reads memory in C order; that later arguments have the same strides is tested
+        and all(a._data.flags.c_contiguous for a in arguments)
         and not build.built.unknown
     )
 

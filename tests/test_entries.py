@@ -41,6 +41,16 @@ def test_another_kind_of_argument_takes_the_long_way(other):
     assert f(x).tolist() == (x * 2 + 1).tolist()
 
 
+@pytest.mark.parametrize(
+    "take", [lambda x: x[:, ::2], lambda x: x.t(), lambda x: x[1:, 1:], lambda x: gc.flip(x, (0,))]
+)
+def test_arguments_in_other_memory_order_give_the_same_at_every_call(take):
+    x = take(gc.arange(24, dtype=gc.float32).reshape(4, 6))
+    f = gc.compile(lambda a: a * 2 + 1, backend="llvm")
+    for _ in range(5):
+        assert f(x).tolist() == (x * 2 + 1).tolist()
+
+
 def test_a_tracked_argument_and_grad_mode_are_seen():
     x = gc.ones(3)
     f = warmed(lambda a: (a * a).sum(), x)
