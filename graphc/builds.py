@@ -52,9 +52,14 @@ def no_recompile() -> Iterator[None]:
         _NO_RECOMPILE.on = before
 
 
+def may_build() -> bool:
+    """Whether this thread is outside of `no_recompile()`."""
+    return not _NO_RECOMPILE.on
+
+
 def check_may_build(what: str, why: str) -> None:
     """Raises RecompileError inside `no_recompile()`."""
-    if _NO_RECOMPILE.on:
+    if not may_build():
         raise RecompileError(f"{what} would need a build ({why}) inside no_recompile(), at {user_line()}")
 
 

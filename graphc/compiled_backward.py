@@ -219,9 +219,8 @@ def replay(program: Program, tensors: Sequence[Any], aliases: Mapping[str, Size]
             env[node.outputs[0]] = _constant(node.attrs["data"].array)
             continue
         attrs = {k: _known(v, sizes) for k, v in node.attrs.items()} if sizes else node.attrs
-        if (
-            node.op is scan_op
-        ):  # one that was a gradient kept no history; its further outputs are read by none but its rule
+        # a gradient's scan kept no history; what it puts out beyond its outputs is read by none but its rule
+        if node.op is scan_op:
             attrs = {**attrs, "history": attrs["history"] or STATE.grad}
         out = apply(node.op, tuple(env[v] for v in node.inputs), attrs)
         for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=False):

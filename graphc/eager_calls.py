@@ -78,7 +78,7 @@ def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any], rereads: 
     build = assembly.finish(
         lambda program, aliases, updates=None: Built(program, aliases, BACKEND, name=fn.__name__), None
     )
-    _check_closed(trace, build)
+    _check_closed(build)
     if build.backward is not None:
         build.backward.name = fn.__name__
     return build, orders
@@ -107,7 +107,7 @@ def _in_rows(result: Any, symbols: Sequence[Any]) -> tuple[Any, list[Any]]:
     return unflatten(structure, found), orders
 
 
-def _check_closed(trace: Trace, build: Build) -> None:
+def _check_closed(build: Build) -> None:
     """Raises `_OpenError` unless the recording depends on its arguments and the default generator alone."""
     generator = SLOTS.generator().state
     captured = [s for s in build.sources if isinstance(s, Capture)]
@@ -126,9 +126,7 @@ class EagerCall:
     def __init__(self, fn: Callable[..., Any], build: Build, orders: list[Any]):
         self.fn, self.build, self.orders = fn, build, orders
         given = [s for s in build.sources if type(s) is int]
-        assert given == list(range(len(given))) and given == build.sources[: len(given)], (
-            "arguments first, in their order"
-        )
+        assert build.sources[: len(given)] == list(range(len(given)))
         self.captured: list[Any] = [s.tensor for s in build.sources[len(given) :]]  # type: ignore[union-attr]
         shapes: Any = [*build.pattern, *(t.shape for t in self.captured)]
         self.run = build.built.executable(shapes)

@@ -487,6 +487,16 @@ def test_a_changed_learning_rate_builds_nothing_and_a_changed_option_does():
     assert_close(x.detach(), before - 0.3 * (1 + 0.5 * before), n=4)
 
 
+def test_a_step_builds_nothing_where_nothing_may_be_built():
+    (x,) = tensors((3,))
+    optimizer = optim.SGD([x], 0.1)
+    x.grad, before = gc.ones(3), x.detach().clone()
+    with eager("compiled"), gc.no_recompile():
+        optimizer.step()
+    assert_close(x.detach(), before - 0.1, n=2)
+    assert not optimizer._compiled
+
+
 def test_copies_of_an_optimizer_step_for_themselves():
     (x,) = tensors((3,))
     optimizer = optim.Adam([x], 0.1)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphc.build import compile
+from graphc.builds import may_build
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, playing, set_grad
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
@@ -220,7 +221,8 @@ class Optimizer:
         for (group, p), grad in zip(pairs, grads, strict=True):
             for tensor, value in self.changes(group, p, grad):
                 tensor.copy_(value)
-        guard(self, "which state", self.fact("which state"))
+        if STATE.recorder is not None:
+            guard(self, "which state", self.fact("which state"))
 
     def _apply_for_now(self, pairs: Iterable[tuple[ParamGroup, Any]], grads: Iterable[Any]) -> None:
         """`_apply` for a step that is recorded anew where other tensors hold the state: these need not be kept for it."""
@@ -233,7 +235,7 @@ class Optimizer:
 
         Only for an `update` that says that it depends on its arguments alone, and parameters with memory of their own.
         """
-        if not getattr(self.update, "one_call", False) or config.eager == "numpy" or not pairs:
+        if not getattr(self.update, "one_call", False) or config.eager == "numpy" or not pairs or not may_build():
             return False
         if any(p._base is not None or not p._data.flags.c_contiguous for _, p in pairs):
             return False
