@@ -60,14 +60,10 @@ class _UnknownError(Exception):
     """An argument whose value nothing tells: the call runs op by op."""
 
 
-def one_call(
-    weight: float = 1.0, least: int = 0, elements: Callable[..., int] | None = None,
-    rereads: bool = True,
-) -> Callable[[F], F]:  # fmt: skip
+def one_call(weight: float = 1.0, elements: Callable[..., int] | None = None, rereads: bool = True) -> Callable[[F], F]:
     """Marks a composition of ops whose result follows from its arguments (and the default generator) alone.
 
     `weight`: what NumPy does with an element of an operand, measured by a composition of a few elementwise ops.
-    `least`: tensors given one by one that have fewer elements together are left to NumPy, which is fast there.
     `elements`: how many elements a call is about, from its arguments, where their tensors do not tell.
     `rereads`: the gradient reads arguments again rather than to keep more; then they must not change before backward, as in
     PyTorch for most functions. False where PyTorch's gradient reads the result, or next to nothing.
@@ -81,7 +77,7 @@ def one_call(
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
             way = config.eager
-            if STATE.recorder is not None or way == "numpy" or (least and way == "auto" and _elements(args) < least):
+            if STATE.recorder is not None or way == "numpy":
                 return fn(*args, **kwargs)
             leaves: list[Any] = []
             key: list[Any] = [STATE.grad, defaults.float_dtype]
@@ -106,14 +102,6 @@ def one_call(
         return call  # type: ignore[return-value]
 
     return mark
-
-
-def _elements(args: Any) -> int:
-    size = 0
-    for x in args:
-        if isinstance(x, TensorBase) and type(x._data) is _ndarray:
-            size += x._data.size
-    return size
 
 
 def _remember(known: dict[Any, Any], signature: Any, what: Any) -> None:

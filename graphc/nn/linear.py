@@ -13,7 +13,7 @@ from graphc.primitives import contraction
 from graphc.primitives.views import reshape
 
 
-@one_call(weight=2, least=10_000)
+@one_call(weight=2)
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """input @ weight.T + bias; input: f32[*, in], weight: f32[out, in] (or f32[in]), bias: f32[out]."""
     x = need_tensor(input)
