@@ -74,6 +74,7 @@ CALLS: dict[str, Any] = {
     "adaptive pool": (lambda x: F.adaptive_avg_pool2d(x, (2, 3)), ((2, 3, 5, 4),), 8),
     "attention": (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), QKV, 64),
     "attention over one": (lambda x: F.scaled_dot_product_attention(x, x, x), QKV[:1], 64),
+    "linear": (F.linear, ((2, 3, 5), (4, 5), (4,)), 32),
     "cosine similarity": (F.cosine_similarity, ((4, 5), (4, 5)), 16),
 }
 
