@@ -226,6 +226,7 @@ def test_all_masked_weights_are_nan():
 
 
 def test_attention_weights_start_as_in_pytorch():
+    gc.manual_seed(0), torch.manual_seed(0)
     for options in ("", ", kdim=3, add_bias_kv=True"):
         ours, theirs = mha(options)(gc), mha(options)(torch)
         for (name, p), (same, q) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
