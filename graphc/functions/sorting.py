@@ -13,6 +13,7 @@ from graphc.functions.promotion import cast_to, scalar_operand
 from graphc.functions.reductions import take_along
 from graphc.functions.running import along, gaps
 from graphc.functions.splitting import slice_axis
+from graphc.primitives.copying import copy
 from graphc.primitives.creation import full
 from graphc.primitives.cumulative import cumulative_sum
 from graphc.primitives.elementwise import not_equal, subtract
@@ -56,7 +57,8 @@ def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool =
     parts = sort_op(row, axis=axis, descending=bool(largest), stable=True)
     if not len(x.shape) and k == 0:
         return return_types.topk(*(slice_axis(part, 0, 0, 0) for part in parts))
-    return return_types.topk(*(like_input(slice_axis(part, axis, 0, k), x) for part in parts))
+    # copies: results are tensors of their own, whose rows follow each other whatever was sorted beside them
+    return return_types.topk(*(copy(like_input(slice_axis(part, axis, 0, k), x)) for part in parts))
 
 
 @numpy_names
