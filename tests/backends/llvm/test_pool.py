@@ -148,10 +148,16 @@ def wait_until_all_sleep() -> None:
 def test_sleepers_are_woken_when_it_pays(threads):
     threads(2)
     meeting(PLENTY, 1)
-    wait_until_all_sleep()
-    assert meeting(PLENTY, 1 << 40)
-    wait_until_all_sleep()
-    assert [meeting(30_000, 100_000) for _ in range(3)] == [False] * 3
+
+    def little_work_wakes_nobody() -> bool:
+        wait_until_all_sleep()
+        assert meeting(PLENTY, 1 << 40)
+        wait_until_all_sleep()
+        time.sleep(0.01)
+        return [meeting(30_000, 100_000) for _ in range(3)] == [False] * 3
+
+    # where CPUs are short, one that is only about to sleep may be in time for the next region
+    assert any(little_work_wakes_nobody() for _ in range(20))
     assert meeting(30_000, 1 << 40)
     assert not meeting(0, 1000)
 
