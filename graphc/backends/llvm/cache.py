@@ -39,6 +39,9 @@ _ABANDONED, _DAY = 3600.0, 86400.0
 #: Writes between two looks at the size of the whole cache.
 _LOOK = 64
 
+#: The most entries: each look lists them all (5 us each), whatever their sizes.
+MOST_ENTRIES = 10_000
+
 
 class _RefusedError(OSError):
     """A folder that is not safe to execute objects from."""
@@ -63,7 +66,7 @@ class Cache:
     def __init__(self, folder: Path | None, salt: str, limit: int):
         self.folder, self.limit = folder, limit
         self._salt = salt.encode()
-        self._writes = itertools.count()
+        self._writes = itertools.count(1)
         self._token = os.urandom(4).hex()
         self._lock = threading.Lock()
         self._readable = self._writable = folder is not None
@@ -176,20 +179,21 @@ class Cache:
         return sorted(found)
 
     def _shrink(self) -> None:
-        """Removes what writers left behind, and, where the limit is passed, the oldest entries down to nine tenths of it."""
+        """Removes what writers left behind, and, where a limit is passed, the oldest entries down to nine tenths of it."""
         if not self._lock.acquire(blocking=False):
             return
         try:
             sizes = self._sizes()
             excess = sum(size for _, size, _ in sizes)
             excess = excess - self.limit * 9 // 10 if excess > self.limit else 0
+            many = len(sizes) - MOST_ENTRIES * 9 // 10 if len(sizes) > MOST_ENTRIES else 0
             for used, size, name in sizes:
                 if not name.endswith(_SUFFIX):
                     if time.time() - used > _ABANDONED:
                         self._drop(name)
-                elif excess > 0:
+                elif excess > 0 or many > 0:
                     self._drop(name)
-                    excess -= size
+                    excess, many = excess - size, many - 1
         except OSError as error:
             self._give_up(error, "read")
         finally:

@@ -236,6 +236,17 @@ def test_the_oldest_are_dropped_first(folder, monkeypatch):
     assert len(kept) >= 8
 
 
+def test_the_oldest_of_too_many_go(folder, monkeypatch):
+    monkeypatch.setattr(disk, "_LOOK", 1)
+    monkeypatch.setattr(disk, "MOST_ENTRIES", 20)
+    cache, now = opened(folder, limit=1 << 30), time.time()
+    for i in range(30):
+        cache.put(f"kernel {i}", OBJECT)
+        os.utime(folder / (cache._name(f"kernel {i}") + ".object"), (now, now - 1000 + i))
+    assert [i for i in range(30) if cache.get(f"kernel {i}")] == list(range(30 - len(cache.entries()), 30))
+    assert 18 <= len(cache.entries()) <= 20
+
+
 def test_a_used_entry_is_young_again(folder):
     cache = opened(folder)
     cache.put("kernel", OBJECT)
