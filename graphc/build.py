@@ -72,9 +72,8 @@ class CompiledFunction:
         check_nans: bool = False,
     ):
         functools.update_wrapper(self, fn, updated=())
-        find_backend(
-            backend or config.backend
-        )  # it loads now, so that the first call need not; an unknown name is told here
+        # It loads now, so that the first call need not, and an unknown name is told here.
+        find_backend(backend or config.backend)
         self.fn, self.backend, self.optimize, self.verify = fn, backend, optimize, verify
         self.keep_grads, self.dynamic, self.check_nans = keep_grads, dynamic, check_nans
         self.recompiles: list[Recompile] = []

@@ -92,12 +92,13 @@ class Session:
             raise GraphError(f"Session takes a Graph, got {type(graph).__name__}")
         self.graph, self.optimize, self.verify, self.check_nans = graph, optimize, verify, check_nans
         self.backend = backend or config.backend
-        if self.backend != "eager" and self.backend not in backend_names():
+        if self.backend == "eager":
+            if check_nans:
+                raise BackendError("check_nans looks at the steps of a plan, and the backend 'eager' has none")
+        elif self.backend not in backend_names():
             raise BackendError(f"unknown backend {backend!r}: there are {', '.join([*backend_names(), 'eager'])}")
-        if self.backend != "eager":
+        else:
             find_backend(self.backend)  # it loads now, so that the first run need not
-        if check_nans and self.backend == "eager":
-            raise BackendError("check_nans looks at the steps of a plan, and the backend 'eager' has none")
         graph._strict = strict
         self.recompiles: list[Recompile] = []
         self._prepared: OrderedDict[Any, PreparedRun] = OrderedDict()
