@@ -3,7 +3,8 @@
     python benchmarks/scale.py [--quick]
 
 Prints seconds for a chain, stacked diamonds and a random program, each without and with its gradient, the processor time of
-all stages together, and its ratio to a program of half the size (2 is linear).
+all stages together, and its ratio to a program of half the size (2 is linear). The stages are trace, gradient, passes and plan:
+the kernels, their order and the memory. Then comes code: kernels are printed, and LLVM compiles them in other processes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import graphc as gc
+from graphc.backends.llvm.backend import LlvmExecutable
 from graphc.executable import Built
 from graphc.ir.program import Program
+from graphc.planning.regions import plan_regions
 from graphc.tracing import paused_gc
 
 
@@ -62,16 +65,18 @@ PROGRAMS: dict[str, tuple[Callable[[Any, int], Any], int]] = {
 
 
 class Measured(NamedTuple):
-    """Seconds of each stage, processor seconds of all stages, nodes recorded, and nodes left after the passes."""
+    """Seconds of each stage until there is a plan, processor seconds of them together, seconds until there is code for it,
+    nodes recorded, and nodes left after the passes."""
 
     stages: dict[str, float]
     processor: float
+    code: float
     nodes: int
     left: int
 
     @property
     def seconds(self) -> float:
-        """All stages together."""
+        """All stages until there is a plan."""
         return sum(self.stages.values())
 
 
@@ -97,11 +102,14 @@ def measure(build: Callable[[Any, int], Any], n: int, gradient: bool) -> Measure
     seconds["passes"] = time.perf_counter() - start
     start = time.perf_counter()
     with paused_gc():
-        executable = built.backend.compile(built.program)
-    seconds["plan"] = time.perf_counter() - start
-    processor = time.process_time() - begin
+        plan = plan_regions(built.program)
+        seconds["plan"] = time.perf_counter() - start
+        processor = time.process_time() - begin
+        start = time.perf_counter()
+        executable = LlvmExecutable(plan)
+    code = time.perf_counter() - start
     executable([np.zeros(16, np.float32)])
-    return Measured(seconds, processor, len(program.nodes), len(built.program.nodes))
+    return Measured(seconds, processor, code, len(program.nodes), len(built.program.nodes))
 
 
 def main() -> None:
@@ -112,7 +120,7 @@ def main() -> None:
     stages = ("trace", "gradient", "passes", "plan")
     print(
         f"{'program':10}{'gradient':>9}{'nodes':>9}",
-        *(f"{name:>9}" for name in (*stages, "total", "cpu", "x half")),
+        *(f"{name:>9}" for name in (*stages, "total", "cpu", "x half", "code")),
         sep="",
     )
     for name, (build, full) in PROGRAMS.items():
@@ -120,7 +128,7 @@ def main() -> None:
         for gradient in (False, True):
             half, whole = measure(build, n // 2, gradient), measure(build, n, gradient)
             times = [*(whole.stages.get(stage, 0.0) for stage in stages), whole.seconds, whole.processor]
-            cells = "".join(f"{seconds:9.2f}" for seconds in (*times, whole.processor / half.processor))
+            cells = "".join(f"{seconds:9.2f}" for seconds in (*times, whole.processor / half.processor, whole.code))
             print(f"{name:10}{'yes' if gradient else 'no':>9}{whole.nodes:9}{cells}", flush=True)
 
 

@@ -19,12 +19,13 @@ from graphc.core.op import Elementwise, Kind, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.core.tape import LEAF, Entry, Saved, TensorBase, edge_of, positions_saved, tape_entry, type_of_data
 from graphc.core.tensor_types import DTYPE_OF, FLOAT, TensorType
+from graphc.methods.attached import OPERATORS
 from graphc.tensors import Tensor
 
 NO_ATTRS: Mapping[str, Any] = {}
 NOTHING: dict[Any, Any] = {}
 _ndarray = np.ndarray
-_new = TensorBase.__new__
+_new, _new_entry = TensorBase.__new__, Entry.__new__
 
 
 def wrap(array: Any) -> Tensor:
@@ -242,23 +243,33 @@ def unary(op: Op) -> Callable[..., Any]:
     return call
 
 
-def binary(op: Op) -> Callable[..., Any]:
-    """The closure of an elementwise op of two operands without attributes."""
+def binary(op: Op, otherwise: Callable[[Any, Any], Any] | None = None) -> Callable[..., Any]:
+    """The closure of an elementwise op of two operands without attributes.
+
+    `otherwise(a, b)`: what is done unless both are tensors of one dtype and no recorder is at work, and for the first two
+    of a dtype; the op itself if not given.
+    """
     evaluate = evaluation(op)
-    slow = general(op)
+    other = otherwise or general(op)
     # per dtype met: whether its results are differentiable; per wanted gradients (x, y): what they read
     checked: dict[Any, bool] = {}
     reads = [positions_saved(op, (x or None, y or None)) if op.vjp is not None else () for y in (0, 1) for x in (0, 1)]
 
     def call(a: Any, b: Any) -> Any:
         if STATE.recorder is not None:
-            return STATE.recorder.apply(op, (a, b), NO_ATTRS)
-        x = a._data
-        y = b._data
-        differentiable = checked.get(x.dtype) if type(x) is _ndarray and type(y) is _ndarray else None
-        if differentiable is None or x.dtype is not y.dtype:
-            out = slow(a, b)
-            checked[x.dtype] = op.vjp is not None and out.dtype.category == FLOAT
+            return other(a, b)
+        try:
+            x = a._data
+            y = b._data
+            dtype = x.dtype
+            same = dtype is y.dtype
+        except AttributeError:
+            return other(a, b)
+        differentiable = checked.get(dtype) if same and type(x) is _ndarray and type(y) is _ndarray else None
+        if differentiable is None:
+            out = other(a, b)
+            if same:
+                checked[dtype] = op.vjp is not None and out.dtype.category == FLOAT
             return out
         if a._base is not None:
             refresh(a)
@@ -279,12 +290,21 @@ def binary(op: Op) -> Callable[..., Any]:
         if differentiable and (ea is not None or eb is not None) and STATE.grad:
             ea = a if ea is LEAF else ea
             eb = b if eb is LEAF else eb
-            saved = NOTHING
             read = reads[(ea is not None) + 2 * (eb is not None)]
+            entry = _new_entry(Entry)
+            entry.op, entry.attrs = op, NO_ATTRS
+            entry.edges, entry.saved = (ea, eb), NOTHING
             if read:
-                saved = {p: Saved(a) if p == 0 else Saved(b) if p == 1 else (Saved(out),) for p in read}
-            metas = ((x.shape, x.dtype), (y.shape, y.dtype))
-            out._edge = (Entry(op, NO_ATTRS, (ea, eb), metas, ((array.shape, array.dtype),), saved), 0)
+                entry.saved = {p: Saved(a) if p == 0 else Saved(b) if p == 1 else (Saved(out),) for p in read}
+            shape = x.shape
+            meta = (shape, dtype)
+            if shape == y.shape:
+                entry.metas = (meta, meta)
+                entry.out_metas = (meta,)
+            else:
+                entry.metas = (meta, (y.shape, dtype))
+                entry.out_metas = ((array.shape, dtype),)
+            out._edge = (entry, 0)
         return out
 
     return call
@@ -314,3 +334,5 @@ def apply_eagerly(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> 
 
 
 SLOTS.eager = apply_eagerly
+for _name, _op in OPERATORS.items():
+    setattr(Tensor, _name, binary(_op, getattr(Tensor, _name)))

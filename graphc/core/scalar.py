@@ -10,7 +10,7 @@ Example: `x = leaf(0, float32)`; `sigmoid = 1 / (1 + exp(-x))`; `evaluate(sigmoi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -381,30 +381,38 @@ bits, from_bits = _function("bits"), _function("from_bits")  # a float read as t
 # -- walking trees --------------------------------------------------------------------------------------------------
 
 
-def postorder(*roots: Scalar) -> Iterator[Scalar]:
+def postorder(*roots: Scalar) -> list[Scalar]:
     """Every distinct node object once, operands before users."""
     done: set[int] = set()
-    for root in roots:
-        stack = [(root, False)]
-        while stack:
-            x, ready = stack.pop()
-            if id(x) in done:
-                continue
-            if ready:
-                done.add(id(x))
-                yield x
-            else:
-                stack.append((x, True))
-                stack.extend((a, False) for a in reversed(x.args))
+    order: list[Scalar] = []
+    stack: list[Scalar | None] = [*reversed(roots)]
+    while stack:
+        x = stack.pop()
+        if x is None:  # the operands of the node below are done
+            x = stack.pop()
+            assert x is not None
+        elif x.args:
+            if id(x) not in done:
+                stack.append(x)
+                stack.append(None)
+                stack.extend([a for a in reversed(x.args) if id(a) not in done])
+            continue
+        if id(x) not in done:
+            done.add(id(x))
+            order.append(x)
+    return order
 
 
 def rebuild(root: Scalar, rule: Callable[[Scalar], Scalar]) -> Scalar:
     """The tree with `rule` applied to every node, operands first; shared nodes stay shared."""
     new: dict[int, Scalar] = {}
     for x in postorder(root):
-        args = tuple(new[id(a)] for a in x.args)
-        kept = all(a is b for a, b in zip(args, x.args, strict=True))
-        new[id(x)] = rule(x if kept else Scalar(x.op, args, x.dtype, x.value))
+        y = x
+        for a in x.args:
+            if new[id(a)] is not a:
+                y = Scalar(x.op, tuple([new[id(a)] for a in x.args]), x.dtype, x.value)
+                break
+        new[id(x)] = rule(y)
     return new[id(root)]
 
 

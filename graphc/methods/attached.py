@@ -43,12 +43,10 @@ def _binary_operator(name: str, fn: Callable[..., Any], op: Any) -> tuple[Callab
     """`x + y` and its reflection: straight to the primitive where the operands are tensors of one dtype."""
 
     def forward(self: Any, other: Any) -> Any:
-        try:
-            if self._data.dtype is other._data.dtype:
-                return op.call(self, other)
-        except AttributeError:
-            if not isinstance(other, _OPERAND_TYPES):
-                return fn(*_beside_array(name, self, other)) if isinstance(other, np.ndarray) else NotImplemented
+        if isinstance(other, TensorBase) and self._data.dtype is other._data.dtype:
+            return op.call(self, other)
+        if not isinstance(other, _OPERAND_TYPES):
+            return fn(*_beside_array(name, self, other)) if isinstance(other, np.ndarray) else NotImplemented
         return fn(self, other)
 
     return forward, _reflected(name, fn)
@@ -156,20 +154,18 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
         for name in getattr(file, "FILLS", ()):
             setattr(cls, name, getattr(file, name))
     operators = {
-        "add": (pointwise.add, arithmetic.add), "sub": (pointwise.sub, arithmetic.subtract),
-        "mul": (pointwise.mul, arithmetic.multiply), "floordiv": (pointwise.floor_divide, None),
-        "truediv": (pointwise.div, None), "mod": (pointwise.remainder, None), "pow": (pointwise.pow, None),
-        "and": (pointwise.bitwise_and, None), "or": (pointwise.bitwise_or, None), "xor": (pointwise.bitwise_xor, None),
-        "lshift": (pointwise.bitwise_left_shift, None), "rshift": (pointwise.bitwise_right_shift, None),
-        "matmul": (linalg.matmul, None),
+        "add": pointwise.add, "sub": pointwise.sub, "mul": pointwise.mul, "floordiv": pointwise.floor_divide,
+        "truediv": pointwise.div, "mod": pointwise.remainder, "pow": pointwise.pow, "and": pointwise.bitwise_and,
+        "or": pointwise.bitwise_or, "xor": pointwise.bitwise_xor, "lshift": pointwise.bitwise_left_shift,
+        "rshift": pointwise.bitwise_right_shift, "matmul": linalg.matmul,
     }  # fmt: skip
     comparisons = {
-        "eq": (pointwise.eq, comparison.equal), "ne": (pointwise.ne, comparison.not_equal),
-        "lt": (pointwise.lt, comparison.less), "le": (pointwise.le, comparison.less_equal),
-        "gt": (pointwise.gt, comparison.greater), "ge": (pointwise.ge, comparison.greater_equal),
+        "eq": pointwise.eq, "ne": pointwise.ne, "lt": pointwise.lt,
+        "le": pointwise.le, "gt": pointwise.gt, "ge": pointwise.ge,
     }  # fmt: skip
-    for name, (fn, op) in {**operators, **comparisons}.items():
-        forward, reflected = _binary_operator(name, fn, op) if op is not None else _plain_operator(name, fn)
+    for name, fn in {**operators, **comparisons}.items():
+        op = OPERATORS.get(f"__{name}__")
+        forward, reflected = _plain_operator(name, fn) if op is None else _binary_operator(name, fn, op)
         setattr(cls, f"__{name}__", forward)
         if name in operators:
             setattr(cls, f"__r{name}__", reflected)
@@ -186,6 +182,12 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
         setattr(cls, name, _make_cast(name, dtype))
 
 
+#: What an operator is where both operands are tensors of one dtype.
+OPERATORS = {
+    "__add__": arithmetic.add, "__sub__": arithmetic.subtract, "__mul__": arithmetic.multiply,
+    "__eq__": comparison.equal, "__ne__": comparison.not_equal, "__lt__": comparison.less,
+    "__le__": comparison.less_equal, "__gt__": comparison.greater, "__ge__": comparison.greater_equal,
+}  # fmt: skip
 _INPLACE_NAMES = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder"}
 _CASTS = {
     "float": float32, "double": float64, "half": float16, "bfloat16": bfloat16, "long": int64, "int": int32,

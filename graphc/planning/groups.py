@@ -233,7 +233,10 @@ class Group:
             draft.inner = True
 
     def _stage(self, tree: Scalar, inner: bool) -> int:
+        """The first stage in which all that the tree reads is there."""
         stage = 0
+        if not self.inner:
+            return stage
         for x in s.postorder(tree):
             if x.op == "leaf":
                 source = self.sources[x.value]
@@ -467,6 +470,8 @@ def _kept(group: Group, stored: Callable[[Value], bool]) -> set[int]:
     """The inner values that a later stage reads."""
     keep: set[int] = set()
     for draft in group.drafts:
+        if draft.stage == 0:
+            continue
         reads = _reads_made(group, draft.tree)
         if draft.position is not None:
             reads |= _reads_made(group, draft.position)

@@ -66,15 +66,18 @@ class Space:
 class Index:
     """`sum(coefs[a] * counter a) + offset + sum(coef * tree)`. Compared by value."""
 
-    __slots__ = ("coefs", "computed", "offset", "space")
+    __slots__ = ("_key", "coefs", "computed", "offset", "space")
 
     def __init__(self, space: Space, coefs: dict[int, int], offset: int, computed: tuple[tuple[Scalar, int], ...] = ()):
         self.space, self.coefs, self.offset, self.computed = space, coefs, offset, computed
+        self._key: tuple[Any, ...] | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal indices have equal keys."""
-        return (tuple(sorted(self.coefs.items())), self.offset, self.computed)
+        if self._key is None:
+            self._key = (tuple(sorted(self.coefs.items())), self.offset, self.computed)
+        return self._key
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Index) and self.key == other.key

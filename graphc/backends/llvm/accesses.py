@@ -6,7 +6,8 @@ from typing import Protocol
 
 from graphc.backends.llvm.emit import Function
 from graphc.backends.llvm.narrowing import conjuncts
-from graphc.backends.llvm.scalars import memory_type, print_trees, register_type, to_memory, to_register
+from graphc.backends.llvm.registers import memory_type, register_type, to_memory, to_register
+from graphc.backends.llvm.scalars import print_trees
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import DType, bool_

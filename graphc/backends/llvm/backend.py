@@ -21,6 +21,7 @@ from graphc.ir.blame import blame
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.descriptions import describe_native
+from graphc.planning.native_plan import NativePlan
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
 from graphc.planning.steps import ControlStep, HostStep, Step, Strided
@@ -47,7 +48,7 @@ class LlvmBackend:
         `updates`: output number -> number of the input whose array it is written over, which is then that output.
         `check_nans`: a run raises NonFiniteError for the first op that makes a NaN or an infinity; nothing is in place then.
         """
-        return LlvmExecutable(program, {} if check_nans else updates or {}, check_nans)
+        return LlvmExecutable(plan_regions(program, {} if check_nans else updates or {}), check_nans)
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,16 @@ class Memory:
 
 
 class LlvmExecutable:
-    """A compiled program. `memory`: what a run holds; `peak`: all bytes of it."""
+    """A compiled plan. `memory`: what a run holds; `peak`: all bytes of it."""
 
-    def __init__(self, program: Program, updates: Mapping[int, int], check_nans: bool = False):
-        self.program = program
-        self.plan = plan_regions(program, updates)
+    def __init__(self, plan: NativePlan, check_nans: bool = False):
+        self.plan, self.program = plan, plan.program
         after_region = self._check_nans if check_nans else None
         self.translation = Translation(self.plan, pool().threads, self._host, after_region)
         layout = self.layout = self.translation.layout
         in_place = self.plan.in_place
         self._overwritten = sorted(in_place.values())
-        self._outputs = [(in_place.get(k, -1), v.shape, v.dtype.np) for k, v in enumerate(program.outputs)]
+        self._outputs = [(in_place.get(k, -1), v.shape, v.dtype.np) for k, v in enumerate(self.program.outputs)]
         self._native = assemble(self.translation.instructions)
         self._launcher = self._new_launcher(range(1, layout.arena), {})
         self._launch = self._launcher.call

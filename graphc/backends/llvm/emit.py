@@ -35,8 +35,9 @@ class Module:
     def __init__(self, machine: Machine):
         self.machine = machine
         self.functions: list[Function] = []
-        self._declared: dict[str, str] = {}
-        self._tables: dict[tuple[str, str], str] = {}
+        #: for each intrinsic, the line that makes it known
+        self.declarations: dict[str, str] = {}
+        self.tables: dict[tuple[str, str], str] = {}
         self._helpers: dict[Hashable, str] = {}
         self._notes: list[str] = []
 
@@ -55,13 +56,13 @@ class Module:
 
     def declare(self, name: str, result: str, operands: Sequence[str]) -> None:
         """Makes an intrinsic known, once."""
-        self._declared[name] = f"declare {result} @{name}({', '.join(operands)})"
+        self.declarations[name] = f"declare {result} @{name}({', '.join(operands)})"
 
     def table(self, element: str, literals: Sequence[str]) -> str:
         """The name of a constant array; equal arrays are kept once."""
         body = ", ".join(f"{element} {x}" for x in literals)
         key = (f"[{len(literals)} x {element}]", body)
-        return self._tables.setdefault(key, f"@table{len(self._tables)}")
+        return self.tables.setdefault(key, f"@table{len(self.tables)}")
 
     def helper(self, key: Hashable, write: Callable[[str], None]) -> str:
         """The name of a function of this module alone; `write(name)` adds it when `key` is met first."""
@@ -78,9 +79,9 @@ class Module:
     def text(self) -> str:
         """The module as LLVM reads it."""
         head = [f'target triple = "{self.machine.triple}"']
-        for (kind, body), name in self._tables.items():
+        for (kind, body), name in self.tables.items():
             head.append(f"{name} = private unnamed_addr constant {kind} [{body}], align 64")
-        return "\n".join([*head, *(f.text() for f in self.functions), *self._declared.values(), *self._notes, ""])
+        return "\n".join([*head, *(f.text() for f in self.functions), *self.declarations.values(), *self._notes, ""])
 
 
 class Phi:
@@ -193,6 +194,15 @@ class Function:
         self.branch(head)
         self.begin(after)
         turn.results = [c.name for c in carried]
+
+    def row(self) -> list[str] | None:
+        """The instructions that compute %v0, %v1, ...; None if there is anything else in the function or its module."""
+        heads = [f"  %v{n} = " for n in range(self._values)]
+        alone = self.module.functions == [self] and not self.module.tables and not self._places
+        if not alone or len(heads) != len(self._lines):
+            return None
+        lines = list(map(str, self._lines))
+        return [x[len(head) :] for head, x in zip(heads, lines, strict=True)] if self.block == "entry" else None
 
     def text(self) -> str:
         """The definition."""

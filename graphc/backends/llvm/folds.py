@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.backends.llvm.emit import Function
-from graphc.backends.llvm.scalars import literal, print_trees, register_type
+from graphc.backends.llvm.registers import literal, register_type
+from graphc.backends.llvm.scalars import print_trees
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import FLOAT, DType, int64

@@ -19,8 +19,9 @@ from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.folds import Fold
 from graphc.backends.llvm.host import Machine
 from graphc.backends.llvm.narrowing import narrowed
+from graphc.backends.llvm.registers import memory_type, to_memory, to_register
 from graphc.backends.llvm.running import run, running_axis
-from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
+from graphc.backends.llvm.scalars import print_trees
 from graphc.backends.llvm.scatters import FEWEST_COLUMNS, along_rows, splits_places, walks_rows
 from graphc.backends.llvm.sharing import print_in_runs, run_bits
 from graphc.core import scalar as s
@@ -157,6 +158,7 @@ class _Printer:
         self.buffers: list[str] = []
         self.multipliers: dict[tuple[int, int], str] = {}
         self.numbers = {id(a): n for n, a in enumerate(self.accesses)}
+        self.joined: dict[tuple[tuple[int, ...], bool], tuple[list[int], list[Scalar]]] = {}
         self.made: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.before = ""
@@ -409,8 +411,19 @@ class _Printer:
         """Statements of one place, all at once: what they share is computed once."""
         if not numbers:
             return
+        found, trees = self.joined_trees(tuple(numbers), self.mask_is_known and lanes > 1)
+        values = iter(print_in_runs(self, Reader(self, lanes), trees, self.run_bits))
+        self.made.update(zip(numbers, values, strict=False))
+        self.positions.update(zip(found, values, strict=True))
+
+    def joined_trees(self, numbers: tuple[int, ...], guarded: bool) -> tuple[list[int], list[Scalar]]:
+        """The trees of statements, with what they make in them, then the positions that some of them find; which those are.
+
+        `guarded`: for the last vector of a loop of which LLVM knows how full it is.
+        """
+        if (numbers, guarded) in self.joined:
+            return self.joined[numbers, guarded]
         statements = self.kernel.statements
-        guarded = self.mask_is_known and lanes > 1
         trees: dict[int, Scalar] = {}
 
         def joined(x: Scalar) -> Scalar:
@@ -425,12 +438,10 @@ class _Printer:
 
         for n in numbers:
             trees[n] = s.rebuild(statements[n].tree, joined)
-        reader = Reader(self, lanes)
         found = [n for n in numbers if statements[n].position is not None]
         positions = [s.rebuild(x, joined) for n in found if (x := statements[n].position) is not None]
-        values = iter(print_in_runs(self, reader, [*trees.values(), *positions], self.run_bits))
-        self.made.update(zip(numbers, values, strict=False))
-        self.positions.update(zip(found, values, strict=True))
+        self.joined[numbers, guarded] = found, [*trees.values(), *positions]
+        return self.joined[numbers, guarded]
 
     def finish(self, n: int, value: str, lanes: int) -> None:
         """Stores a statement's value where it is wanted."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from graphc.backends.llvm.accesses import Loops
-from graphc.backends.llvm.scalars import literal, print_trees, register_type
+from graphc.backends.llvm.registers import literal, register_type
+from graphc.backends.llvm.scalars import print_trees
 from graphc.core import scalar as s
 from graphc.core.tensor_types import DType
 from graphc.ir.kernel import Kernel

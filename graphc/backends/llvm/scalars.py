@@ -1,89 +1,44 @@
 """Scalar trees as LLVM IR, for any number of elements at once.
 
-Values are in registers as `register_type` says: bool as i1, float16 and bfloat16 as their bits (i16), the rest as
-themselves; in memory a bool is a byte. What LLVM has no instruction for is a tree over what it has: `transcendentals`
-for functions, `portable` for what an older CPU lacks.
+Values are in registers as `registers.py` says. What LLVM has no instruction for is a tree over what it has:
+`transcendentals` for functions, `portable` for what an older CPU lacks.
 """
 
 from __future__ import annotations
 
-import struct
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from graphc.backends.llvm import portable, transcendentals
 from graphc.backends.llvm.emit import Function, Module
+from graphc.backends.llvm.host import Machine
+from graphc.backends.llvm.registers import (
+    REGISTER,
+    literal,
+    memory_type,
+    overload,
+    register_type,
+    to_memory,
+    to_register,
+    vector,
+)
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, is_half
 from graphc.core.tensor_types import (
     BOOL,
     FLOAT,
-    INT,
     DType,
     bfloat16,
     bool_,
     float16,
     float32,
     float64,
-    int8,
     int16,
     int32,
     int64,
-    uint8,
 )  # fmt: skip
-
-_REGISTER = {
-    bool_: "i1", uint8: "i8", int8: "i8", int16: "i16", int32: "i32", int64: "i64",
-    float16: "i16", bfloat16: "i16", float32: "float", float64: "double",
-}  # fmt: skip
-_SUFFIX = {"i1": "i1", "i8": "i8", "i16": "i16", "i32": "i32", "i64": "i64", "float": "f32", "double": "f64",
-           "half": "f16"}  # fmt: skip
-
-
-def _vector(element: str, lanes: int) -> str:
-    return element if lanes == 1 else f"<{lanes} x {element}>"
-
-
-def _overload(element: str, lanes: int) -> str:
-    """The ending of an intrinsic's name."""
-    return _SUFFIX[element] if lanes == 1 else f"v{lanes}{_SUFFIX[element]}"
-
-
-def register_type(dtype: DType, lanes: int) -> str:
-    """How `lanes` elements of a dtype are held in registers."""
-    return _vector(_REGISTER[dtype], lanes)
-
-
-def memory_type(dtype: DType, lanes: int) -> str:
-    """How `lanes` elements of a dtype lie in memory."""
-    return _vector("i8" if dtype is bool_ else _REGISTER[dtype], lanes)
-
-
-def to_register(f: Function, value: str, dtype: DType, lanes: int) -> str:
-    """What was loaded as `memory_type`, as `register_type`."""
-    return f.let(f"icmp ne {_vector('i8', lanes)} {value}, zeroinitializer") if dtype is bool_ else value
-
-
-def to_memory(f: Function, value: str, dtype: DType, lanes: int) -> str:
-    """A value as it is stored."""
-    return f.let(f"zext {_vector('i1', lanes)} {value} to {_vector('i8', lanes)}") if dtype is bool_ else value
-
-
-def literal(value: Any, dtype: DType, lanes: int = 1) -> str:
-    """A constant as LLVM writes it, the same in every lane."""
-    if dtype.category == BOOL:
-        text = "true" if value else "false"
-    elif is_half(dtype):
-        text = str(int(np.array(value).astype(dtype.np).view(np.int16)))
-    elif dtype.category == FLOAT:
-        rounded = float(np.array(value).astype(dtype.np))
-        text = f"0x{struct.unpack('>Q', struct.pack('>d', rounded))[0]:016X}"
-    else:
-        text = str(int(np.array(value).astype(dtype.np)))
-    return text if lanes == 1 else f"splat ({_REGISTER[dtype]} {text})"
 
 
 def print_trees(
@@ -215,21 +170,21 @@ class _Printer:
 
     def call(self, intrinsic: str, element: str, *operands: str, last: tuple[str, str] | None = None) -> str:
         """The value of an intrinsic whose operands and result are of one type, but for the `last` operand."""
-        kind, name = _vector(element, self.lanes), f"{intrinsic}.{_overload(element, self.lanes)}"
+        kind, name = vector(element, self.lanes), f"{intrinsic}.{overload(element, self.lanes)}"
         pairs = [(kind, x) for x in operands] + ([last] if last else [])
         self.f.module.declare(name, kind, [t for t, _ in pairs])
         return self.let(f"call {kind} @{name}({', '.join(f'{t} {x}' for t, x in pairs)})")
 
     def convert(self, instruction: str, x: str, source: str, target: str) -> str:
         """A conversion between two element types."""
-        return self.let(f"{instruction} {_vector(source, self.lanes)} {x} to {_vector(target, self.lanes)}")
+        return self.let(f"{instruction} {vector(source, self.lanes)} {x} to {vector(target, self.lanes)}")
 
     def any(self, condition: str) -> str:
         """Whether a condition holds in some lane, i1."""
         if self.lanes == 1:
             return condition
         kind = self.type(bool_)
-        name = f"llvm.vector.reduce.or.{_overload('i1', self.lanes)}"
+        name = f"llvm.vector.reduce.or.{overload('i1', self.lanes)}"
         self.f.module.declare(name, "i1", [kind])
         return self.let(f"call i1 @{name}({kind} {condition})")
 
@@ -240,8 +195,14 @@ class _Printer:
 
     def formula(self, build: Callable[..., Scalar], operands: Sequence[str], *dtypes: DType) -> str:
         """A formula of ours on register values."""
-        tree = _tree_of(build, *dtypes)
-        return self.trees([tree], lambda x: operands[x.value], strict=True)[0]
+        lines = _lines_of(build, dtypes, self.lanes, self.f.machine)
+        if lines is None:
+            return self.trees([_tree_of(build, *dtypes)], lambda x: operands[x.value], strict=True)[0]
+        self.f.module.declarations.update(lines.declarations)
+        names = [*operands]
+        for text, read in lines.texts:
+            names.append(self.let(text % tuple([names[n] for n in read])))
+        return names[lines.result]
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
@@ -274,12 +235,12 @@ class _Printer:
 
     def bits(self, x: str, source: DType, target: DType) -> str:
         """The same bits as another type."""
-        a, b = _REGISTER[source], _REGISTER[target]
+        a, b = REGISTER[source], REGISTER[target]
         return x if a == b else self.convert("bitcast", x, a, b)
 
     def function(self, x: Scalar, operands: list[str], dtype: DType) -> str:
         """The value of a float primitive that is not one instruction everywhere."""
-        element, machine = _REGISTER[dtype], self.f.machine
+        element, machine = REGISTER[dtype], self.f.machine
         if x.op in ("max", "min"):
             order = "ogt" if x.op == "max" else "olt"
             return self.extreme(operands[0], operands[1], order, dtype)
@@ -316,11 +277,11 @@ class _Printer:
 
     def scale(self, x: str, n: str, dtype: DType) -> str:
         """x * 2^n by the instruction of AVX-512; LLVM's ldexp, for parts of registers, wants n as an integer."""
-        element, width = _REGISTER[dtype], 64 // dtype.itemsize
-        kind = _vector(element, width)
+        element, width = REGISTER[dtype], 64 // dtype.itemsize
+        kind = vector(element, width)
         if self.lanes % width or self.lanes // width & (self.lanes // width - 1):
-            whole, kind = _vector("i32", self.lanes), self.type(dtype)
-            name = f"llvm.ldexp.{_overload(element, self.lanes)}.{_overload('i32', self.lanes)}"
+            whole, kind = vector("i32", self.lanes), self.type(dtype)
+            name = f"llvm.ldexp.{overload(element, self.lanes)}.{overload('i32', self.lanes)}"
             self.f.module.declare(name, kind, [kind, whole])
             return self.let(f"call {kind} @{name}({kind} {x}, {whole} {self.to_whole(n, dtype, int32)})")
         name = f"llvm.x86.avx512.mask.scalef.{'ps' if dtype is float32 else 'pd'}.512"
@@ -343,7 +304,7 @@ class _Printer:
 
     def shuffle(self, x: str, y: str, element: str, width: int, places: Sequence[int]) -> str:
         """The elements at some places of two vectors behind each other."""
-        kind, chosen = _vector(element, width), ", ".join(f"i32 {i}" for i in places)
+        kind, chosen = vector(element, width), ", ".join(f"i32 {i}" for i in places)
         return self.let(f"shufflevector {kind} {x}, {kind} {y}, <{len(places)} x i32> <{chosen}>")
 
     def extreme(self, x: str, y: str, order: str, dtype: DType) -> str:
@@ -354,14 +315,14 @@ class _Printer:
 
     def look_up(self, x: Scalar, position: str) -> str:
         """Elements of a table of constants."""
-        element, f = _REGISTER[x.dtype], self.f
+        element, f = REGISTER[x.dtype], self.f
         name = f.module.table(element, [literal(v, x.dtype) for v in x.value])
-        whole, places = x.args[0].dtype, _vector("ptr", self.lanes)
+        whole, places = x.args[0].dtype, vector("ptr", self.lanes)
         where = self.let(f"getelementptr {element}, ptr {name}, {self.type(whole)} {position}")
         if self.lanes == 1:
             return self.let(f"load {element}, ptr {where}")
         kind = self.type(x.dtype)
-        intrinsic = f"llvm.masked.gather.{_overload(element, self.lanes)}.v{self.lanes}p0"
+        intrinsic = f"llvm.masked.gather.{overload(element, self.lanes)}.v{self.lanes}p0"
         everywhere = f"{self.type(bool_)} {self.const(True, bool_)}"
         f.module.declare(intrinsic, kind, [places, self.type(bool_), kind])
         size = x.dtype.itemsize
@@ -380,13 +341,13 @@ class _Printer:
         if x.op in ("max", "min"):
             if dtype is bool_:
                 return self.let(f"{'or' if x.op == 'max' else 'and'} {kind} {', '.join(operands)}")
-            return self.call(f"llvm.{'s' if signed else 'u'}{x.op}", _REGISTER[dtype], *operands)
+            return self.call(f"llvm.{'s' if signed else 'u'}{x.op}", REGISTER[dtype], *operands)
         if x.op == "neg":
             return self.let(f"sub {kind} zeroinitializer, {operands[0]}")
         if x.op == "not":
             return self.let(f"xor {kind} {operands[0]}, {self.const(1 if dtype is bool_ else -1, dtype)}")
         if x.op == "abs":
-            return self.call("llvm.abs", _REGISTER[dtype], *operands, last=("i1", "false")) if signed else operands[0]
+            return self.call("llvm.abs", REGISTER[dtype], *operands, last=("i1", "false")) if signed else operands[0]
         if x.op in ("shl", "shr"):
             return self.shift(x, operands, dtype)
         if x.op in ("quot", "rem"):
@@ -437,7 +398,7 @@ class _Printer:
             return self.trees([tree], lambda _: base, strict=True)[0]
         f, kind = self.f, self.type(dtype)
         clipped = (
-            self.call("llvm.smax", _REGISTER[dtype], exponent, self.const(0, dtype)) if dtype.is_signed else exponent
+            self.call("llvm.smax", REGISTER[dtype], exponent, self.const(0, dtype)) if dtype.is_signed else exponent
         )
         before, head, body, after = f.block, f.label("power"), f.label("square"), f.label("done")
         f.branch(head)
@@ -494,7 +455,7 @@ class _Printer:
             return self.let(f"{test} {self.type(source)} {x}, zeroinitializer")
         if is_half(target):
             return self.narrow(x, source, target)
-        a, b = _REGISTER[source], _REGISTER[target]
+        a, b = REGISTER[source], REGISTER[target]
         if source.category != FLOAT and target.category != FLOAT:
             if source.itemsize == target.itemsize and source is not bool_:
                 return x
@@ -510,9 +471,9 @@ class _Printer:
         """Truncation; out of range (of int32 for the narrower ones) and NaN give the least number, as x86 does."""
         through = int64 if target is int64 else int32
         limit = self.const(float(1 << 8 * through.itemsize - 1), source)
-        size = self.call("llvm.fabs", _REGISTER[source], x)
+        size = self.call("llvm.fabs", REGISTER[source], x)
         inside = self.let(f"fcmp olt {self.type(source)} {size}, {limit}")
-        whole = self.convert("fptosi", x, _REGISTER[source], _REGISTER[through])
+        whole = self.convert("fptosi", x, REGISTER[source], REGISTER[through])
         least = self.const(-(1 << 8 * through.itemsize - 1), through)
         return self.cast(self.select(inside, whole, least, through), through, target)
 
@@ -535,6 +496,34 @@ class _Printer:
         if not self.f.machine.half:
             return self.formula(portable.float16_bits, [x], float32)
         return self.convert("bitcast", self.convert("fptrunc", x, "float", "half"), "half", "i16")
+
+
+class _Lines(NamedTuple):
+    """The instructions of a formula: texts with a `%s` for each name they read, and the numbers of these names among the
+    operands and the results of the lines before."""
+
+    texts: list[tuple[str, list[int]]]
+    result: int
+    declarations: Mapping[str, str]
+
+
+@cache
+def _lines_of(build: Callable[..., Scalar], dtypes: tuple[DType, ...], lanes: int, machine: Machine) -> _Lines | None:
+    """What a formula is printed as, so that it need not be walked again; None if it is more than a row of instructions."""
+    module = Module(machine)
+    f = module.function("formula", [])
+    (result,) = _Printer(f, lanes).trees([_tree_of(build, *dtypes)], lambda x: f"%x{x.value}", strict=True)
+    lines = f.row()
+    if lines is None or not _NAME.fullmatch(result):
+        return None
+
+    def numbers(text: str) -> list[int]:
+        return [int(n) + (len(dtypes) if kind == "v" else 0) for kind, n in _NAME.findall(text)]
+
+    return _Lines([(_NAME.sub("%s", x), numbers(x)) for x in lines], numbers(result)[0], module.declarations)
+
+
+_NAME = re.compile(r"%([xv])(\d+)")
 
 
 def _call_of(helper: str, dtype: DType, kinds: Sequence[DType], values: Sequence[str]) -> str:
@@ -564,18 +553,18 @@ _PORTABLE: dict[str, Callable[..., Scalar]] = {
 
 def _in_order(roots: Sequence[Scalar], done: Names) -> Iterator[Scalar]:
     """Nodes that are not in `done` yet, operands before users; the first branch of `rarely` is left to that node."""
-    for root in roots:
-        stack = [(root, False)]
-        while stack:
-            x, ready = stack.pop()
-            if id(x) in done:
-                continue
-            if ready:
-                yield x
-            else:
-                stack.append((x, True))
-                args: tuple[Scalar, ...] = (x.args[0], x.args[2]) if x.op == "rarely" else x.args
-                stack.extend((a, False) for a in reversed(args))
-
-
-__all__ = ["INT", "literal", "memory_type", "print_trees", "register_type", "to_memory", "to_register"]
+    stack: list[Scalar | None] = [*reversed(roots)]
+    while stack:
+        x = stack.pop()
+        if x is None:  # the operands of the node below are done
+            x = stack.pop()
+            assert x is not None
+        elif x.args:
+            if id(x) not in done:
+                stack.append(x)
+                stack.append(None)
+                args = (x.args[2], x.args[0]) if x.op == "rarely" else x.args[::-1]
+                stack.extend([a for a in args if id(a) not in done])
+            continue
+        if id(x) not in done:
+            yield x

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from graphc.backends.llvm.accesses import INSIDE, Loops, Reader
-from graphc.backends.llvm.scalars import print_trees, register_type
+from graphc.backends.llvm.registers import register_type
+from graphc.backends.llvm.scalars import print_trees
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
 from graphc.core.tensor_types import int64

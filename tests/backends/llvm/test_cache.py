@@ -426,6 +426,7 @@ def own_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "disk", disk)  # not what a lazy import remembers of it
     monkeypatch.setattr(disk, "opened", lambda: found)
     monkeypatch.setattr(native_code, "_codes", {})
+    monkeypatch.setattr(native_code, "_begun", {})
     return found
 
 

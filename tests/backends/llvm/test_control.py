@@ -17,6 +17,7 @@ from graphc.core.tensor_types import type_of_array
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Table
 from graphc.planning.native_plan import NativePlan
+from graphc.planning.regions import plan_regions
 from graphc.planning.steps import HostStep
 
 
@@ -86,7 +87,7 @@ def program_of(op: Any, sample: Sample) -> Program:
 @pytest.mark.parametrize(("op", "sample"), SAMPLES)
 def test_samples(op: Any, sample: Sample) -> None:
     program = program_of(op, sample)
-    executable = LlvmExecutable(program, {})
+    executable = LlvmExecutable(plan_regions(program))
     assert host_ops(executable.plan) == (["while_loop_grad"] if op is while_grad else [])
     for got, want in zip(executable(sample.inputs), interpret(program, sample.inputs), strict=True):
         assert got.dtype == want.dtype and got.shape == want.shape

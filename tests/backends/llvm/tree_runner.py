@@ -11,7 +11,8 @@ import numpy as np
 
 from graphc.backends.llvm.emit import Module
 from graphc.backends.llvm.host import Code, Machine, compile_module, load_object, machine
-from graphc.backends.llvm.scalars import memory_type, print_trees, to_memory, to_register
+from graphc.backends.llvm.registers import memory_type, to_memory, to_register
+from graphc.backends.llvm.scalars import print_trees
 from graphc.core import scalar as s
 from graphc.core.tensor_types import DType
 
