@@ -54,7 +54,7 @@ def building(size: float) -> list[Line]:
             bar = (30.0 if gradient else 10.0) if name == "random" else None
             spent = f"{whole.nodes:,} nodes, {whole.processor:.3g} s of processor"
             ratio = f"{whole.processor / half.processor:.2f} times that of half the size"
-            lines.append(Line(what, whole.seconds, "s", bar, f"{spent}, {ratio}"))
+            lines.append(Line(what, whole.seconds, "s", bar, f"{spent}, {ratio}; then {whole.code:.3g} s to code"))
     return lines
 
 
