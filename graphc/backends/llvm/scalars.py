@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from graphc.backends.llvm import portable, transcendentals
+from graphc.backends.formulas import portable, transcendentals
 from graphc.backends.llvm.emit import Function, Module
 from graphc.backends.llvm.host import Machine
 from graphc.backends.llvm.registers import (

@@ -12,7 +12,7 @@ import pytest
 from backends.llvm.test_scalars import TARGETS
 from backends.llvm.tree_runner import module_text
 
-from graphc.backends.llvm import transcendentals
+from graphc.backends.formulas import transcendentals
 from graphc.backends.llvm.emit import Module
 from graphc.backends.llvm.host import assembly, compile_module, load_object, machine, target_machine
 from graphc.core import scalar as s

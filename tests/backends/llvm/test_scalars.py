@@ -11,7 +11,8 @@ from backends.llvm.tree_runner import run
 from conformance.cases import sampled
 from tolerances import assert_close
 
-from graphc.backends.llvm import host, portable
+from graphc.backends.formulas import portable
+from graphc.backends.llvm import host
 from graphc.core import scalar as s
 from graphc.core.op import Elementwise
 from graphc.core.scalar import PRIMITIVES

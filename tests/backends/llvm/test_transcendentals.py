@@ -16,7 +16,7 @@ import pytest
 from backends.llvm.test_scalars import TARGETS
 from backends.llvm.tree_runner import run
 
-from graphc.backends.llvm import transcendentals
+from graphc.backends.formulas import transcendentals
 from graphc.core import scalar as s
 from graphc.core.tensor_types import float32, float64
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from graphc.backends.llvm import exponentials, trigonometry
-from graphc.backends.llvm.exponentials import POWERS
-from graphc.backends.llvm.portable import power_of_two, sign_bit, with_sign
+from graphc.backends.formulas import exponentials, trigonometry
+from graphc.backends.formulas.exponentials import POWERS
+from graphc.backends.formulas.portable import power_of_two, sign_bit, with_sign
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, bits, fma, select, trunc
 from graphc.core.tensor_types import float64

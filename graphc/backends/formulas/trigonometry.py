@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from graphc.backends.llvm import coefficients as c
-from graphc.backends.llvm.floats import (
+from graphc.backends.formulas import coefficients as c
+from graphc.backends.formulas.floats import (
     HALF_PI,
     INF,
     NAN,
@@ -22,7 +22,7 @@ from graphc.backends.llvm.floats import (
     two_product,
     two_sum,
 )  # fmt: skip
-from graphc.backends.llvm.portable import sign_bit, with_sign
+from graphc.backends.formulas.portable import sign_bit, with_sign
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, bits, cast, const, eq, fma, from_bits, ne, rarely, rint, select, table
 from graphc.core.tensor_types import DType, float32, float64

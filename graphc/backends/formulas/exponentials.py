@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from graphc.backends.llvm import coefficients as c
-from graphc.backends.llvm.floats import (
+from graphc.backends.formulas import coefficients as c
+from graphc.backends.formulas.floats import (
     INF,
     LN2,
     NAN,
@@ -23,7 +23,7 @@ from graphc.backends.llvm.floats import (
     two_product,
     two_sum,
 )  # fmt: skip
-from graphc.backends.llvm.portable import sign_bit, with_sign
+from graphc.backends.formulas.portable import sign_bit, with_sign
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, bits, cast, const, eq, fma, from_bits, ne, scale, select
 from graphc.core.tensor_types import float32, float64

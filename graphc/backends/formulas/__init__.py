@@ -1,0 +1,1 @@
+"""Functions as trees of machine operations, for every backend: transcendentals, and what a machine may lack."""
