@@ -11,10 +11,10 @@ import numpy as np
 
 from graphc.backends import nan_checks
 from graphc.backends.llvm.launcher import Launcher
-from graphc.backends.llvm.loops import Scope
 from graphc.backends.llvm.pool import pool
 from graphc.backends.llvm.runner import assemble
 from graphc.backends.llvm.translation import CYCLES_A_NANOSECOND, Translation
+from graphc.backends.runs.places import Scope
 from graphc.core.errors import BackendError
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.ir.blame import blame

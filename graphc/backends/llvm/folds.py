@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.backends.formulas.folds import joined, joined_found
 from graphc.backends.llvm.emit import Function
 from graphc.backends.llvm.registers import literal, register_type
 from graphc.backends.llvm.scalars import print_trees
-from graphc.core import scalar as s
-from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import FLOAT, DType, int64
+from graphc.core.tensor_types import DType, int64
 from graphc.ir.kernel import Statement
-
-_PLAIN = {"add": "add", "multiply": "mul", "maximum": "max", "minimum": "min", "or": "or", "and": "and"}
 
 
 class Fold:
@@ -34,7 +31,7 @@ class Fold:
 
     def step(self, before: Sequence[str], new: Sequence[str], lanes: int, mask: str | None) -> list[str]:
         """What is carried on after the next elements; lanes that `mask` excludes stay as they were."""
-        found = self._joined([*before, *new], lanes, self._later() if self.finds else None)
+        found = self._joined([*before, *new], lanes, in_order=True)
         if mask is None:
             return found
         kinds = [register_type(dtype, lanes) for dtype in self.dtypes]
@@ -49,7 +46,7 @@ class Fold:
         while lanes > 1:
             half = lanes // 2
             low, high = (self._half(found, lanes, first) for first in (0, half))
-            found, lanes = self._joined([*low, *high], half, self._anywhere() if self.finds else None), half
+            found, lanes = self._joined([*low, *high], half, in_order=False), half
         return self.result(found)
 
     def result(self, values: Sequence[str]) -> str:
@@ -67,36 +64,8 @@ class Fold:
             found.append(part)
         return found
 
-    def _joined(self, values: Sequence[str], lanes: int, take: Scalar | None) -> list[str]:
+    def _joined(self, values: Sequence[str], lanes: int, in_order: bool) -> list[str]:
         """Two partial results as one: registers of the first, then of the second."""
         dtype = self.dtypes[0]
-        if take is None:
-            trees = [s.node(_PLAIN[self.combine], s.leaf(0, dtype), s.leaf(1, dtype))]
-        else:
-            best, at, key, place = self._leaves()
-            trees = [s.select(take, key, best), s.select(take, place, at)]
+        trees = joined_found(self.combine, dtype, in_order) if self.finds else (joined(self.combine, dtype),)
         return print_trees(self.f, trees, lanes, lambda leaf: values[leaf.value], lambda axis: "")
-
-    def _leaves(self) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-        dtype = self.dtypes[0]
-        return s.leaf(0, dtype), s.leaf(1, int64), s.leaf(2, dtype), s.leaf(3, int64)
-
-    def _later(self) -> Scalar:
-        """Whether an element that comes later than the best one so far is better."""
-        best, at, key, place = self._leaves()
-        better = key < best if self.combine == "minimum" else key > best
-        if self.dtypes[0].category == FLOAT:
-            nan = s.ne(key, key)
-            better = better | (nan if self.combine == "maximum_last_nan" else nan & s.eq(best, best))
-        return (place >= 0) & ((at < 0) | better)
-
-    def _anywhere(self) -> Scalar:
-        """The same of an element that may come earlier."""
-        best, at, key, place = self._leaves()
-        better = key < best if self.combine == "minimum" else key > best
-        better = better | (s.eq(key, best) & (place < at))
-        if self.dtypes[0].category == FLOAT:
-            last = self.combine == "maximum_last_nan"
-            ahead = place > at if last else place < at
-            better = better | (s.ne(key, key) & (s.eq(best, best) | ahead))
-        return (place >= 0) & ((at < 0) | better)

@@ -23,6 +23,7 @@ import numpy as np
 
 from graphc.backends.llvm.pool import pool
 from graphc.backends.llvm.runtime import runtime
+from graphc.backends.runs.instructions import Branch, Copy, Loop, Swap, While
 
 #: What a run returns when its stop flag was set.
 STOPPED = -1
@@ -71,68 +72,6 @@ class Region:
     tasks: tuple[Task, ...]
     work: int = PLENTY
     step: int = 0
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A slot a loop sets: to `source + start` bytes before the first iteration, `stride` bytes on after each."""
-
-    slot: int
-    source: int
-    start: int = 0
-    stride: int = 0
-
-
-@dataclass(frozen=True)
-class Copy:
-    """After each iteration slot `to` becomes slot `source`."""
-
-    to: int
-    source: int
-
-
-@dataclass(frozen=True)
-class Swap:
-    """After each iteration two slots change places."""
-
-    first: int
-    second: int
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Runs the body `count` times, or as often as the int64 at byte `count` of slot `count_slot` says.
-
-    After each iteration first the moves are made, in their order, then the slots advance.
-    """
-
-    count: int
-    body: tuple[Instruction, ...]
-    slots: tuple[Slot, ...] = ()
-    moves: tuple[Copy | Swap, ...] = ()
-    count_slot: int = -1
-
-
-@dataclass(frozen=True)
-class While:
-    """Runs `condition`, then the body while the bool at byte `offset` of slot `slot` is true; slots as in `Loop`."""
-
-    condition: tuple[Instruction, ...]
-    slot: int
-    offset: int
-    body: tuple[Instruction, ...]
-    slots: tuple[Slot, ...] = ()
-    moves: tuple[Copy | Swap, ...] = ()
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Runs one of two bodies by the bool at byte `offset` of slot `slot`."""
-
-    slot: int
-    offset: int
-    then: tuple[Instruction, ...]
-    otherwise: tuple[Instruction, ...] = ()
 
 
 @dataclass(frozen=True)

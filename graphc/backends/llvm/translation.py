@@ -9,9 +9,10 @@ from typing import Any
 
 from graphc.backends.llvm import blas, chains, convolutions, gemm, host, sorting
 from graphc.backends.llvm.kernels import print_kernel
-from graphc.backends.llvm.loops import Draft, Scope, Where, control
 from graphc.backends.llvm.native_code import addresses, begin
 from graphc.backends.llvm.runner import Call, Host, Instruction, Region, Task
+from graphc.backends.runs.control import Draft, control
+from graphc.backends.runs.places import Scope, Where
 from graphc.core import scalar as s
 from graphc.core.errors import BackendError
 from graphc.core.tensor_types import TensorType

@@ -12,7 +12,8 @@ import pytest
 from native_tasks import task
 
 from graphc.backends.llvm.launcher import Launcher, failure
-from graphc.backends.llvm.runner import ERROR, STEP, Call, Host, Loop, Region, Task, assemble
+from graphc.backends.llvm.runner import ERROR, STEP, Call, Host, Region, Task, assemble
+from graphc.backends.runs.instructions import Loop
 
 N = 1000
 

@@ -19,8 +19,9 @@ from graphc.backends.llvm import pool as pools
 from graphc.backends.llvm.cpus import available_cpus
 from graphc.backends.llvm.host import llvm
 from graphc.backends.llvm.pool import KINDS, get_num_threads, pool, set_num_threads
-from graphc.backends.llvm.runner import PLENTY, Call, Loop, Program, Region, Task, assemble, entry
+from graphc.backends.llvm.runner import PLENTY, Call, Program, Region, Task, assemble, entry
 from graphc.backends.llvm.runtime import has_futex, runtime, runtime_text
+from graphc.backends.runs.instructions import Loop
 from graphc.core.errors import ArgumentError, ArgumentTypeError
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +36,8 @@ import os, signal, sys, threading, time
 import numpy as np
 from native_tasks import Table, task
 from graphc.backends.llvm.pool import pool, set_num_threads
-from graphc.backends.llvm.runner import Call, Loop, Region, Task, assemble, entry
+from graphc.backends.llvm.runner import Call, Region, Task, assemble, entry
+from graphc.backends.runs.instructions import Loop
 
 def adding(n=100, parts=5):
     a = np.zeros(997, np.int64)

@@ -18,20 +18,15 @@ from graphc.backends.llvm.runner import (
     STOP,
     STOPPED,
     TIMES,
-    Branch,
     Call,
-    Copy,
     Host,
-    Loop,
     Region,
-    Slot,
-    Swap,
     Task,
-    While,
     assemble,
     borders,
     entry,
 )
+from graphc.backends.runs.instructions import Branch, Copy, Loop, Slot, Swap, While
 
 
 def call(name: str, *args: int, step: int = 1) -> Call:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from graphc.backends.llvm.runner import Branch, Copy, Instruction, Loop, Slot, Swap, While
+from graphc.backends.runs.instructions import Branch, Copy, Loop, Slot, Swap, While
+from graphc.backends.runs.places import Scope, Where, beyond
 from graphc.core.tensor_types import TensorType
 from graphc.planning.native_plan import (
-    BYTES,
-    CONSTANTS,
-    INPUTS,
-    OUTPUTS,
     Carry,
     CondPlan,
     NativePlan,
@@ -25,34 +22,10 @@ from graphc.planning.native_plan import (
     WhilePlan,
 )
 from graphc.planning.plan import nbytes_of
-from graphc.planning.steps import Buffered, ControlStep, Strided
+from graphc.planning.steps import ControlStep, Strided
 
-#: Slot and byte offset.
-Where: TypeAlias = tuple[int, int]
-#: What something becomes once the addresses of its functions are known.
-Draft: TypeAlias = Callable[[list[int]], list[Instruction]]
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Where a plan's inputs, outputs, constants and arena are in the table of a run."""
-
-    plan: NativePlan
-    inputs: tuple[Where, ...]
-    outputs: tuple[Where, ...]
-    constants: tuple[Where, ...]
-    arena: Where
-
-    def place(self, value: Buffered | ControlStep) -> Where:
-        """Slot and byte offset of a value, or of a loop's working memory."""
-        area, at = self.plan.places[value]
-        if area == BYTES:
-            return beyond(self.arena, at)
-        return {INPUTS: self.inputs, OUTPUTS: self.outputs, CONSTANTS: self.constants}[area][at]
-
-    def element(self, x: Strided) -> Where:
-        """Where the first element is."""
-        return beyond(self.place(x.value), x.offset * x.value.dtype.itemsize)
+#: The instructions that something becomes once its code is there.
+Draft: TypeAlias = Callable[[Any], list[Any]]
 
 
 class Translator(Protocol):
@@ -63,16 +36,11 @@ class Translator(Protocol):
 
     def body(
         self, plan: NativePlan, inputs: Sequence[Where], outputs: Sequence[Where], arena: Where
-    ) -> Callable[[list[int]], tuple[Instruction, ...]]:
+    ) -> Callable[[Any], tuple[Any, ...]]:
         """A body's instructions over these places."""
 
     def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:
         """Copies of whole tensors, from the first to the second place."""
-
-
-def beyond(where: Where, nbytes: int) -> Where:
-    """The place so many bytes further on."""
-    return where[0], where[1] + nbytes
 
 
 def control(to: Translator, step: ControlStep, number: int, scope: Scope) -> Draft:
@@ -142,7 +110,7 @@ class _ScanDraft:
         before, after = to.copies(self.before, number), to.copies(self.after, number)
         return lambda found: [*before(found), *self.loops(body(found)), *after(found)]
 
-    def loops(self, body: tuple[Instruction, ...]) -> list[Instruction]:
+    def loops(self, body: tuple[Any, ...]) -> list[Any]:
         placed, moves = tuple(self.slots.placed), tuple(self.slots.moves)
         if not self.last:
             return [Loop(self.length, body, placed, moves)]

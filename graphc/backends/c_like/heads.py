@@ -1,0 +1,82 @@
+"""The first lines of a text: what OpenCL C and CUDA C call the same things, under the names that everything below uses.
+
+Types are `i8` to `i64`, `u8`, `u32`, `u64`, `f32`, `f64`; a bool in memory is a `u8`, a half is its bits (`i16`).
+`KERNEL(n)` begins a kernel whose groups have n items; `ITEM` and `GROUP` are their numbers; `LOCAL` memory belongs to a group,
+and `BARRIER` lets all items of it meet. Texts contract no product with a sum unless they say `fma`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_COMMON = """\
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef float f32;
+"""
+
+_OPENCL = """\
+#pragma OPENCL FP_CONTRACT OFF
+{common}typedef long i64;
+typedef ulong u64;
+#define I64(x) x##L
+#define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1))) void
+#define GLOBAL __global
+#define LOCAL __local
+#define TABLE __constant
+#define FUNCTION static inline
+#define ITEM (int)get_local_id(0)
+#define GROUP get_group_id(0)
+#define GROUP_Y get_group_id(1)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BITS_F32(x) as_int(x)
+#define F32_BITS(x) as_float(x)
+"""
+
+_OPENCL_DOUBLE = """\
+#ifdef cl_khr_fp64
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+#endif
+typedef double f64;
+#define BITS_F64(x) as_long(x)
+#define F64_BITS(x) as_double(x)
+"""
+
+_CUDA = """\
+{common}typedef long long i64;
+typedef unsigned long long u64;
+#define I64(x) x##LL
+#define KERNEL(n) extern "C" __global__ __launch_bounds__(n) void
+#define GLOBAL
+#define LOCAL __shared__
+#define TABLE static __constant__ const
+#define FUNCTION static __device__ __forceinline__
+#define ITEM (int)threadIdx.x
+#define GROUP blockIdx.x
+#define GROUP_Y blockIdx.y
+#define BARRIER __syncthreads()
+#define BITS_F32(x) __float_as_int(x)
+#define F32_BITS(x) __int_as_float(x)
+"""
+
+_CUDA_DOUBLE = """\
+typedef double f64;
+#define BITS_F64(x) __double_as_longlong(x)
+#define F64_BITS(x) __longlong_as_double(x)
+"""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A language: its name, its head, and what the head has besides where float64 is used."""
+
+    name: str
+    head: str
+    double: str
+
+
+OPENCL = Dialect("OpenCL C", _OPENCL.format(common=_COMMON), _OPENCL_DOUBLE)
+CUDA = Dialect("CUDA C", _CUDA.format(common=_COMMON), _CUDA_DOUBLE)

@@ -1,0 +1,101 @@
+"""C-like text under construction: a source with tables, functions and kernels, and a function's lines.
+
+source = Source()
+with source.function("FUNCTION f32 twice(f32 x)") as f:
+    y = f.let("f32", "x + x")
+    f.do(f"return {y}")
+text = source.text(OPENCL)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+
+from graphc.backends.c_like.heads import Dialect
+
+
+class Lines:
+    """The body of a function. `let` names a value, `do` writes a statement, `block` one with a body of its own."""
+
+    def __init__(self, source: Source):
+        self.source = source
+        self.lines: list[str] = []
+        self._depth = 1
+        self._values = 0
+
+    def fresh(self) -> str:
+        """A name that nobody uses."""
+        self._values += 1
+        return f"v{self._values - 1}"
+
+    def let(self, kind: str, text: str) -> str:
+        """The name of a value that is what `text` computes."""
+        name = self.fresh()
+        self.do(f"const {kind} {name} = {text}")
+        return name
+
+    def variable(self, kind: str, text: str) -> str:
+        """The same of a value that may be assigned to."""
+        name = self.fresh()
+        self.do(f"{kind} {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        """A statement."""
+        self.line(f"{text};")
+
+    def line(self, text: str) -> None:
+        """A line as it is."""
+        self.lines.append("  " * self._depth + text)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """The lines written within belong to `head`: a loop or a condition."""
+        self.line(f"{head} {{")
+        self._depth += 1
+        yield
+        self._depth -= 1
+        self.line("}")
+
+
+class Source:
+    """Tables of constants, functions and kernels, in the order in which they were first needed."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[str, str], str] = {}
+        self._functions: list[str] = []
+        self._known: dict[Hashable, str] = {}
+
+    def table(self, kind: str, literals: Sequence[str]) -> str:
+        """The name of an array of constants; equal ones are kept once."""
+        body = ", ".join(literals)
+        return self._tables.setdefault((f"{kind}[{len(literals)}]", body), f"table{len(self._tables)}")
+
+    def helper(self, key: Hashable, name: str, write: Callable[[str], None]) -> str:
+        """The name of a function; `write(name)` adds it when `key` is met first. `name` is what it would like to be called."""
+        if key not in self._known:
+            taken = sum(x.rstrip("_0123456789") == name.rstrip("_0123456789") for x in self._known.values())
+            self._known[key] = f"{name}_{taken}" if taken else name
+            write(self._known[key])
+        return self._known[key]
+
+    @contextmanager
+    def function(self, head: str) -> Iterator[Lines]:
+        """A function whose lines are written within."""
+        lines = Lines(self)
+        yield lines
+        self.add_function(head, lines)
+
+    def add_function(self, head: str, lines: Lines) -> None:
+        """A function whose lines have been written."""
+        self._functions.append("\n".join([f"{head} {{", *lines.lines, "}"]))
+
+    def text(self, dialect: Dialect) -> str:
+        """All of it as a compiler reads it."""
+        tables = []
+        for (kind, body), name in self._tables.items():
+            element, _, size = kind.partition("[")
+            tables.append(f"TABLE {element} {name}[{size} = {{{body}}};")
+        body = "\n\n".join([*tables, *self._functions])
+        return f"{dialect.head}{dialect.double if 'f64' in body else ''}\n{body}\n"

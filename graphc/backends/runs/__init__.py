@@ -1,0 +1,1 @@
+"""Runs of a native plan on any machine: where things are, loops and branches."""
