@@ -21,6 +21,7 @@ from graphc.core.tensor_types import DType, float32, float64, int64
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.ir.program import Node
 from graphc.planning.merging import merge_loops
+from graphc.planning.strides import contiguous
 
 #: Columns of at most so many bytes are made at a time, or half as many as the weights take.
 COLUMNS = 1 << 19
@@ -31,14 +32,6 @@ PIECES, LEAST = 8, 96
 FEW_PLACES, HEAVY, PLACES = 48, 1 << 19, 256
 
 FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT = "convolution", "convolution_input_gradient", "convolution_weight_parts"
-
-
-def _contiguous(sizes: tuple[int, ...]) -> list[int]:
-    steps, step = [], 1
-    for size in reversed(sizes):
-        steps.append(step)
-        step *= size
-    return steps[::-1]
 
 
 class Convolution(NamedTuple):
@@ -85,9 +78,9 @@ class Convolution(NamedTuple):
     def steps(self) -> list[int]:
         """How far apart neighbours in x are: channels, then each spatial dimension."""
         if self.samples == 1:
-            return [self.elements, *_contiguous(self.sizes)]
+            return [self.elements, *contiguous(self.sizes)]
         one = self.elements // self.samples
-        return [one, self.groups * self.channels * one, *_contiguous(self.sizes[1:])]
+        return [one, self.groups * self.channels * one, *contiguous(self.sizes[1:])]
 
     @property
     def weights(self) -> int:
@@ -165,7 +158,8 @@ def blocks(c: Convolution, of_channels: bool) -> int:
     return whole // (many or fitting)[0]
 
 
-def _both(a: Scalar | None, b: Scalar) -> Scalar:
+def both(a: Scalar | None, b: Scalar) -> Scalar:
+    """Two conditions as one."""
     return b if a is None else a & b
 
 
@@ -177,7 +171,7 @@ def columns_kernel(c: Convolution, n_blocks: int) -> Kernel:
     rows, d, total = c.counts[0] // n_blocks, len(c.sizes), c.groups * c.channels
     extents = (n_blocks, total, *c.kernel, rows, *c.counts[1:])
     apart, *steps = c.steps
-    target = [0, *_contiguous(extents[1:])]
+    target = [0, *contiguous(extents[1:])]
     source, offset, inside = [0, apart, *([0] * (2 * d))], 0, None
     for i, step in enumerate(steps):
         source[2 + i], source[2 + d + i] = c.dilation[i] * step, c.stride[i] * step
@@ -186,9 +180,9 @@ def columns_kernel(c: Convolution, n_blocks: int) -> Kernel:
         if i == 0 and n_blocks > 1:
             place = place + s.index(0) * (rows * c.stride[0])
         if c.low[i]:
-            inside = _both(inside, place >= 0)
+            inside = both(inside, place >= 0)
         if (c.counts[i] - 1) * c.stride[i] + (c.kernel[i] - 1) * c.dilation[i] - c.low[i] >= c.sizes[i]:
-            inside = _both(inside, place < c.sizes[i])
+            inside = both(inside, place < c.sizes[i])
     source[0] = rows * source[2 + d]
     load, store = Access(0, tuple(source), offset, (), inside), Access(1, tuple(target), 0)
     statement = Statement(_filled(inside, c), store=store)
@@ -205,7 +199,7 @@ class _Place(NamedTuple):
     computed: Scalar | None
 
 
-def _meeting(c: Convolution, i: int, phase: Scalar, turn: Scalar, k: Scalar, is_cut: bool) -> _Place:
+def meeting(c: Convolution, i: int, phase: Scalar, turn: Scalar, k: Scalar, is_cut: bool) -> _Place:
     """The window of dimension i whose place k is at an element: (element + low - k * dilation) / stride, if it is whole.
 
     The element is `turn`, or where loops are cut `turn * stride + phase`.
@@ -221,9 +215,9 @@ def _meeting(c: Convolution, i: int, phase: Scalar, turn: Scalar, k: Scalar, is_
         found = _Place(None, int(is_cut), 0, 0, quotient)
         window = turn + quotient if is_cut else quotient
     if c.low[i] < apart * (c.kernel[i] - 1):
-        inside = _both(inside, window >= 0)
+        inside = both(inside, window >= 0)
     if (c.sizes[i] - 1 + c.low[i]) // c.stride[i] >= c.counts[i]:
-        inside = _both(inside, window < c.counts[i])
+        inside = both(inside, window < c.counts[i])
     return found._replace(inside=inside)
 
 
@@ -238,17 +232,17 @@ def folding_kernel(c: Convolution, n_blocks: int) -> Kernel:
     turns = [size // phase for size, phase in zip(c.sizes, phases, strict=True)]
     apart, *steps = c.steps
     target = [c.channels * apart, apart, *steps, *(x * n for x, n in zip(steps, phases, strict=True)), *[0] * d]
-    columns = _contiguous((c.groups, channels, *c.kernel, *c.counts))
+    columns = contiguous((c.groups, channels, *c.kernel, *c.counts))
     source, offset, inside = [*columns[:2], *[0] * (2 * d), *columns[2 : 2 + d]], 0, None
     terms: list[tuple[Scalar, int]] = []
     for i, step in enumerate(columns[2 + d :]):
         loops = s.index(2 + i), s.index(2 + d + i), s.index(2 + 2 * d + i)
-        place = _meeting(c, i, *loops, cut[i])
+        place = meeting(c, i, *loops, cut[i])
         source[2 + d + i] += place.turn * step
         source[2 + 2 * d + i] += place.kernel * step
         offset += place.offset * step
         terms += [] if place.computed is None else [(place.computed, step)]
-        inside = inside if place.inside is None else _both(inside, place.inside)
+        inside = inside if place.inside is None else both(inside, place.inside)
     extents = (c.groups, channels, *phases, *turns, *c.kernel)
     load, store = Access(0, tuple(source), offset, tuple(terms), inside), Access(1, tuple(target), 0)
     fold = Statement(_filled(inside, c), 0, True, "add", 0.0, store)

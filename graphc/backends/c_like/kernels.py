@@ -427,10 +427,10 @@ class _Printer:
             f.do(f"{room}[ITEM] = {register}")
             rooms.append(room)
         f.do("BARRIER")
-        with f.block(f"for (int half = {slices // 2}; half > 0; half /= 2)"):
-            with f.block("if (slice < half)"):
+        with f.block(f"for (int span = {slices // 2}; span > 0; span /= 2)"):
+            with f.block("if (slice < span)"):
                 other = [
-                    f.let(kind, f"{room}[ITEM + half * {columns}]") for kind, room in zip(kinds, rooms, strict=True)
+                    f.let(kind, f"{room}[ITEM + span * {columns}]") for kind, room in zip(kinds, rooms, strict=True)
                 ]
                 self.fold(statement, registers, other, in_order=False)
                 for room, register in zip(rooms, registers, strict=True):

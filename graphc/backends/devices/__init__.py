@@ -1,0 +1,1 @@
+"""What backends for devices share: from a native plan to kernels launched one after another."""

@@ -1,0 +1,80 @@
+"""A run: instructions followed over a table of buffers, whatever device does the launches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.backends.devices.translation import HostCall, Launch
+from graphc.backends.runs.instructions import Branch, Copy, Loop, Slot, Swap, While
+
+#: What a slot holds: a buffer, and the byte where its memory begins in it.
+Base = tuple[Any, int]
+
+
+class Device(Protocol):
+    """What a run asks of a device."""
+
+    def launch(self, launch: Launch, table: list[Base]) -> None:
+        """Starts a kernel."""
+
+    def host(self, call: HostCall, table: list[Base]) -> None:
+        """Does what only Python can."""
+
+    def test(self, base: Base, offset: int) -> bool:
+        """Reads a bool, which waits for all that was started."""
+
+
+def follow(device: Device, instructions: Sequence[Any], table: list[Base]) -> None:
+    """Does instructions in their order."""
+    for x in instructions:
+        match x:
+            case Launch():
+                device.launch(x, table)
+            case HostCall():
+                device.host(x, table)
+            case Loop():
+                assert x.count_slot < 0
+                _place(x.slots, table)
+                for _ in range(x.count):
+                    follow(device, x.body, table)
+                    _move(x, table)
+            case While():
+                _place(x.slots, table)
+                while True:
+                    follow(device, x.condition, table)
+                    if not device.test(table[x.slot], x.offset):
+                        break
+                    follow(device, x.body, table)
+                    _move(x, table)
+            case Branch():
+                follow(device, x.then if device.test(table[x.slot], x.offset) else x.otherwise, table)
+
+
+def _place(slots: Sequence[Slot], table: list[Base]) -> None:
+    for x in slots:
+        buffer, at = table[x.source]
+        table[x.slot] = buffer, at + x.start
+
+
+def _move(loop: Loop | While, table: list[Base]) -> None:
+    for x in loop.moves:
+        match x:
+            case Copy():
+                table[x.to] = table[x.source]
+            case Swap():
+                table[x.first], table[x.second] = table[x.second], table[x.first]
+    for slot in loop.slots:
+        if slot.stride:
+            buffer, at = table[slot.slot]
+            table[slot.slot] = buffer, at + slot.stride
+
+
+def strided(array: Any, shape: Sequence[int], strides: Sequence[int], offset: int) -> Any:
+    """Elements of a flat array, strides in elements."""
+    if not array.size:
+        return np.empty(shape, array.dtype)
+    step = array.itemsize
+    return np.lib.stride_tricks.as_strided(array[offset:], shape, [n * step for n in strides])

@@ -1,0 +1,153 @@
+"""From a native plan to launches: every step a kernel, but for those that no kernel exists for, which Python does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.backends.c_like.kernels import Printed, print_kernel
+from graphc.backends.runs.control import Draft, control
+from graphc.backends.runs.places import Scope, Where
+from graphc.core import scalar as s
+from graphc.core.tensor_types import TensorType
+from graphc.ir.kernel import Access, Kernel, Statement
+from graphc.planning.convolutions import convolution_of
+from graphc.planning.memory import aligned
+from graphc.planning.native_plan import INPUTS, NativePlan
+from graphc.planning.product_kernels import convolution_kernel, product_kernel
+from graphc.planning.steps import (
+    CheckStep,
+    ContractionStep,
+    ControlStep,
+    ConvolutionStep,
+    KernelStep,
+    NodeStep,
+    SortStep,
+    Step,
+    Strided,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """A kernel and where its buffers are: slot, byte offset, and bytes of an element. `scratch` follows `places`."""
+
+    printed: Printed
+    places: tuple[tuple[int, int, int], ...]
+    step: Step | None
+
+
+@dataclass(frozen=True, eq=False)
+class HostCall:
+    """A node that Python evaluates: its operands are fetched, its results sent."""
+
+    step: NodeStep | SortStep
+    operands: tuple[tuple[Strided, Where], ...]
+    results: tuple[tuple[TensorType, Where], ...]
+
+
+class Translation:
+    """The instructions of a plan for groups of `items` items.
+
+    Slots of a run's table: 0 the fault word, then inputs, outputs, the arena, constants (`constants`: their arrays), and those
+    of loops; `slots` are there in all.
+    """
+
+    def __init__(self, plan: NativePlan, items: int):
+        self.plan, self.items = plan, items
+        self.n_inputs, self.n_outputs = len(plan.program.inputs), len(plan.program.outputs)
+        self.arena = 1 + self.n_inputs + self.n_outputs
+        self.slots = self.arena + 1
+        self.constants: dict[int, Any] = {}
+        self.scratch_start = self.arena_bytes = aligned(plan.arena_bytes)
+        inputs = [(1 + i, 0) for i in range(self.n_inputs)]
+        outputs = [(1 + self.n_inputs + k, 0) for k in range(self.n_outputs)]
+        self.instructions = self.body(plan, inputs, outputs, (self.arena, 0))(None)
+
+    def new_slot(self) -> int:
+        """A slot nobody else uses."""
+        self.slots += 1
+        return self.slots - 1
+
+    def body(
+        self, plan: NativePlan, inputs: Sequence[Where], outputs: Sequence[Where], arena: Where
+    ) -> Callable[[Any], tuple[Any, ...]]:
+        """The instructions of a plan whose inputs, outputs and arena are there."""
+        constants = []
+        for array in plan.constants:
+            slot = self.new_slot()
+            self.constants[slot] = array
+            constants.append((slot, 0))
+        scope = Scope(plan, tuple(inputs), tuple(outputs), tuple(constants), arena)
+        drafts = [self.step(step, scope) for region in plan.regions for step in region]
+        return lambda found: tuple([made for draft in drafts for made in draft(found)])
+
+    def step(self, step: Step, scope: Scope) -> Draft:
+        """What a step becomes."""
+        match step:
+            case ControlStep():
+                return control(self, step, 0, scope)
+            case KernelStep() | CheckStep():
+                places = [scope.place(value) for value in step.buffers]
+                dtypes = step.kernel.buffers
+                inputs = [scope.plan.places[value].area == INPUTS for value in step.buffers]
+                return self.launch(
+                    step.kernel, places, dtypes, step, careful=any(inputs[i] for i in _stored(step.kernel))
+                )
+            case ContractionStep():
+                return self.product(step, scope)
+            case ConvolutionStep():
+                kernel = convolution_kernel(
+                    step.node.op.name, convolution_of(step.node), step.node.attrs.get("parts", 1)
+                )
+                places = [*map(scope.element, step.operands), scope.place(step.node.outputs[0])]
+                return self.launch(kernel, places, kernel.buffers, step)
+        call = HostCall(
+            step,
+            tuple((x, scope.place(x.value)) for x in step.operands),
+            tuple((value.type, scope.place(value)) for value in step.node.outputs),
+        )
+        return lambda found: [call]
+
+    def product(self, step: ContractionStep, scope: Scope) -> Draft:
+        """A stack of matrix products."""
+        out = step.node.outputs[0]
+        shape = tuple(map(int, out.shape))
+        kernel = product_kernel(
+            step.a, step.b, out.dtype, shape, float(step.node.attrs.get("alpha", 1.0)), step.c, step.scale
+        )
+        values = [step.a.value, step.b.value, out, *(x.value for x in (step.scale, step.c) if x is not None)]
+        return self.launch(kernel, [scope.place(v) for v in values], kernel.buffers, step, careful=True)
+
+    def launch(
+        self, kernel: Kernel, places: Sequence[Where], dtypes: Sequence[Any], step: Step | None, careful: bool = False
+    ) -> Draft:
+        """The launch of a kernel on buffers at these places."""
+        if not math.prod(kernel.extents[: kernel.n_outer]):
+            return lambda found: []
+        printed = print_kernel(kernel, self.items, careful)
+        used = self.scratch_start
+        found = [(*where, d.itemsize) for where, d in zip(places, dtypes, strict=True)]
+        kept = [x for x in kernel.statements if x.kept]
+        for nbytes, statement in zip(printed.scratch, kept, strict=False):
+            found.append((self.arena, used, statement.dtype.itemsize))
+            used += aligned(nbytes)
+        self.arena_bytes = max(self.arena_bytes, used)
+        launch = Launch(printed, tuple(found), step)
+        return lambda _: [launch]
+
+    def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:
+        """Copies of whole tensors from one place to another."""
+        drafts = []
+        for type_, source, target in copies:
+            whole = Access(0, (1,), 0), Access(1, (1,), 0)
+            statement = Statement(s.leaf(0, type_.dtype), store=whole[1])
+            kernel = Kernel((int(type_.size),), 1, whole[:1], (statement,), (type_.dtype, type_.dtype))
+            drafts.append(self.launch(kernel, (source, target), kernel.buffers, None))
+        return lambda found: [made for draft in drafts for made in draft(found)]
+
+
+def _stored(kernel: Kernel) -> set[int]:
+    return {x.store.buffer for x in kernel.statements if x.store is not None}
