@@ -47,12 +47,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Printed:
-    """A kernel's text (its function is `task`) and how it is launched.
+    """The function of a kernel in its source, and how it is launched.
 
     `groups`: of `items` items each. `scratch`: the bytes of each memory of its own. `words` are `wide` (`i64`) or `i32`.
     """
 
-    source: Source
+    name: str
     groups: int
     items: int
     words: tuple[int, ...]
@@ -60,18 +60,18 @@ class Printed:
     scratch: tuple[int, ...]
 
 
-def print_kernel(kernel: Kernel, items: int, careful: bool = False) -> Printed:
-    """The text of a kernel for groups of `items` items (a power of two).
+def print_kernel(source: Source, kernel: Kernel, items: int, careful: bool = False) -> Printed:
+    """Writes a kernel for groups of `items` items (a power of two) into a source.
 
     `careful`: memory that it reads may be the memory it writes, so nothing is read again once a pass has stored.
     """
     shape = shape_of(kernel, items)
     rows = math.prod(kernel.extents[: kernel.n_outer])
-    printer = _Printer(kernel, shape, careful)
-    source = printer.print()
+    printer = _Printer(source, kernel, shape, careful)
+    name = printer.print()
     scratch = tuple(rows * printer.inner_steps * kernel.statements[n].dtype.itemsize for n in printer.scratch)
     groups = -(-rows // shape.columns)
-    return Printed(source, groups, shape.items, tuple(printer.words), printer.idx == "i64", scratch)
+    return Printed(name, groups, shape.items, tuple(printer.words), printer.idx == "i64", scratch)
 
 
 def shape_of(kernel: Kernel, items: int) -> Shape:
@@ -96,9 +96,9 @@ def _power_of_two(n: int) -> int:
 
 
 class _Printer:
-    def __init__(self, kernel: Kernel, shape: Shape, careful: bool):
+    def __init__(self, source: Source, kernel: Kernel, shape: Shape, careful: bool):
         self.kernel, self.shape, self.careful = kernel, shape, careful
-        self.source = Source()
+        self.source = source
         self.outer = list(range(kernel.n_outer))
         self.inner = list(range(kernel.n_outer, len(kernel.extents)))
         self.inner_steps = math.prod(kernel.extents[kernel.n_outer :])
@@ -132,8 +132,8 @@ class _Printer:
         self.words.append(number)
         return f"w{len(self.words) - 1}"
 
-    def print(self) -> Source:
-        """Writes the function."""
+    def print(self) -> str:
+        """Writes the function; its name."""
         f = self.f = Lines(self.source)
         kernel = self.kernel
         rows = self.word(math.prod(kernel.extents[: kernel.n_outer]))
@@ -155,8 +155,7 @@ class _Printer:
             f.do(f"k{n} += s{n}")
         self.rows(rows)
         self.body()
-        self.source.add_function(f"KERNEL({self.shape.items}) task({', '.join(self.parameters())})", f)
-        return self.source
+        return self.source.add_kernel(self.shape.items, self.parameters(), f)
 
     def parameters(self) -> list[str]:
         """Those of the function."""

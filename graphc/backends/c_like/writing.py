@@ -91,6 +91,14 @@ class Source:
         """A function whose lines have been written."""
         self._functions.append("\n".join([f"{head} {{", *lines.lines, "}"]))
 
+    def add_kernel(self, items: int, parameters: Sequence[str], lines: Lines) -> str:
+        """The name of a kernel with these lines; equal ones are kept once."""
+        key = (items, tuple(parameters), tuple(lines.lines))
+        if key not in self._known:
+            self._known[key] = f"kernel{sum(x.startswith('kernel') for x in self._known.values())}"
+            self.add_function(f"KERNEL({items}) {self._known[key]}({', '.join(parameters)})", lines)
+        return self._known[key]
+
     def text(self, dialect: Dialect) -> str:
         """All of it as a compiler reads it."""
         tables = []

@@ -47,6 +47,10 @@ class OpenClExecutable:
         self._functions: dict[int, _Function] = {}
         self._table: list[Base] | None = None
         self._tell_host_steps()
+        text = self.translation.source.text(OPENCL)
+        if "f64" in text and not target.double:
+            raise BackendError(f"{target.name} has no {float64.name}")
+        self._program = target.program(text)
 
     @property
     def steps(self) -> str:
@@ -109,7 +113,7 @@ class OpenClExecutable:
         """Starts a kernel."""
         function = self._functions.get(id(launch))
         if function is None:
-            function = self._functions[id(launch)] = _Function(launch, self.device)
+            function = self._functions[id(launch)] = _Function(launch, self._program, self.device)
         function(table)
 
     def host(self, call: HostCall, table: list[Base]) -> None:
@@ -153,12 +157,9 @@ class OpenClExecutable:
 class _Function:
     """The kernel of one launch; arguments are set only where they have changed."""
 
-    def __init__(self, launch: Launch, target: Device):
+    def __init__(self, launch: Launch, program: Any, target: Device):
         printed = launch.printed
-        text = printed.source.text(OPENCL)
-        if "f64" in text and not target.double:
-            raise BackendError(f"{target.name} has no {float64.name}")
-        self.kernel = cl.Kernel(target.function(text), "task")
+        self.kernel = cl.Kernel(program, printed.name)
         self.queue, self.places = target.queue, launch.places
         self.size = (printed.groups * printed.items,)
         self.group = (printed.items,)

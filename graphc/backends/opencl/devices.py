@@ -29,14 +29,14 @@ class Device:
         self.double = "cl_khr_fp64" in device.extensions or bool(getattr(device, "double_fp_config", 0))
         exact = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         self.options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else []
-        self._kernels: dict[str, Any] = {}
+        self._programs: dict[str, Any] = {}
 
-    def function(self, text: str) -> Any:
+    def program(self, text: str) -> Any:
         """The built program of a text; BackendError shows the compiler's words."""
-        found = self._kernels.get(text)
+        found = self._programs.get(text)
         if found is None:
             try:
-                found = self._kernels[text] = cl.Program(self.context, text).build(self.options)
+                found = self._programs[text] = cl.Program(self.context, text).build(self.options)
             except cl.RuntimeError as error:
                 raise BackendError(f"{self.name} cannot build a kernel: {error}\n{text}") from error
         return found
