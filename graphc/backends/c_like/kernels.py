@@ -87,7 +87,7 @@ def shape_of(kernel: Kernel, items: int) -> Shape:
         columns = min(items, 32, _power_of_two(kernel.extents[n - 1]))
         return Shape(columns, min(items // columns, _power_of_two(inner)))
     slices = min(items, _power_of_two(inner))
-    return Shape(items // slices, slices)
+    return Shape(min(items // slices, _power_of_two(rows)), slices)
 
 
 def _power_of_two(n: int) -> int:
@@ -147,8 +147,6 @@ class _Printer:
         self.multipliers = {
             (n, m): self.word(k) for n, a in enumerate(self.accesses) for m, (_, k) in enumerate(a.computed) if k != 1
         }
-        if not any(x.fails for x in kernel.statements):  # else items of a group may find different words there
-            f.do("if (*fault) return")
         for n in range(len(kernel.buffers)):
             f.do(f"b{n} += o{n}")
         for n in self.scratch:
@@ -175,12 +173,14 @@ class _Printer:
         f, (columns, slices) = self.f, (self.shape.columns, self.shape.slices)
         column = "ITEM" if slices == 1 else f"ITEM % {columns}" if columns > 1 else "0"
         f.do(f"{self.idx} row = ({self.idx})GROUP * {columns} + {column}")
+        # a kernel that sets the word does not read it: items of a group would find different ones
+        reads = not any(x.fails for x in self.kernel.statements)
         if slices == 1:
-            f.do(f"if (row >= {rows}) return")
+            f.do(f"if (row >= {rows}{' || *fault' if reads else ''}) return")
         else:
             f.do(f"const {self.idx} slice = ITEM / {columns}")
-            f.do(f"const bool live = row < {rows}")
-            f.do("row = live ? row : 0")  # every item of a group must reach the barriers
+            f.do(f"const bool live = row < {rows}{' && !*fault' if reads else ''}")
+            f.do("row = live ? row : 0")  # every item of a group must reach the barriers (PoCL: none may return)
         if self.scratch:
             f.do(f"const {self.idx} kept = row * {self.steps}")
         self.enter_flat(self.outer, "row")
@@ -357,9 +357,13 @@ class _Printer:
     def load(self, access: Access, dtype: DType) -> str:
         """The element of a load; 0 where nothing is read."""
         kind = register_type(dtype)
-        if access.guard is None:
+        stray = bool(access.computed) and self.shape.slices > 1 and not self.counters.keys() & set(self.inner)
+        if access.guard is None and not stray:
             return self.f.let(kind, _from_memory(self.place(access), dtype))
-        (guard,) = self.values([access.guard])
+        guard = "live"
+        if access.guard is not None:
+            (guard,) = self.values([access.guard])
+            guard += " && live" if stray else ""
         found = self.f.variable(kind, literal(0, dtype))
         with self.f.block(f"if ({guard})"):
             self.f.do(f"{found} = {_from_memory(self.place(access), dtype)}")
