@@ -27,6 +27,7 @@ from graphc.core.op import Op, Sample, find_op
 from graphc.core.tensor_types import type_of_array
 
 BACKENDS = ("numpy", "llvm")
+EVERY = [*BACKENDS, pytest.param("opencl", marks=pytest.mark.opencl)]
 STATIC = [pytest.param(op, id=op.name) for op in OPS if op.name not in VALUE_DEPENDENT]
 
 
@@ -62,7 +63,7 @@ def test_eager_equals_eval(op: Op) -> None:
             assert_close(a, b, n=terms(sample.inputs))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("optimize", [True, False])
 @pytest.mark.parametrize("op", STATIC)
 def test_compiled_equals_eager(op: Op, optimize: bool, backend: str) -> None:
@@ -91,7 +92,7 @@ def test_compiled_equals_eager(op: Op, optimize: bool, backend: str) -> None:
             assert x.detach().numpy().tobytes() == before.tobytes(), "an input was changed"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("op", [p for p in STATIC if p.values[0].vjp])
 def test_compiled_function_is_differentiable_from_outside(op: Op, backend: str) -> None:
     samples = list(op.samples())
@@ -113,9 +114,16 @@ def test_compiled_function_is_differentiable_from_outside(op: Op, backend: str) 
     check_equal(op, samples, found, eager(op, samples), "compiled, differentiated outside")
 
 
+@pytest.mark.parametrize(
+    "backends",
+    [
+        pytest.param((*BACKENDS, "eager"), id="processor"),
+        pytest.param(("opencl",), id="opencl", marks=pytest.mark.opencl),
+    ],
+)
 @pytest.mark.parametrize("unknown", [False, True], ids=["known sizes", "unknown sizes"])
 @pytest.mark.parametrize("op", STATIC)
-def test_session_equals_eager(op: Op, unknown: bool) -> None:
+def test_session_equals_eager(op: Op, unknown: bool, backends: Sequence[str]) -> None:
     if unknown and getattr(op.kind, "name", "") == "control":
         return  # their bodies are typed: tests of the functions that make them have unknown sizes
     samples = list(op.samples())
@@ -133,7 +141,7 @@ def test_session_equals_eager(op: Op, unknown: bool) -> None:
             xs, seeds = [fed(x) for x in sample.inputs], [fed(g, False) for g in cotangents(op, sample)]
             fetches.append(forward_and_gradients(op, sample, xs, seeds, gc.gradients))
     wanted = eager(op, samples)
-    for backend in (*BACKENDS, "eager"):
+    for backend in backends:
         with gc.Session(graph, backend=backend, verify=backend != "eager") as session:
             found = session.run(fetches, feed_dict=feeds)
         check_equal(op, samples, found, wanted, f"session, backend {backend}")

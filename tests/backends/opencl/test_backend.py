@@ -1,0 +1,172 @@
+"""Programs on an OpenCL device: the same numbers as the other backends, faults that change nothing, no waits in a run."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+import graphc as gc
+from graphc import nn
+from graphc.executable import Built
+
+pytestmark = pytest.mark.opencl
+
+N = 70
+X = np.random.default_rng(0).normal(size=(N, N)).astype(np.float32)
+
+
+def step_of(model, optimizer, loss):
+    def step(x, y):
+        optimizer.zero_grad()
+        out = loss(model(x), y)
+        out.backward()
+        optimizer.step()
+        return out
+
+    return step
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(6, 9, batch_first=True), nn.Linear(9, 4)
+
+    def forward(self, x):
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.attention = nn.Embedding(11, 12), nn.MultiheadAttention(12, 3, batch_first=True)
+        self.norm, self.out = nn.LayerNorm(12), nn.Linear(12, 4)
+
+    def forward(self, x):
+        h = self.table(x)
+        return self.out(self.norm(h + self.attention(h, h, h, need_weights=False)[0]).mean(1))
+
+
+def convolutional():
+    return nn.Sequential(
+        nn.Conv2d(1, 5, 3, padding=1, bias=False), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(5, 6, 3, stride=2),
+        nn.Flatten(), nn.Linear(6 * 9, 4), nn.Dropout(0.1),
+    )  # fmt: skip
+
+
+def perceptron():
+    return nn.Sequential(nn.Linear(20, 33), nn.GELU(), nn.Linear(33, 4))
+
+
+MODELS = {
+    "perceptron": (perceptron, lambda rng: rng.normal(size=(17, 20)).astype(np.float32)),
+    "convolutional": (convolutional, lambda rng: rng.normal(size=(8, 1, 14, 14)).astype(np.float32)),
+    "recurrent": (Recurrent, lambda rng: rng.normal(size=(5, 12, 6)).astype(np.float32)),
+    "attending": (Attending, lambda rng: rng.integers(0, 11, (6, 10))),
+}
+OPTIMIZERS = {
+    "SGD": lambda p: gc.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "Adam": lambda p: gc.optim.Adam(p, lr=0.01, eps=1e-4),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", MODELS)
+def test_training_equals_numpy(name, optimizer):
+    make, inputs = MODELS[name]
+    found = {}
+    for backend in ("numpy", "opencl"):
+        gc.manual_seed(3)
+        rng = np.random.default_rng(1)
+        model = make()
+        step = gc.compile(
+            step_of(model, OPTIMIZERS[optimizer](model.parameters()), nn.functional.cross_entropy), backend=backend
+        )
+        losses = []
+        for _ in range(6):
+            x = inputs(rng)
+            losses.append(step(gc.from_numpy(x), gc.from_numpy(rng.integers(0, 4, len(x)))).item())
+        found[backend] = [np.array(losses), *(p.detach().numpy() for p in model.parameters())]
+    for a, b in zip(found["opencl"], found["numpy"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def built(f, *arrays):
+    """The executable of a function on the device, and what it gives."""
+    graph = gc.Graph()
+    with graph.as_default():
+        xs = [gc.placeholder(a.shape, dtype=gc.from_numpy(a).dtype) for a in arrays]
+        out = f(*xs)
+    program = graph.program([out._data])
+    made = Built(program, graph.aliases, backend="opencl")
+    return made.executable([a.shape for a in arrays]), made.run(list(arrays))[0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: gc.softmax(x, 1), lambda x: gc.softmax(x, 0), lambda x: gc.tanh(x) @ x.t() + 1, lambda x: x.cumsum(0),
+        lambda x: x.var(0), lambda x: x.sum(), lambda x: x[:, ::3].flip(1), lambda x: x.to(gc.float16) * 3,
+    ],
+)  # fmt: skip
+def test_a_run_waits_only_for_its_results(f):
+    executable, found = built(f, X)
+    assert_close(found, f(gc.from_numpy(X)).numpy(), n=N)
+    assert executable.waits == 0
+
+
+def test_a_while_loop_waits_for_its_condition():
+    def f(x):
+        return gc.while_loop(lambda i, x: i < 5, lambda i, x: (i + 1, x * 1.5), (gc.tensor(0), x))[1]
+
+    executable, found = built(f, X)
+    np.testing.assert_allclose(found, X * 1.5**5, rtol=1e-6)
+    assert executable.waits == 6
+
+
+def test_a_bad_index_is_found_before_anything_is_written():
+    w = gc.ones(5, requires_grad=True)
+
+    def step(i):
+        loss = w[i].sum()
+        loss.backward()
+        with gc.no_grad():
+            w.sub_(w.grad)
+        w.grad = None
+        return loss
+
+    compiled = gc.compile(step, backend="opencl")
+    assert compiled(gc.tensor([1, 4])).item() == 2
+    before = w.detach().numpy().copy()
+    with pytest.raises(IndexError, match=r"(?s)index 5 .*test_backend\.py:\d+"):
+        compiled(gc.tensor([1, 5]))
+    np.testing.assert_array_equal(w.detach().numpy(), before)
+    compiled(gc.tensor([0, 0]))
+    assert w.detach().numpy()[0] == before[0] - 2
+
+
+def test_other_sizes_share_their_kernels():
+    f = gc.compile(lambda x: gc.softmax(x * 2, 1).sum(0), backend="opencl")
+    for n in (40, 64, 17):
+        x = np.random.default_rng(n).normal(size=(n, 33)).astype(np.float32)
+        np.testing.assert_allclose(
+            f(gc.from_numpy(x)).numpy(), gc.softmax(gc.from_numpy(x) * 2, 1).sum(0).numpy(), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_what_python_does_is_told(caplog):
+    with caplog.at_level(logging.WARNING, "graphc.opencl"):
+        executable, found = built(lambda x: x.sort(1)[0], X)
+    np.testing.assert_array_equal(found, np.sort(X, 1))
+    assert "done by Python, between waits: sort" in caplog.text
+    assert executable.waits == 1
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0), (1,), (1, 1)])
+def test_nothing_and_one(shape):
+    x = np.full(shape, 2.0, np.float32)
+    for f in (lambda x: x * 2, lambda x: x.sum(), lambda x: gc.exp(x).reshape(-1), lambda x: (x + 1).sum(-1)):
+        _, found = built(f, x)
+        assert_close(found, f(gc.from_numpy(x)).numpy())
