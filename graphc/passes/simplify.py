@@ -229,11 +229,11 @@ def rounded_already(node: Node, build: Build) -> Replacement:
 
 
 def absolute_of_sign(node: Node, build: Build) -> Replacement:
-    """abs(-x) => abs(x); abs(abs(x)) => abs(x)"""
+    """abs(-x) => abs(x) but for unsigned x; abs(abs(x)) => abs(x)"""
     (x,) = node.inputs
     if x.node.op is absolute:
         return x
-    return build(absolute, x.node.inputs[0]) if x.node.op is negate else None
+    return build(absolute, x.node.inputs[0]) if x.node.op is negate and x.dtype.is_signed else None
 
 
 # --- reductions and joins ----------------------------------------------------------------------------------------------

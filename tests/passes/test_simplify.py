@@ -128,6 +128,9 @@ REWRITES: dict[str, tuple[Any, ...]] = {
     ),
     "floor(ceil(x))": (lambda b, x: b(e.floor, b(e.ceil, x)), lambda b, x: b(e.ceil, x), F),
     "abs(-x)": (lambda b, x: b(e.absolute, b(e.negate, x)), lambda b, x: b(e.absolute, x), F),
+    "u8 abs(-x)": (
+        lambda b, x: b(e.absolute, b(e.negate, x)), lambda b, x: b(e.absolute, b(e.negate, x)), ((n,), uint8),
+    ),
     "abs(abs(x))": (lambda b, x: b(e.absolute, b(e.absolute, x)), lambda b, x: b(e.absolute, x), F),
     "sum over nothing": (lambda b, x: b(reductions.reduce_sum, x, axes=()), lambda b, x: x, W),
     "max of max": (

@@ -18,6 +18,7 @@ from graphc.planning.convolutions import convolution_of
 from graphc.planning.memory import aligned
 from graphc.planning.native_plan import INPUTS, NativePlan
 from graphc.planning.product_kernels import convolution_kernel, product_kernel
+from graphc.planning.sort_kernels import LONGEST_COUNTED, Rows, counting_kernel, exchange_kernels
 from graphc.planning.steps import (
     CheckStep,
     ContractionStep,
@@ -105,6 +106,8 @@ class Translation:
                 )
                 places = [*map(scope.element, step.operands), scope.place(step.node.outputs[0])]
                 return self.launch(kernel, places, kernel.buffers, step)
+            case SortStep():
+                return self.sort(step, scope)
         call = HostCall(
             step,
             tuple((x, scope.place(x.value)) for x in step.operands),
@@ -121,6 +124,29 @@ class Translation:
         )
         values = [step.a.value, step.b.value, out, *(x.value for x in (step.scale, step.c) if x is not None)]
         return self.launch(kernel, [scope.place(v) for v in values], kernel.buffers, step, careful=True)
+
+    def sort(self, step: SortStep, scope: Scope) -> Draft:
+        """Rows put in order."""
+        (x,), axis = step.operands, step.node.attrs["axis"]
+        shape, dtype = x.shape, x.value.dtype
+        rows = Rows(
+            dtype, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]),
+            bool(step.node.attrs["descending"]), step.count,
+        )  # fmt: skip
+        if not math.prod(shape):
+            return lambda found: []
+        source, results = scope.element(x), [scope.place(value) for value in step.node.outputs]
+        if rows.n <= LONGEST_COUNTED:
+            kernel = counting_kernel(rows)
+            return self.launch(kernel, [source, *results], kernel.buffers, step)
+        room = rows.before * rows.behind * rows.filled
+        scratch = [self.scratch_start, self.scratch_start + aligned(room * dtype.itemsize)]
+        self.arena_bytes = max(self.arena_bytes, scratch[1] + aligned(room * 4))
+        filled = [(self.arena, at) for at in scratch]
+        first, *exchanges, last = exchange_kernels(rows)
+        launches = [(first, [source, *filled]), *((x, filled) for x in exchanges), (last, [*filled, *results])]
+        drafts = [self.launch(kernel, places, kernel.buffers, step) for kernel, places in launches]
+        return lambda found: [made for draft in drafts for made in draft(found)]
 
     def launch(
         self, kernel: Kernel, places: Sequence[Where], dtypes: Sequence[Any], step: Step | None, careful: bool = False

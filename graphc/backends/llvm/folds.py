@@ -68,4 +68,5 @@ class Fold:
         """Two partial results as one: registers of the first, then of the second."""
         dtype = self.dtypes[0]
         trees = joined_found(self.combine, dtype, in_order) if self.finds else (joined(self.combine, dtype),)
-        return print_trees(self.f, trees, lanes, lambda leaf: values[leaf.value], lambda axis: "")
+        summed = (0,) if self.combine == "add" else ()
+        return print_trees(self.f, trees, lanes, lambda leaf: values[leaf.value], lambda axis: "", summed)

@@ -412,7 +412,8 @@ class _Printer:
         if not numbers:
             return
         found, trees = self.joined_trees(tuple(numbers), self.mask_is_known and lanes > 1)
-        values = iter(print_in_runs(self, Reader(self, lanes), trees, self.run_bits))
+        summed = [i for i, n in enumerate(numbers) if self.kernel.statements[n].combine == "add"]
+        values = iter(print_in_runs(self, Reader(self, lanes), trees, self.run_bits, summed))
         self.made.update(zip(numbers, values, strict=False))
         self.positions.update(zip(found, values, strict=True))
 

@@ -7,7 +7,7 @@ Values are in registers as `registers.py` says. What LLVM has no instruction for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -47,8 +47,12 @@ def print_trees(
     lanes: int,
     leaf: Callable[[Scalar], str],
     index: Callable[[int], str],
+    summed: Collection[int] = (),
 ) -> list[str]:
     """The names of the trees' values, in registers, for `lanes` elements; each different node is computed once.
+
+    A product is not contracted with the sum it is in: the same formula gives the same bits wherever it is written out, so that
+    the gradient of a maximum finds it again. `summed`: the numbers of trees for which it may be, as they are parts of a fold.
 
     `leaf(node)` names the register value of a leaf and `index(axis)` the i64 coordinates; each is called once per leaf
     or axis. `f.block` may be another block afterwards: rarely needed parts are jumped over.
@@ -58,7 +62,7 @@ def print_trees(
     def outside(x: Scalar) -> str:
         return leaf(x) if x.op == "leaf" else index(x.value)
 
-    return printer.trees(trees, outside, strict=False)
+    return printer.trees(trees, outside, frozenset(id(trees[n]) for n in summed))
 
 
 @cache
@@ -79,8 +83,10 @@ class _Printer:
 
     # -- walking ---------------------------------------------------------------------------------------------------
 
-    def trees(self, roots: Sequence[Scalar], outside: Callable[[Scalar], str], strict: bool) -> list[str]:
-        """Prints trees; `strict` forbids the contraction of products and sums, which our own formulas are built on."""
+    def trees(
+        self, roots: Sequence[Scalar], outside: Callable[[Scalar], str], contracted: Collection[int] = ()
+    ) -> list[str]:
+        """Prints trees; nodes whose `id` is among `contracted` may be contracted with what they are in."""
         leaves: dict[tuple[str, Any], str] = {}
 
         def outside_once(x: Scalar) -> str:
@@ -90,10 +96,12 @@ class _Printer:
             return leaves[key]
 
         names: Names = {}
-        self._fill(names, roots, outside_once, strict)
+        self._fill(names, roots, outside_once, contracted)
         return [names[id(root)] for root in roots]
 
-    def _fill(self, names: Names, roots: Sequence[Scalar], outside: Callable[[Scalar], str], strict: bool) -> None:
+    def _fill(
+        self, names: Names, roots: Sequence[Scalar], outside: Callable[[Scalar], str], contracted: Collection[int]
+    ) -> None:
         for x in _in_order(roots, names):
             if x.op in ("leaf", "index"):
                 names[id(x)] = outside(x)
@@ -102,7 +110,7 @@ class _Printer:
             elif x.op == "rarely":
                 names[id(x)] = self._rarely(x, names, outside)
             else:
-                names[id(x)] = self.apply(x, [names[id(a)] for a in x.args], strict)
+                names[id(x)] = self.apply(x, [names[id(a)] for a in x.args], id(x) in contracted)
 
     def _rarely(self, x: Scalar, names: Names, outside: Callable[[Scalar], str]) -> str:
         """The usual branch, unless the condition holds somewhere: then the other, element by element, where it holds."""
@@ -197,7 +205,7 @@ class _Printer:
         """A formula of ours on register values."""
         lines = _lines_of(build, dtypes, self.lanes, self.f.machine)
         if lines is None:
-            return self.trees([_tree_of(build, *dtypes)], lambda x: operands[x.value], strict=True)[0]
+            return self.trees([_tree_of(build, *dtypes)], lambda x: operands[x.value])[0]
         self.f.module.declarations.update(lines.declarations)
         names = [*operands]
         for text, read in lines.texts:
@@ -206,7 +214,7 @@ class _Printer:
 
     # -- nodes -----------------------------------------------------------------------------------------------------
 
-    def apply(self, x: Scalar, operands: list[str], strict: bool) -> str:
+    def apply(self, x: Scalar, operands: list[str], contracted: bool) -> str:
         """The value of a node whose operands have been printed."""
         dtype = x.args[-1].dtype
         if x.op == "cast":
@@ -216,11 +224,11 @@ class _Printer:
         if is_half(dtype) and x.op not in ("select", "bits"):
             wide = [self.cast(y, a.dtype, float32) if is_half(a.dtype) else y
                     for y, a in zip(operands, x.args, strict=True)]  # fmt: skip
-            out = self.primitive(x, wide, float32, strict)
+            out = self.primitive(x, wide, float32, False)
             return self.cast(out, float32, x.dtype) if is_half(x.dtype) else out
-        return self.primitive(x, operands, dtype, strict)
+        return self.primitive(x, operands, dtype, contracted)
 
-    def primitive(self, x: Scalar, operands: list[str], dtype: DType, strict: bool) -> str:
+    def primitive(self, x: Scalar, operands: list[str], dtype: DType, contracted: bool) -> str:
         """The value of a primitive on operands of `dtype`."""
         if x.op == "select":
             return self.select(operands[0], operands[1], operands[2], dtype)
@@ -229,7 +237,7 @@ class _Printer:
         if dtype.category != FLOAT:
             return self.whole(x, operands, dtype)
         if x.op in _FLOAT:
-            flag = " contract" if x.op in _CONTRACTED and not strict else ""
+            flag = " contract" if x.op in _CONTRACTED and contracted else ""
             return self.let(f"{_FLOAT[x.op].format(flag)} {self.type(dtype)} {', '.join(operands)}")
         return self.function(x, operands, dtype)
 
@@ -395,7 +403,7 @@ class _Printer:
         base, exponent = operands
         if x.args[1].op == "const" and 0 <= x.args[1].value <= 64:
             tree = portable.constant_power(s.leaf(0, dtype), x.args[1].value)
-            return self.trees([tree], lambda _: base, strict=True)[0]
+            return self.trees([tree], lambda _: base)[0]
         f, kind = self.f, self.type(dtype)
         clipped = (
             self.call("llvm.smax", REGISTER[dtype], exponent, self.const(0, dtype)) if dtype.is_signed else exponent
@@ -512,7 +520,7 @@ def _lines_of(build: Callable[..., Scalar], dtypes: tuple[DType, ...], lanes: in
     """What a formula is printed as, so that it need not be walked again; None if it is more than a row of instructions."""
     module = Module(machine)
     f = module.function("formula", [])
-    (result,) = _Printer(f, lanes).trees([_tree_of(build, *dtypes)], lambda x: f"%x{x.value}", strict=True)
+    (result,) = _Printer(f, lanes).trees([_tree_of(build, *dtypes)], lambda x: f"%x{x.value}")
     lines = f.row()
     if lines is None or not _NAME.fullmatch(result):
         return None
@@ -536,11 +544,11 @@ def _write_helper(module: Module, name: str, tree: Scalar, operands: Mapping[tup
     parameters = {key: f"x{i}" for i, key in enumerate(operands)}
     kinds = [(register_type(x.dtype, 1), parameters[key]) for key, x in operands.items()]
     f = module.function(name, kinds, register_type(tree.dtype, 1), "noinline", linkage="internal")
-    found = _Printer(f, 1).trees([tree], lambda x: "%" + parameters[x.op, x.value], strict=True)
+    found = _Printer(f, 1).trees([tree], lambda x: "%" + parameters[x.op, x.value])
     f.do(f"ret {register_type(tree.dtype, 1)} {found[0]}")
 
 
-_CONTRACTED = {"add", "sub", "mul"}
+_CONTRACTED = {"add", "mul"}
 _FLOAT = {"add": "fadd{}", "sub": "fsub{}", "mul": "fmul{}", "div": "fdiv", "neg": "fneg",
           "lt": "fcmp olt", "le": "fcmp ole", "eq": "fcmp oeq", "ne": "fcmp une"}  # fmt: skip
 _WHOLE = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}

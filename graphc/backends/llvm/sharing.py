@@ -6,7 +6,7 @@ A tree that depends on the lanes only through `place >> k`, where `place` rises 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from graphc.backends.llvm.accesses import INSIDE, Loops, Reader
@@ -42,7 +42,7 @@ def run_bits(kernel: Kernel, axis: int | None) -> int:
 
 def shared(kernel: Kernel, trees: Sequence[Scalar], bits: int, axis: int) -> Shared:
     """Splits trees into what runs of `1 << bits` lanes share and what each lane does alone."""
-    nodes = list(s.postorder(*trees))
+    nodes = list(dict.fromkeys(s.postorder(*trees)))  # equal ones have one leaf
     work = _work(kernel, nodes, bits, axis)
     wanted = {a for x in nodes if work[x] is None for a in x.args}.union(trees)
     found = Shared([], {}, [])
@@ -101,15 +101,19 @@ def _is_aligned(tree: Scalar, bits: int, axis: int) -> bool:
     )  # fmt: skip
 
 
-def print_in_runs(nest: Loops, reader: Reader, trees: Sequence[Scalar], bits: int) -> list[str]:
+def print_in_runs(
+    nest: Loops, reader: Reader, trees: Sequence[Scalar], bits: int, summed: Collection[int]
+) -> list[str]:
     """The registers of trees, for all lanes of the reader; what runs of `1 << bits` lanes share is printed once a run."""
     if not bits or reader.lanes <= 1 << bits or nest.axis is None:
-        return print_trees(nest.f, trees, reader.lanes, reader.leaf, reader.index)
+        return print_trees(nest.f, trees, reader.lanes, reader.leaf, reader.index, summed)
     split = shared(nest.kernel, trees, bits, nest.axis)
     own = _Runs(nest, bits, reader.lanes, nest.axis).registers(split)
-    return print_trees(
-        nest.f, split.trees, reader.lanes, lambda x: own[x.value] if x.value in own else reader.leaf(x), reader.index
-    )
+
+    def leaf(x: Scalar) -> str:
+        return own[x.value] if x.value in own else reader.leaf(x)
+
+    return print_trees(nest.f, split.trees, reader.lanes, leaf, reader.index, summed)
 
 
 class _Runs:

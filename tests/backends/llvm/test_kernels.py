@@ -20,3 +20,17 @@ def test_sums_of_quotients_of_every_short_row(n, dtype):
     quotients = (a / b).astype(np.float64)
     for x, y in zip(got, (quotients.sum(1), quotients.sum(), quotients[0].sum(), quotients.max(1)), strict=True):
         assert_close(x, y.astype(dtype), n=3 * n)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_maximum_is_found_again(seed):
+    """Its gradient compares it with the formula it is the maximum of, written out once more in another kernel."""
+    x = gc.tensor(np.random.default_rng(seed).normal(size=(7, 33)).astype(np.float32), requires_grad=True)
+
+    def gradient(x):
+        square = x * x
+        most = (square + x).amax(1, keepdim=True)
+        return gc.autograd.grad((square / (most * most + 1)).sum(), x)[0]
+
+    found = gc.compile(gradient, backend="llvm")(x).numpy()
+    np.testing.assert_allclose(found, gradient(x).numpy(), rtol=1e-4, atol=1e-5)

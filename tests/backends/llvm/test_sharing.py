@@ -85,3 +85,16 @@ def test_masks_in_kernels_of_all_kinds() -> None:
         results.append(gc.compile(step, backend=backend)(x))
     for want, found in zip(*results, strict=True):
         np.testing.assert_allclose(found.detach().numpy(), want.detach().numpy(), rtol=2e-5, atol=2e-5)
+
+
+def test_the_same_words_twice_in_one_kernel() -> None:
+    def step(x: Any) -> Any:
+        drawn = gc.randint(0, 1 << 40, (x.shape[1],))
+        return gc.stack([drawn, drawn], 0), gc.rand(3, 400) + gc.rand(3, 400)
+
+    x, results = gc.zeros(2, 400), []
+    for backend in ("numpy", "llvm"):
+        gc.manual_seed(3)
+        results.append([y.numpy() for y in gc.compile(step, backend=backend)(x)])
+    for want, found in zip(*results, strict=True):
+        np.testing.assert_array_equal(found, want)
