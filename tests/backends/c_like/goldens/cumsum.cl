@@ -1,0 +1,39 @@
+#pragma OPENCL FP_CONTRACT OFF
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef float f32;
+typedef long i64;
+typedef ulong u64;
+#define I64(x) x##L
+#define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1))) void
+#define GLOBAL __global
+#define LOCAL __local
+#define TABLE __constant
+#define FUNCTION static inline
+#define ITEM (int)get_local_id(0)
+#define GROUP get_group_id(0)
+#define GROUP_Y get_group_id(1)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BITS_F32(x) as_int(x)
+#define F32_BITS(x) as_float(x)
+
+KERNEL(64) kernel0(GLOBAL f32 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, const i32 w0, const i32 w1, const i32 w2, const i32 w3, const i32 w4, const i32 w5, GLOBAL i32 *fault) {
+  b0 += o0;
+  b1 += o1;
+  i32 row = (i32)GROUP * 64 + ITEM;
+  if (row >= w0 || *fault) return;
+  const i32 v0 = row * w4;
+  const i32 v1 = row * w5;
+  f32 v2 = (0x0.0p+0f);
+  for (i32 c1 = 0; c1 < w3; ++c1) {
+    const i32 v3 = v0 + c1;
+    const i32 v4 = v1 + c1;
+    const f32 v5 = b0[v3];
+    const f32 v6 = v2 + v5;
+    v2 = v6;
+    b1[v4] = v6;
+  }
+}

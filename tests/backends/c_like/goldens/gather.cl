@@ -1,0 +1,55 @@
+#pragma OPENCL FP_CONTRACT OFF
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef float f32;
+typedef long i64;
+typedef ulong u64;
+#define I64(x) x##L
+#define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1))) void
+#define GLOBAL __global
+#define LOCAL __local
+#define TABLE __constant
+#define FUNCTION static inline
+#define ITEM (int)get_local_id(0)
+#define GROUP get_group_id(0)
+#define GROUP_Y get_group_id(1)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BITS_F32(x) as_int(x)
+#define F32_BITS(x) as_float(x)
+
+KERNEL(1) kernel0(GLOBAL i64 *b0, const i64 o0, const i32 w0, GLOBAL i32 *fault) {
+  b0 += o0;
+  i32 row = (i32)GROUP * 1 + ITEM;
+  if (row >= w0) return;
+  bool v0 = false;
+  for (i32 c0 = 0; c0 < 8; ++c0) {
+    const i64 v1 = b0[c0];
+    const bool v2 = v1 < (-I64(50));
+    const bool v3 = I64(50) <= v1;
+    const bool v4 = v2 || v3;
+    const bool v5 = v0 || v4;
+    v0 = v5;
+  }
+  if (v0) *fault = 1;
+}
+
+KERNEL(64) kernel1(GLOBAL i64 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, GLOBAL f32 *b2, const i64 o2, const i64 w0, const i64 w1, const i64 w2, const i64 w3, GLOBAL i32 *fault) {
+  b0 += o0;
+  b1 += o1;
+  b2 += o2;
+  i64 row = (i64)GROUP * 64 + ITEM;
+  if (row >= w0 || *fault) return;
+  const i64 v0 = row % w1;
+  const i64 v1 = row / w1;
+  const i64 v2 = v1 * w2;
+  const i64 v3 = v2 + v0;
+  const i64 v4 = b0[v1];
+  const bool v5 = v4 < I64(0);
+  const i64 v6 = (i64)((u64)v4 + (u64)I64(50));
+  const i64 v7 = v5 ? v6 : v4;
+  const f32 v8 = b1[v0 + (i64)v7 * w3];
+  b2[v3] = v8;
+}

@@ -1,0 +1,152 @@
+#pragma OPENCL FP_CONTRACT OFF
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef float f32;
+typedef long i64;
+typedef ulong u64;
+#define I64(x) x##L
+#define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1))) void
+#define GLOBAL __global
+#define LOCAL __local
+#define TABLE __constant
+#define FUNCTION static inline
+#define ITEM (int)get_local_id(0)
+#define GROUP get_group_id(0)
+#define GROUP_Y get_group_id(1)
+#define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BITS_F32(x) as_int(x)
+#define F32_BITS(x) as_float(x)
+
+FUNCTION f32 largest_f32(const f32 x0, const f32 x1) {
+  const bool v0 = x0 != x0;
+  const bool v1 = x1 < x0;
+  const bool v2 = v0 || v1;
+  const f32 v3 = v2 ? x0 : x1;
+  return v3;
+}
+
+FUNCTION f32 least_f32(const f32 x0, const f32 x1) {
+  const bool v0 = x0 != x0;
+  const bool v1 = x0 < x1;
+  const bool v2 = v0 || v1;
+  const f32 v3 = v2 ? x0 : x1;
+  return v3;
+}
+
+FUNCTION f32 scale_f32(const f32 x0, const f32 x1) {
+  const f32 v0 = largest_f32(x1, (-0x1.7a00000000000p+8f));
+  const f32 v1 = least_f32(v0, (0x1.7a00000000000p+8f));
+  const bool v2 = fabs(v1) < (0x1.0000000000000p+31f);
+  const i32 v3 = v2 ? (i32)v1 : (-2147483647 - 1);
+  const bool v4 = 0 < v3;
+  const i32 v5 = v3 > (-126) ? v3 : (-126);
+  const i32 v6 = v5 < 126 ? v5 : 126;
+  const i32 v7 = (i32)((u32)v6 + (u32)127);
+  const i32 v8 = (i32)((u32)v7 << 23);
+  const f32 v9 = F32_BITS(v8);
+  const f32 v10 = x0 * v9;
+  const i32 v11 = (i32)((u32)v3 - (u32)v6);
+  const i32 v12 = v11 > (-126) ? v11 : (-126);
+  const i32 v13 = v12 < 126 ? v12 : 126;
+  const i32 v14 = (i32)((u32)v13 + (u32)127);
+  const i32 v15 = (i32)((u32)v14 << 23);
+  const f32 v16 = F32_BITS(v15);
+  const f32 v17 = v10 * v16;
+  const i32 v18 = (i32)((u32)v11 - (u32)v13);
+  const i32 v19 = (i32)((u32)v18 + (u32)127);
+  const i32 v20 = (i32)((u32)v19 << 23);
+  const f32 v21 = F32_BITS(v20);
+  const f32 v22 = v17 * v21;
+  const f32 v23 = x0 * v21;
+  const f32 v24 = v23 * v16;
+  const f32 v25 = v24 * v9;
+  const f32 v26 = v4 ? v22 : v25;
+  return v26;
+}
+
+FUNCTION f32 exp_f32(const f32 x0) {
+  const bool v0 = (0x1.6400000000000p+6f) < x0;
+  const f32 v1 = v0 ? (0x1.6400000000000p+6f) : x0;
+  const bool v2 = v1 < (-0x1.a000000000000p+6f);
+  const f32 v3 = v2 ? (-0x1.a000000000000p+6f) : v1;
+  const f32 v4 = fma(v3, (0x1.7154760000000p+0f), (0x1.8000000000000p+23f));
+  const f32 v5 = v4 - (0x1.8000000000000p+23f);
+  const f32 v6 = fma(v5, (-0x1.62e4300000000p-1f), v3);
+  const f32 v7 = fma(v5, (0x1.05c6100000000p-29f), v6);
+  const f32 v8 = v7 * v7;
+  const f32 v9 = fma((0x1.6ab4b40000000p-10f), v7, (0x1.123d480000000p-7f));
+  const f32 v10 = fma(v9, v7, (0x1.55585a0000000p-5f));
+  const f32 v11 = fma(v10, v7, (0x1.55548c0000000p-3f));
+  const f32 v12 = fma(v11, v7, (0x1.fffffc0000000p-2f));
+  const f32 v13 = fma(v8, v12, v7);
+  const f32 v14 = v13 + (0x1.0000000000000p+0f);
+  const f32 v15 = scale_f32(v14, v5);
+  return v15;
+}
+
+KERNEL(64) kernel0(GLOBAL f32 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, const i32 w0, const i32 w1, const i32 w2, const i32 w3, const i32 w4, const i32 w5, GLOBAL i32 *fault) {
+  b0 += o0;
+  b1 += o1;
+  i32 row = (i32)GROUP * 1 + 0;
+  const i32 slice = ITEM / 1;
+  const bool live = row < w0 && !*fault;
+  row = live ? row : 0;
+  const i32 v0 = row * w4;
+  const i32 v1 = row * w5;
+  f32 k1[2];
+  f32 v2 = F32_BITS((-8388608));
+  for (i32 j = slice, n = live ? w1 : 0, q = 0; j < n; j += 64, ++q) {
+    const i32 v3 = v0 + j;
+    const i32 v4 = v1 + j;
+    const f32 v5 = b0[v3];
+    const f32 v6 = largest_f32(v2, v5);
+    v2 = v6;
+  }
+  LOCAL f32 v7[64];
+  v7[ITEM] = v2;
+  BARRIER;
+  for (int span = 32; span > 0; span /= 2) {
+    if (slice < span) {
+      const f32 v8 = v7[ITEM + span * 1];
+      const f32 v9 = largest_f32(v2, v8);
+      v2 = v9;
+      v7[ITEM] = v2;
+    }
+    BARRIER;
+  }
+  v2 = v7[0];
+  f32 v10 = (0x0.0p+0f);
+  for (i32 j = slice, n = live ? w1 : 0, q = 0; j < n; j += 64, ++q) {
+    const i32 v11 = v0 + j;
+    const i32 v12 = v1 + j;
+    const f32 v13 = b0[v11];
+    const f32 v14 = v13 - v2;
+    const f32 v15 = exp_f32(v14);
+    k1[q] = v15;
+    const f32 v16 = v10 + v15;
+    v10 = v16;
+  }
+  LOCAL f32 v17[64];
+  v17[ITEM] = v10;
+  BARRIER;
+  for (int span = 32; span > 0; span /= 2) {
+    if (slice < span) {
+      const f32 v18 = v17[ITEM + span * 1];
+      const f32 v19 = v10 + v18;
+      v10 = v19;
+      v17[ITEM] = v10;
+    }
+    BARRIER;
+  }
+  v10 = v17[0];
+  for (i32 j = slice, n = live ? w1 : 0, q = 0; j < n; j += 64, ++q) {
+    const i32 v20 = v0 + j;
+    const i32 v21 = v1 + j;
+    const f32 v22 = k1[q];
+    const f32 v23 = v22 / v10;
+    b1[v21] = v23;
+  }
+}

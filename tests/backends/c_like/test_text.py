@@ -1,0 +1,78 @@
+"""Kernels as text, in both dialects, as they stand in the files of `goldens`; the null backend, which writes them.
+
+Where a change of the text is meant: GRAPHC_WRITE_GOLDENS=1 pytest tests/backends/c_like, then read the diff.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.backends.c_like.heads import CUDA, OPENCL, Dialect
+from graphc.backends.null_backend import NullExecutable
+from graphc.core.errors import BackendError
+
+GOLDENS = Path(__file__).parent / "goldens"
+ENDINGS = {OPENCL: "cl", CUDA: "cu"}
+
+
+def floats(*shape: int) -> Any:
+    return gc.from_numpy(np.ones(shape, np.float32))
+
+
+def chain(x: Any, y: Any, z: Any) -> Any:
+    """A row of y for each of x, a number of z for all, of three dtypes; a bool and a half are stored."""
+    total = (x * 2 + y).relu() - z
+    return total, total > x, total.to(gc.float16)
+
+
+#: name -> function and operands. 50 and 70 are no powers of two; 3 is part of the text, larger sizes are arguments.
+PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "chain": (chain, (floats(3, 70), floats(70), gc.tensor(0.5, dtype=gc.float64))),
+    "row_softmax": (lambda x: gc.softmax(x, 1), (floats(50, 70),)),
+    "column_sum": (lambda x: x.sum(0), (floats(50, 70),)),
+    "gather": (lambda x, i: x[i], (floats(50, 70), gc.arange(8))),
+    "product_with_bias": (lambda x, w, b: x @ w.t() + b, (floats(50, 70), floats(20, 70), floats(20))),
+    "cumsum": (lambda x: x.cumsum(1), (floats(50, 70),)),
+}
+
+
+def written(name: str) -> NullExecutable:
+    """A program as the null backend has it."""
+    fn, operands = PROGRAMS[name]
+    build, arrays = gc.compile(fn, backend="null", dynamic=False).arrays_for(*operands)
+    executable = build.built.executable([a.shape for a in arrays])
+    assert isinstance(executable, NullExecutable)
+    return executable
+
+
+@pytest.mark.parametrize("dialect", ENDINGS, ids=lambda d: d.name)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_text(name: str, dialect: Dialect) -> None:
+    golden, text = GOLDENS / f"{name}.{ENDINGS[dialect]}", written(name).text(dialect)
+    if os.environ.get("GRAPHC_WRITE_GOLDENS"):
+        golden.write_text(text)
+    want = golden.read_text()
+    lines = difflib.unified_diff(want.splitlines(), text.splitlines(), str(golden), "now", lineterm="")
+    assert text == want, "\n".join(["the text has changed (the docstring of this file says how to keep it)", *lines])
+
+
+def test_no_golden_is_left_over() -> None:
+    assert {p.name for p in GOLDENS.iterdir()} == {f"{name}.{x}" for name in PROGRAMS for x in ENDINGS.values()}
+
+
+def test_null_writes_and_runs_nothing() -> None:
+    executable = written("column_sum")
+    assert executable.peak == 70 * 4
+    assert executable.steps.startswith("plan: 1 regions") and executable.text(OPENCL) in executable.steps
+    fn, operands = PROGRAMS["column_sum"]
+    compiled = gc.compile(fn, backend="null")
+    with pytest.raises(BackendError, match="'null' writes kernels and runs none\n  hint: backend='llvm'"):
+        compiled(*operands)
+    assert "__kernel" in str(gc.explain(compiled, *operands))
