@@ -14,8 +14,8 @@ from graphc.backends.runs.instructions import Branch, Copy, Loop, Slot, Swap, Wh
 Base = tuple[Any, int]
 
 
-class Device(Protocol):
-    """What a run asks of a device."""
+class Run(Protocol):
+    """What instructions ask of the run that they belong to."""
 
     def launch(self, launch: Launch, table: list[Base]) -> None:
         """Starts a kernel."""
@@ -27,30 +27,30 @@ class Device(Protocol):
         """Reads a bool, which waits for all that was started."""
 
 
-def follow(device: Device, instructions: Sequence[Any], table: list[Base]) -> None:
+def follow(run: Run, instructions: Sequence[Any], table: list[Base]) -> None:
     """Does instructions in their order."""
     for x in instructions:
         match x:
             case Launch():
-                device.launch(x, table)
+                run.launch(x, table)
             case HostCall():
-                device.host(x, table)
+                run.host(x, table)
             case Loop():
                 assert x.count_slot < 0
                 _place(x.slots, table)
                 for _ in range(x.count):
-                    follow(device, x.body, table)
+                    follow(run, x.body, table)
                     _move(x, table)
             case While():
                 _place(x.slots, table)
                 while True:
-                    follow(device, x.condition, table)
-                    if not device.test(table[x.slot], x.offset):
+                    follow(run, x.condition, table)
+                    if not run.test(table[x.slot], x.offset):
                         break
-                    follow(device, x.body, table)
+                    follow(run, x.body, table)
                     _move(x, table)
             case Branch():
-                follow(device, x.then if device.test(table[x.slot], x.offset) else x.otherwise, table)
+                follow(run, x.then if run.test(table[x.slot], x.offset) else x.otherwise, table)
 
 
 def _place(slots: Sequence[Slot], table: list[Base]) -> None:

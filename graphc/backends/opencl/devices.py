@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from graphc.backends.c_like.heads import OPENCL
 from graphc.core.errors import BackendError
 from graphc.core.lazy import lazy_import
 
@@ -15,8 +19,25 @@ cl: Any = lazy_import("pyopencl")
 _ITEMS_CPU, _ITEMS = 64, 256
 
 
+class Kernel:
+    """A kernel with its arguments."""
+
+    def __init__(self, queue: Any, kernel: Any, groups: int, items: int):
+        self.queue, self.kernel = queue, kernel
+        self.size, self.group = (groups * items,), (items,)
+        self.set_buffer: Callable[[int, Any], None] = kernel.set_arg
+        # pyopencl's set_arg takes 6 us for a number, which it hands on to this one
+        self.set_word: Callable[[int, Any], None] = getattr(kernel, "_set_arg_buf", kernel.set_arg)
+
+    def start(self) -> None:
+        """Starts it."""
+        cl.enqueue_nd_range_kernel(self.queue, self.kernel, self.size, self.group)
+
+
 class Device:
-    """A device: `queue` does what it is given in order; `items`: how many a group should have."""
+    """A device (`devices/executable.py` tells what it must offer), with a queue that does what it is given in order."""
+
+    kind, dialect = "opencl", OPENCL
 
     def __init__(self, device: Any):
         self.device = device
@@ -31,7 +52,11 @@ class Device:
         self.options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else []
         self._programs: dict[str, Any] = {}
 
-    def program(self, text: str) -> Any:
+    def held(self) -> threading.RLock:
+        """While it lasts the device belongs to this thread."""
+        return self.lock
+
+    def build(self, text: str) -> Any:
         """The built program of a text; BackendError shows the compiler's words."""
         found = self._programs.get(text)
         if found is None:
@@ -40,6 +65,22 @@ class Device:
             except cl.RuntimeError as error:
                 raise BackendError(f"{self.name} cannot build a kernel: {error}\n{text}") from error
         return found
+
+    def alloc(self, nbytes: int) -> Any:
+        """A buffer."""
+        return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, nbytes)
+
+    def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
+        """Sends bytes."""
+        cl.enqueue_copy(self.queue, buffer, array, dst_offset=at, is_blocking=False)
+
+    def copy_out(self, array: np.ndarray[Any, Any], buffer: Any, at: int) -> None:
+        """Fetches bytes."""
+        cl.enqueue_copy(self.queue, array, buffer, src_offset=at)
+
+    def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
+        """A kernel of a program."""
+        return Kernel(self.queue, cl.Kernel(program, name), groups, items)
 
 
 def _power_below(n: int) -> int:

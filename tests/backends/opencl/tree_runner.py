@@ -32,7 +32,7 @@ def program(trees: tuple[s.Scalar, ...], dtypes: tuple[DType, ...]) -> Any:
 
         for n, (tree, value) in enumerate(zip(trees, print_trees(f, trees, leaf, lambda _: "(i64)i"), strict=True)):
             f.do(f"y{n}[i] = {to_memory(value, tree.dtype)}")
-    return device().program(source.text(OPENCL))
+    return device().build(source.text(OPENCL))
 
 
 def run(trees: Sequence[s.Scalar], arrays: Sequence[Any], dtypes: Sequence[DType]) -> list[Any]:

@@ -1,0 +1,241 @@
+"""Programs on a device: a run is a row of kernels in one queue, with no wait before its results are fetched.
+
+What differs between devices is a `Device`: memory, copies, the compiler, the start of a kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.backends.c_like.heads import Dialect
+from graphc.backends.devices.runs import Base, follow, strided
+from graphc.backends.devices.translation import HostCall, Launch, Translation
+from graphc.core.errors import BackendError
+from graphc.core.quiet import quiet, quiet_reset, quiet_set
+from graphc.core.tensor_types import float64
+from graphc.ir.blame import blame
+from graphc.ir.interpret import interpret
+from graphc.ir.program import Program
+from graphc.planning.native_plan import NativePlan
+from graphc.planning.plan import nbytes_of
+from graphc.planning.regions import plan_regions
+from graphc.planning.steps import Strided
+
+
+class Kernel(Protocol):
+    """A kernel with its arguments."""
+
+    def set_buffer(self, n: int, buffer: Any) -> None:
+        """Argument n from now on."""
+
+    def set_word(self, n: int, word: Any) -> None:
+        """Argument n from now on, a NumPy scalar."""
+
+    def start(self) -> None:
+        """Starts it behind all that was started before."""
+
+
+class Device(Protocol):
+    """A device, which does what it is given in order. `items`: how many a group should have; `double`: whether it has float64.
+
+    Arrays that are copied are bytes, and contiguous.
+    """
+
+    name: str
+    kind: str
+    dialect: Dialect
+    items: int
+    double: bool
+
+    def held(self) -> AbstractContextManager[Any]:
+        """While it lasts the device belongs to this thread."""
+
+    def build(self, text: str) -> Any:
+        """The program of a text; BackendError shows the compiler's words."""
+
+    def alloc(self, nbytes: int) -> Any:
+        """A buffer of its memory, freed when nobody has it."""
+
+    def copy_in(self, buffer: Any, at: int, array: Any) -> None:
+        """Sends an array to byte `at` of a buffer. Need not wait until it is there."""
+
+    def copy_out(self, array: Any, buffer: Any, at: int) -> None:
+        """Fills an array from byte `at` of a buffer, when all that was started is done."""
+
+    def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
+        """A kernel of a program, for so many groups of so many items."""
+
+
+class DeviceBackend:
+    """Compiles programs for a device."""
+
+    name: str
+    fuses = True
+
+    def device(self) -> Device:
+        """The device; BackendError where there is none."""
+        raise NotImplementedError
+
+    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> DeviceExecutable:
+        """An executable for a program whose sizes are numbers; BackendError where the device cannot do what it asks."""
+        return DeviceExecutable(plan_regions(program, updates or {}), self.device())
+
+
+class DeviceExecutable:
+    """A plan compiled for a device. `waits` counts how often a run waited for the device before it fetched results."""
+
+    def __init__(self, plan: NativePlan, device: Device):
+        self.plan, self.program, self.device = plan, plan.program, device
+        self.translation = Translation(plan, device.items)
+        self.waits = 0
+        self.peak = self.translation.arena_bytes + plan.output_bytes
+        self._functions: dict[int, _Function] = {}
+        self._table: list[Base] | None = None
+        self._tell_host_steps()
+        text = self.translation.source.text(device.dialect)
+        if "f64" in text and not device.double:
+            raise BackendError(f"{device.name} has no {float64.name}")
+        self._program = device.build(text)
+
+    @property
+    def steps(self) -> str:
+        """The steps as text."""
+        return self.plan.text
+
+    def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """The outputs for one array per input, each new memory but those written over an input. Errors name the user's line."""
+        with self.device.held():
+            table = self._table = self._table or self._new_table()
+            inputs = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
+            for (buffer, _), array in zip(table[1:], inputs, strict=False):
+                self._send(buffer, 0, array)
+            self._send(table[0][0], 0, np.zeros(1, np.int32))
+            follow(self, self.translation.instructions, table)
+            fault = np.empty(1, np.int32)
+            self._receive(fault, *table[0])
+            if fault[0]:
+                interpret(self.program, inputs)
+                raise BackendError("a kernel found a fault where the same program in NumPy does not")
+            return [self._output(k, arrays, table) for k in range(len(self.program.outputs))]
+
+    def _output(self, k: int, arrays: Sequence[Any], table: list[Base]) -> Any:
+        """Output k, fetched: the input's array if it is written over one that can be written to."""
+        value, i = self.program.outputs[k], self.plan.in_place.get(k)
+        if i is None:
+            out = np.empty(tuple(map(int, value.shape)), value.dtype.np)
+            self._receive(out, *table[1 + len(arrays) + k])
+            return out
+        out = arrays[i]
+        target = out if out.flags.c_contiguous and out.flags.writeable else np.empty(out.shape, out.dtype)
+        self._receive(target, *table[1 + i])
+        if target is out or not out.flags.writeable:
+            return target
+        out[...] = target
+        return out
+
+    # --- memory ---------------------------------------------------------------------------------------------------
+
+    def _new_table(self) -> list[Base]:
+        """Buffers for the fault word, inputs, outputs, arena and constants; slots of loops are set as they run."""
+        code = self.translation
+        sizes = [4, *(nbytes_of(v.type) for v in self.program.inputs)]
+        sizes += [0 if k in self.plan.in_place else nbytes_of(v.type) for k, v in enumerate(self.program.outputs)]
+        table: list[Base] = [(self._alloc(n), 0) for n in (*sizes, code.arena_bytes)]
+        table += [(None, 0)] * (code.slots - len(table))
+        for slot, array in code.constants.items():
+            table[slot] = self._alloc(array.nbytes), 0
+            self._send(table[slot][0], 0, np.ascontiguousarray(array))
+        return table
+
+    def _alloc(self, nbytes: int) -> Any:
+        return self.device.alloc(max(nbytes, 16))
+
+    def _send(self, buffer: Any, at: int, array: Any) -> None:
+        if array.nbytes:
+            self.device.copy_in(buffer, at, _raw(array))
+
+    def _receive(self, array: Any, buffer: Any, at: int) -> None:
+        if array.nbytes:
+            self.device.copy_out(_raw(array), buffer, at)
+
+    # --- what a run asks (devices/runs.py) ------------------------------------------------------------------------
+
+    def launch(self, launch: Launch, table: list[Base]) -> None:
+        """Starts a kernel."""
+        function = self._functions.get(id(launch))
+        if function is None:
+            function = self._functions[id(launch)] = _Function(launch, self._program, self.device)
+        function(table)
+
+    def host(self, call: HostCall, table: list[Base]) -> None:
+        """Does what only Python can: fetches, evaluates, sends."""
+        node = call.step.node
+        token = quiet_set(quiet)
+        try:
+            operands = [self._operand(x, table[slot], offset) for x, (slot, offset) in call.operands]
+            found = node.op.eval(*operands, **node.attrs)
+        except Exception as error:
+            raise blame(error, node) from error.__cause__
+        finally:
+            quiet_reset(token)
+        results = (found,) if node.op.n_outputs == 1 else found
+        for (type_, (slot, offset)), result in zip(call.results, results, strict=True):
+            buffer, at = table[slot]
+            self._send(buffer, at + offset, np.ascontiguousarray(np.asarray(result, type_.dtype.np)))
+
+    def test(self, base: Base, offset: int) -> bool:
+        """Reads a bool, which waits for all that was started."""
+        self.waits += 1
+        found = np.empty(1, np.bool_)
+        self._receive(found, base[0], base[1] + offset)
+        return bool(found[0])
+
+    def _operand(self, x: Strided, base: Base, offset: int) -> Any:
+        self.waits += 1
+        array = np.empty(nbytes_of(x.value.type), np.uint8)
+        self._receive(array, base[0], base[1] + offset)
+        return strided(array.view(x.value.dtype.np), x.shape, x.strides, x.offset)
+
+    def _tell_host_steps(self) -> None:
+        hosts = [x.step.node.op.name for x in self.translation.instructions if isinstance(x, HostCall)]
+        if hosts:
+            logging.getLogger(f"graphc.{self.device.kind}").warning(
+                "%s: done by Python, between waits: %s", self.device.name, ", ".join(dict.fromkeys(hosts))
+            )
+
+
+class _Function:
+    """The kernel of one launch; arguments are set only where they have changed."""
+
+    def __init__(self, launch: Launch, program: Any, device: Device):
+        printed, first = launch.printed, 2 * len(launch.places)
+        self.places, self.last = launch.places, first + len(printed.words)
+        self.kernel = device.kernel(program, printed.name, printed.groups, printed.items, self.last + 1)
+        self.known: list[Base] = [(None, -1)] * len(launch.places)
+        self.fault: Any = None
+        word = np.int64 if printed.wide else np.int32
+        for n, number in enumerate(printed.words):
+            self.kernel.set_word(first + n, word(number))
+
+    def __call__(self, table: list[Base]) -> None:
+        kernel = self.kernel
+        for n, (slot, offset, size) in enumerate(self.places):
+            base = table[slot]
+            if base != self.known[n]:
+                self.known[n] = base
+                kernel.set_buffer(2 * n, base[0])
+                kernel.set_word(2 * n + 1, np.int64((base[1] + offset) // size))
+        if table[0][0] is not self.fault:
+            self.fault = table[0][0]
+            kernel.set_buffer(self.last, self.fault)
+        kernel.start()
+
+
+def _raw(array: Any) -> Any:
+    """The bytes of an array."""
+    return array.reshape(-1).view(np.uint8)
