@@ -78,10 +78,12 @@ _numpy = lazy_import("graphc.backends.numpy_backend")
 _runtime = lazy_import("graphc.backends.llvm.runtime")
 _llvm = lazy_import("graphc.backends.llvm.backend")
 _opencl = lazy_import("graphc.backends.opencl.backend")
+_nvidia = lazy_import("graphc.backends.nvidia.backend")
 _null = lazy_import("graphc.backends.null_backend")
 register_backend("numpy", lambda: _numpy.NumpyBackend())
 register_backend("llvm", _load_llvm)
 register_backend("opencl", lambda: _opencl.OpenClBackend())
+register_backend("cuda", lambda: _nvidia.CudaBackend())
 register_backend("null", lambda: _null.NullBackend())
 
 __all__ = [

@@ -1,0 +1,98 @@
+"""The CUDA devices there are, each with its stream. CuPy knows the driver."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.c_like.heads import CUDA
+from graphc.backends.nvidia.nvrtc import cuda, machine_code, missing
+from graphc.core.errors import BackendError
+
+#: Items of a group: eight warps.
+_ITEMS = 256
+
+
+class Kernel:
+    """A kernel with its arguments. A buffer is handed over as its address: its owner keeps it."""
+
+    def __init__(self, function: Any, groups: int, items: int, n_args: int):
+        self.function, self.grid, self.block = function, (groups, 1, 1), (items, 1, 1)
+        self.args: list[Any] = [None] * n_args
+
+    def set_arg(self, n: int, value: Any) -> None:
+        """Argument n from now on."""
+        self.args[n] = value if isinstance(value, np.generic) else np.int64(value.ptr)
+
+    def start(self) -> None:
+        """Starts it in the stream of the thread."""
+        self.function(self.grid, self.block, self.args)
+
+
+class Device:
+    """A device (`devices/executable.py` tells what it must offer), with a stream that does what it is given in order."""
+
+    kind, dialect, items, double = "cuda", CUDA, _ITEMS, True
+
+    def __init__(self, number: int):
+        self.device = cuda.Device(number)
+        self.name = cuda.runtime.getDeviceProperties(number)["name"].decode()
+        self.architecture = f"sm_{self.device.compute_capability}"
+        self.lock = threading.RLock()
+        with self.device:
+            self.stream = cuda.Stream(non_blocking=True)
+        self._modules: dict[str, Any] = {}
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While it lasts the device belongs to this thread, and its stream is the one of the thread."""
+        with self.lock, self.device, self.stream:
+            yield
+
+    def build(self, text: str) -> Any:
+        """The loaded module of a text; BackendError shows the compiler's words."""
+        with self.held():
+            found = self._modules.get(text)
+            if found is None:
+                found = cuda.Module()
+                found.load(machine_code(text, self.architecture))
+                self._modules[text] = found
+        return found
+
+    def alloc(self, nbytes: int) -> Any:
+        """A buffer, from CuPy's pool."""
+        return cuda.alloc(nbytes)
+
+    def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
+        """Sends bytes. CUDA has read them when this returns: they are in memory that pages."""
+        (buffer + at).copy_from_host_async(array.ctypes.data, array.nbytes, self.stream)
+
+    def copy_out(self, array: np.ndarray[Any, Any], buffer: Any, at: int) -> None:
+        """Fetches bytes."""
+        (buffer + at).copy_to_host_async(array.ctypes.data, array.nbytes, self.stream)
+        self.stream.synchronize()
+
+    def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
+        """A kernel of a module."""
+        return Kernel(program.get_function(name), groups, items, n_args)
+
+
+@functools.cache
+def device(number: int = 0) -> Device:
+    """A device by its number; BackendError where there is none."""
+    try:
+        count = cuda.runtime.getDeviceCount()
+    except ImportError as error:
+        raise missing(error) from None
+    except RuntimeError as error:  # what CuPy raises for every failure of CUDA
+        raise BackendError(
+            f"no CUDA device was found ({error}): install NVIDIA's driver (the command nvidia-smi then lists the card)"
+        ) from None
+    if number >= count:
+        raise BackendError(f"there is no CUDA device {number}: there are {count}")
+    return Device(number)

@@ -1,0 +1,109 @@
+"""A stand-in for `cupy.cuda` over the first OpenCL device: what the backend asks of CuPy, where there is no CUDA device.
+
+An address is the number of a buffer; machine code is the text, which is built with the other dialect's head. Memory is taken,
+and kernels are started, only while a device and a stream are those of the thread, as CuPy's are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.c_like.heads import CUDA, OPENCL
+from graphc.backends.opencl import devices
+from graphc.backends.opencl.devices import cl
+
+#: What is the thread's, the innermost last.
+current: list[str] = []
+buffers: dict[int, Any] = {}
+
+
+def bytes_at(address: int, size: int) -> Any:
+    return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+
+class _Current:
+    """Something that can be the thread's."""
+
+    def __enter__(self) -> None:
+        current.append(type(self).__name__)
+
+    def __exit__(self, *_: object) -> None:
+        assert current.pop() == type(self).__name__
+
+
+class Device(_Current):
+    compute_capability = "90"
+
+    def __init__(self, number: int):
+        assert number == 0
+
+
+class Stream(_Current):
+    def __init__(self, non_blocking: bool):
+        assert non_blocking and current == ["Device"]
+
+    def synchronize(self) -> None:
+        devices.device().queue.finish()
+
+
+class Pointer:
+    """A place in a buffer."""
+
+    def __init__(self, ptr: int, at: int = 0):
+        self.ptr, self.at = ptr, at
+
+    def __add__(self, at: int) -> Pointer:
+        return Pointer(self.ptr, self.at + at)
+
+    def copy_from_host_async(self, address: int, size: int, stream: Stream) -> None:
+        cl.enqueue_copy(devices.device().queue, buffers[self.ptr], bytes_at(address, size), dst_offset=self.at)
+
+    def copy_to_host_async(self, address: int, size: int, stream: Stream) -> None:
+        cl.enqueue_copy(devices.device().queue, bytes_at(address, size), buffers[self.ptr], src_offset=self.at)
+
+
+def alloc(size: int) -> Pointer:
+    assert current == ["Device", "Stream"]
+    buffers[len(buffers) + 1] = devices.device().alloc(size)
+    return Pointer(len(buffers))
+
+
+class Module:
+    def load(self, code: bytes) -> None:
+        text = code.decode().replace(CUDA.head, OPENCL.head).replace(CUDA.double, OPENCL.double)
+        self.program = devices.device().build(text)
+        self.parameters = {
+            name: found.split(", ") for name, found in re.findall(r"KERNEL\(\d+\) (\w+)\((.*)\) {", text)
+        }
+
+    def get_function(self, name: str) -> Any:
+        kernel = cl.Kernel(self.program, name)
+
+        def start(grid: tuple[int, ...], block: tuple[int, ...], args: list[Any]) -> None:
+            assert current == ["Device", "Stream"]
+            values = [buffers[x] if "*" in p else x for p, x in zip(self.parameters[name], args, strict=True)]
+            kernel.set_args(*values)
+            size = tuple(a * b for a, b in zip(grid, block, strict=True))
+            cl.enqueue_nd_range_kernel(devices.device().queue, kernel, size, block)
+
+        return start
+
+
+class NVRTCError(RuntimeError):
+    pass
+
+
+def _compile(text: str, options: tuple[str, ...]) -> None:
+    assert options[-1] == "--gpu-architecture=sm_90"
+
+
+runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda number: {"name": b"a stand-in"})
+nvrtc = SimpleNamespace(
+    createProgram=lambda text, name, headers, names: text, compileProgram=_compile, getCUBIN=str.encode,
+    destroyProgram=lambda text: None, NVRTCError=NVRTCError,
+)  # fmt: skip

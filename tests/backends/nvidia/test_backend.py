@@ -1,0 +1,120 @@
+"""The CUDA backend without a CUDA device: what it says then, and programs on a stand-in for CuPy (stand_in.py)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from backends.nvidia import stand_in
+from tolerances import assert_close
+
+import graphc as gc
+from graphc import nn
+from graphc.backends.nvidia import devices, nvrtc
+from graphc.core.errors import BackendError
+from graphc.core.lazy import lazy_import
+
+X = np.random.default_rng(0).normal(size=(70, 33)).astype(np.float32)
+
+
+@pytest.fixture
+def cupy(monkeypatch: Any) -> Iterator[Any]:
+    """`use(module)`: what is CuPy's CUDA module in this test."""
+
+    def use(module: Any) -> None:
+        monkeypatch.setattr(devices, "cuda", module)
+        monkeypatch.setattr(nvrtc, "cuda", module)
+        devices.device.cache_clear()
+
+    yield use
+    devices.device.cache_clear()
+
+
+def run(f: Any, *arrays: Any) -> Any:
+    return gc.compile(f, backend="cuda")(*map(gc.from_numpy, arrays))
+
+
+def test_without_cupy(cupy: Any) -> None:
+    cupy(lazy_import("there_is_no_cupy.cuda"))
+    with pytest.raises(BackendError, match=r'needs CuPy and NVRTC: pip install "graphc\[cuda\]"\n.*there_is_no_cupy'):
+        run(lambda x: x + 1, X)
+    with pytest.raises(BackendError, match=r'needs CuPy and NVRTC: pip install "graphc\[cuda\]"'):
+        nvrtc.machine_code("", "sm_90")
+
+
+def refuse(*_: Any) -> Any:
+    raise RuntimeError("cudaErrorInsufficientDriver")
+
+
+def test_without_nvrtc(cupy: Any) -> None:
+    cupy(SimpleNamespace(nvrtc=SimpleNamespace(createProgram=refuse)))
+    with pytest.raises(BackendError, match=r'needs CuPy and NVRTC: pip install "graphc\[cuda\]"\n  cudaError'):
+        nvrtc.machine_code("", "sm_90")
+
+
+def test_without_a_device(cupy: Any) -> None:
+    cupy(SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=refuse)))
+    with pytest.raises(
+        BackendError, match=r"no CUDA device was found \(cudaErrorInsufficientDriver\): install NVIDIA's"
+    ):
+        run(lambda x: x + 1, X)
+    cupy(SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 0)))
+    with pytest.raises(BackendError, match="there is no CUDA device 0: there are 0"):
+        run(lambda x: x + 1, X)
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: gc.softmax(x, 1), lambda x: gc.tanh(x) @ x.t() + 1, lambda x: x.cumsum(0), lambda x: x.double().var(0),
+        lambda x: x[:, ::3].flip(1), lambda x: x.to(gc.float16) * 3, lambda x: x[gc.tensor([1, -1])], lambda x: x[:0] + 1,
+        lambda x: gc.while_loop(lambda i, x: i < 5, lambda i, x: (i + 1, x * 1.5), (gc.tensor(0), x))[1],
+    ],
+)  # fmt: skip
+def test_functions(cupy: Any, f: Any) -> None:
+    cupy(stand_in)
+    assert_close(run(f, X).numpy(), f(gc.from_numpy(X)).numpy(), n=70)
+    assert not stand_in.current
+
+
+@pytest.mark.opencl
+def test_training(cupy: Any) -> None:
+    cupy(stand_in)
+    found = {}
+    for backend in ("numpy", "cuda"):
+        gc.manual_seed(3)
+        rng = np.random.default_rng(1)
+        model = nn.Sequential(nn.Linear(6, 9), nn.Dropout(0.1), nn.GELU(), nn.Linear(9, 4))
+        optimizer = gc.optim.Adam(model.parameters(), lr=0.01, eps=1e-4)
+
+        def step(x: Any, y: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        compiled = gc.compile(step, backend=backend)
+        for _ in range(4):
+            x, y = rng.normal(size=(17, 6)).astype(np.float32), rng.integers(0, 4, 17)
+            loss = compiled(gc.from_numpy(x), gc.from_numpy(y))
+        found[backend] = [loss.detach().numpy(), *(p.detach().numpy() for p in model.parameters())]
+    for a, b in zip(found["cuda"], found["numpy"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.opencl
+def test_faults_and_what_python_does(cupy: Any, caplog: Any) -> None:
+    cupy(stand_in)
+    take = gc.compile(lambda x, i: x[i], backend="cuda")
+    with pytest.raises(IndexError, match=r"(?s)index 70 .*test_backend\.py:\d+"):
+        take(gc.from_numpy(X), gc.tensor([0, 70]))
+    np.testing.assert_array_equal(take(gc.from_numpy(X), gc.tensor([0, 69])).numpy(), X[[0, 69]])
+    with caplog.at_level(logging.WARNING, "graphc.cuda"):
+        np.testing.assert_array_equal(run(lambda x: x.sort(1)[0], X).numpy(), np.sort(X, 1))
+    assert "a stand-in: done by Python, between waits: sort" in caplog.text
