@@ -25,9 +25,13 @@ class Kernel:
         self.function, self.grid, self.block = function, (groups, 1, 1), (items, 1, 1)
         self.args: list[Any] = [None] * n_args
 
-    def set_arg(self, n: int, value: Any) -> None:
+    def set_buffer(self, n: int, buffer: Any) -> None:
         """Argument n from now on."""
-        self.args[n] = value if isinstance(value, np.generic) else np.int64(value.ptr)
+        self.args[n] = np.int64(buffer.ptr)
+
+    def set_word(self, n: int, word: Any) -> None:
+        """Argument n from now on, a NumPy scalar."""
+        self.args[n] = word
 
     def start(self) -> None:
         """Starts it in the stream of the thread."""
