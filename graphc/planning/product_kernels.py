@@ -125,8 +125,10 @@ def _weight_gradient(c: Convolution, parts: int) -> Kernel:
     else:
         whole = s.const(parts, int64)
         start, end = (s.quot((s.index(0) + n) * c.batch, whole) for n in (0, 1))
-        inside = both(inside, start + s.index(4 + d) < end)
-        x, g = (access._replace(computed=((start, access.coefs[4 + d]),), guard=inside) for access in (x, g))
+        own = start + s.index(4 + d) < end
+        inside = both(inside, own)
+        x = x._replace(computed=((start, x.coefs[4 + d]),), guard=inside)
+        g = g._replace(computed=((start, g.coefs[4 + d]),), guard=own)
     return _sum_of_products(c, extents, 4 + d, x, g, inside)
 
 

@@ -3,6 +3,7 @@
 Types are `i8` to `i64`, `u8`, `u32`, `u64`, `f32`, `f64`; a bool in memory is a `u8`, a half is its bits (`i16`).
 `KERNEL(n)` begins a kernel whose groups have n items; `ITEM` and `GROUP` are their numbers; `LOCAL` memory belongs to a group,
 and `BARRIER` lets all items of it meet. Texts contract no product with a sum unless they say `fma`.
+Only OpenCL C has vectors, `f32x2` to `f32x16`, and those of `f64`, `u32` and `u64`: texts for cards have none.
 """
 
 from __future__ import annotations
@@ -22,6 +23,18 @@ _OPENCL = """\
 #pragma OPENCL FP_CONTRACT OFF
 {common}typedef long i64;
 typedef ulong u64;
+typedef float2 f32x2;
+typedef float4 f32x4;
+typedef float8 f32x8;
+typedef float16 f32x16;
+typedef uint2 u32x2;
+typedef uint4 u32x4;
+typedef uint8 u32x8;
+typedef uint16 u32x16;
+typedef ulong2 u64x2;
+typedef ulong4 u64x4;
+typedef ulong8 u64x8;
+typedef ulong16 u64x16;
 #define I64(x) x##L
 #define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1))) void
 #define GLOBAL __global
@@ -41,6 +54,10 @@ _OPENCL_DOUBLE = """\
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
 typedef double f64;
+typedef double2 f64x2;
+typedef double4 f64x4;
+typedef double8 f64x8;
+typedef double16 f64x16;
 #define BITS_F64(x) as_long(x)
 #define F64_BITS(x) as_double(x)
 """

@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from graphc.backends.c_like.scalars import literal, memory_type, print_trees, register_type, to_memory
+from graphc.backends.c_like.tiles import power_of_two as _power_of_two
 from graphc.backends.c_like.writing import Lines, Source
 from graphc.backends.formulas.folds import joined, joined_found
 from graphc.core import scalar as s
@@ -67,7 +68,7 @@ def print_kernel(source: Source, kernel: Kernel, items: int, careful: bool = Fal
     """
     shape = shape_of(kernel, items)
     rows = math.prod(kernel.extents[: kernel.n_outer])
-    printer = _Printer(source, kernel, shape, careful)
+    printer = KernelPrinter(source, kernel, shape, careful)
     name = printer.print()
     scratch = tuple(rows * printer.inner_steps * kernel.statements[n].dtype.itemsize for n in printer.scratch)
     groups = -(-rows // shape.columns)
@@ -90,12 +91,9 @@ def shape_of(kernel: Kernel, items: int) -> Shape:
     return Shape(min(items // slices, _power_of_two(rows)), slices)
 
 
-def _power_of_two(n: int) -> int:
-    """The least power of two that is not below n."""
-    return 1 << max(n - 1, 0).bit_length()
+class KernelPrinter:
+    """Writes one kernel."""
 
-
-class _Printer:
     def __init__(self, source: Source, kernel: Kernel, shape: Shape, careful: bool):
         self.kernel, self.shape, self.careful = kernel, shape, careful
         self.source = source
@@ -138,7 +136,16 @@ class _Printer:
         kernel = self.kernel
         rows = self.word(math.prod(kernel.extents[: kernel.n_outer]))
         self.steps = self.word(self.inner_steps) if self.inner_steps > LARGEST_BAKED else str(self.inner_steps)
-        self.extents = [self.extent(axis) for axis in range(len(kernel.extents))]
+        self.arguments()
+        for n in self.scratch:
+            f.do(f"k{n} += s{n}")
+        self.rows(rows)
+        self.body()
+        return self.source.add_kernel(self.shape.items, self.parameters(), f)
+
+    def arguments(self) -> None:
+        """The words of extents and accesses; buffers begin where their offsets say."""
+        self.extents = [self.extent(axis) for axis in range(len(self.kernel.extents))]
         for n, access in enumerate(self.accesses):
             self.offsets[n] = self.word(access.offset) if access.offset else ""
             for axis, c in enumerate(access.coefs):
@@ -147,13 +154,8 @@ class _Printer:
         self.multipliers = {
             (n, m): self.word(k) for n, a in enumerate(self.accesses) for m, (_, k) in enumerate(a.computed) if k != 1
         }
-        for n in range(len(kernel.buffers)):
-            f.do(f"b{n} += o{n}")
-        for n in self.scratch:
-            f.do(f"k{n} += s{n}")
-        self.rows(rows)
-        self.body()
-        return self.source.add_kernel(self.shape.items, self.parameters(), f)
+        for n in range(len(self.kernel.buffers)):
+            self.f.do(f"b{n} += o{n}")
 
     def parameters(self) -> list[str]:
         """Those of the function."""
@@ -463,4 +465,4 @@ def _reach(kernel: Kernel) -> int:
     return max(most)
 
 
-__all__ = ["Printed", "Shape", "print_kernel", "shape_of"]
+__all__ = ["KernelPrinter", "Printed", "Shape", "print_kernel", "shape_of"]

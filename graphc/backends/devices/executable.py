@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.backends.c_like.heads import Dialect
+from graphc.backends.c_like.tiles import Target
 from graphc.backends.devices.runs import Base, follow, strided
 from graphc.backends.devices.translation import HostCall, Launch, Translation
 from graphc.core.errors import BackendError
@@ -41,7 +42,7 @@ class Kernel(Protocol):
 
 
 class Device(Protocol):
-    """A device, which does what it is given in order. `items`: how many a group should have; `double`: whether it has float64.
+    """A device, which does what it is given in order. `target`: what texts for it should fit; `double`: whether it has float64.
 
     Arrays that are copied are bytes, and contiguous.
     """
@@ -49,7 +50,7 @@ class Device(Protocol):
     name: str
     kind: str
     dialect: Dialect
-    items: int
+    target: Target
     double: bool
 
     def held(self) -> AbstractContextManager[Any]:
@@ -91,7 +92,7 @@ class DeviceExecutable:
 
     def __init__(self, plan: NativePlan, device: Device):
         self.plan, self.program, self.device = plan, plan.program, device
-        self.translation = Translation(plan, device.items)
+        self.translation = Translation(plan, device.target)
         self.waits = 0
         self.peak = self.translation.arena_bytes + plan.output_bytes
         self._functions: dict[int, _Function] = {}

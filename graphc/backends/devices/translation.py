@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.backends.c_like.kernels import Printed, print_kernel
+from graphc.backends.c_like.products import print_product
+from graphc.backends.c_like.tiles import Target
 from graphc.backends.c_like.writing import Source
 from graphc.backends.runs.control import Draft, control
 from graphc.backends.runs.places import Scope, Where
@@ -51,14 +53,14 @@ class HostCall:
 
 
 class Translation:
-    """The instructions of a plan for groups of `items` items; `source` has the kernels.
+    """The instructions of a plan for a device; `source` has the kernels.
 
     Slots of a run's table: 0 the fault word, then inputs, outputs, the arena, constants (`constants`: their arrays), and those
     of loops; `slots` are there in all.
     """
 
-    def __init__(self, plan: NativePlan, items: int):
-        self.plan, self.items, self.source = plan, items, Source()
+    def __init__(self, plan: NativePlan, target: Target):
+        self.plan, self.target, self.source = plan, target, Source()
         self.n_inputs, self.n_outputs = len(plan.program.inputs), len(plan.program.outputs)
         self.arena = 1 + self.n_inputs + self.n_outputs
         self.slots = self.arena + 1
@@ -154,7 +156,9 @@ class Translation:
         """The launch of a kernel on buffers at these places."""
         if not math.prod(kernel.extents[: kernel.n_outer]):
             return lambda found: []
-        printed = print_kernel(self.source, kernel, self.items, careful)
+        printed = print_product(self.source, kernel, self.target)
+        if printed is None:
+            printed = print_kernel(self.source, kernel, self.target.items, careful)
         used = self.scratch_start
         found = [(*where, d.itemsize) for where, d in zip(places, dtypes, strict=True)]
         kept = [x for x in kernel.statements if x.kept]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.c_like.heads import CUDA
+from graphc.backends.c_like.tiles import Target
 from graphc.backends.nvidia.nvrtc import cuda, machine_code, missing
 from graphc.core.errors import BackendError
 
@@ -41,11 +42,13 @@ class Kernel:
 class Device:
     """A device (`devices/executable.py` tells what it must offer), with a stream that does what it is given in order."""
 
-    kind, dialect, items, double = "cuda", CUDA, _ITEMS, True
+    kind, dialect, double = "cuda", CUDA, True
 
     def __init__(self, number: int):
         self.device = cuda.Device(number)
-        self.name = cuda.runtime.getDeviceProperties(number)["name"].decode()
+        properties = cuda.runtime.getDeviceProperties(number)
+        self.name = properties["name"].decode()
+        self.target = Target(_ITEMS, properties["sharedMemPerBlock"], properties["multiProcessorCount"], vector=0)
         self.architecture = f"sm_{self.device.compute_capability}"
         self.lock = threading.RLock()
         with self.device:

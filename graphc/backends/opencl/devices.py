@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.c_like.heads import OPENCL
+from graphc.backends.c_like.tiles import Target
 from graphc.core.errors import BackendError
 from graphc.core.lazy import lazy_import
 
@@ -46,7 +47,12 @@ class Device:
         self.queue = cl.CommandQueue(self.context)
         self.lock = threading.RLock()
         is_cpu = bool(device.type & cl.device_type.CPU)
-        self.items = min(_ITEMS_CPU if is_cpu else _ITEMS, _power_below(device.max_work_group_size))
+        self.target = Target(
+            items=min(_ITEMS_CPU if is_cpu else _ITEMS, _power_below(device.max_work_group_size)),
+            local=device.local_mem_size,
+            units=device.max_compute_units,
+            vector=4 * max(device.native_vector_width_float, 1) if is_cpu else 0,
+        )
         self.double = "cl_khr_fp64" in device.extensions or bool(getattr(device, "double_fp_config", 0))
         exact = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
         self.options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else []

@@ -102,7 +102,8 @@ def _compile(text: str, options: tuple[str, ...]) -> None:
     assert options[-1] == "--gpu-architecture=sm_90"
 
 
-runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda number: {"name": b"a stand-in"})
+PROPERTIES = {"name": b"a stand-in", "sharedMemPerBlock": 1 << 15, "multiProcessorCount": 16}
+runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda number: PROPERTIES)
 nvrtc = SimpleNamespace(
     createProgram=lambda text, name, headers, names: text, compileProgram=_compile, getCUBIN=str.encode,
     destroyProgram=lambda text: None, NVRTCError=NVRTCError,

@@ -13,6 +13,7 @@ from conformance.cases import OPS, VALUE_DEPENDENT, cotangents, forward_and_grad
 import graphc as gc
 from graphc.backends.c_like.heads import CUDA
 from graphc.backends.c_like.scalars import print_trees
+from graphc.backends.c_like.tiles import Target
 from graphc.backends.c_like.writing import Source
 from graphc.backends.devices.translation import Translation
 from graphc.backends.nvidia.nvrtc import OPTIONS, cuda, machine_code
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.nvrtc
 
 ARCHITECTURES = ("sm_80", "sm_90")
 #: Items of a group on a card.
-ITEMS = 256
+TARGET = Target(items=256, local=48 << 10, units=108, vector=0)
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 #: A workload of each kind.
 WORKLOADS = [
@@ -37,7 +38,7 @@ def check(fn: Any, *args: Any, **options: Any) -> None:
     """Compiles what `fn` becomes for these operands; nothing runs."""
     build, arrays = gc.compile(fn, backend="null", **options).arrays_for(*args)
     plan = build.built.executable([a.shape for a in arrays]).translation.plan
-    text = Translation(plan, ITEMS).source.text(CUDA)
+    text = Translation(plan, TARGET).source.text(CUDA)
     for architecture in ARCHITECTURES:
         code = machine_code(text, architecture)
         assert all(name.encode() in code for name in re.findall(r"KERNEL\(\d+\) (\w+)\(", text))

@@ -7,6 +7,18 @@ typedef unsigned int u32;
 typedef float f32;
 typedef long i64;
 typedef ulong u64;
+typedef float2 f32x2;
+typedef float4 f32x4;
+typedef float8 f32x8;
+typedef float16 f32x16;
+typedef uint2 u32x2;
+typedef uint4 u32x4;
+typedef uint8 u32x8;
+typedef uint16 u32x16;
+typedef ulong2 u64x2;
+typedef ulong4 u64x4;
+typedef ulong8 u64x8;
+typedef ulong16 u64x16;
 #define I64(x) x##L
 #define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1))) void
 #define GLOBAL __global
