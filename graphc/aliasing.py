@@ -9,6 +9,7 @@ alone and no element is copied.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,8 @@ def refresh(tensor: TensorBase) -> None:
     view.stamp = base._version.count  # type: ignore[union-attr]
     if not symbolic and (not view.tracked or base._edge is None):
         return
-    with set_grad(view.tracked), recording(recorder if symbolic else _TAPE_ONLY):
+    rest = recorder.layouts.sharing.resting() if symbolic else nullcontext()  # type: ignore[union-attr]
+    with set_grad(view.tracked), recording(recorder if symbolic else _TAPE_ONLY), rest:
         derived = base if symbolic else _type_of(base)
         for op, attrs in view.chain:
             derived = op(derived, **attrs)
@@ -143,11 +145,15 @@ def write(target: Any, value: Any) -> Any:
     """
     recorder = STATE.recorder
     if recorder is not None:
-        recorder.layouts.matter = True
+        layouts = recorder.layouts
+        layouts.matter = True
         shadow, value = recorder.shadow(target), recorder.shadow(value)
         refresh(shadow)
         check_writable(shadow)
-        _write_symbolic(shadow, value)
+        layouts.sharing.note_read(value, (value._data,))
+        layouts.sharing.note_write(shadow)
+        with layouts.sharing.resting():
+            _write_symbolic(shadow, value)
         return target
     refresh(target)
     check_writable(target)

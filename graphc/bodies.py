@@ -67,6 +67,7 @@ class BodyTrace(Recorder):
         if known is None:
             symbol = self.add_input(outer._data.type, outer._edge is not None)
             symbol._layout = getattr(outer, "_layout", None)
+            self.layouts.sharing.close_over(symbol, outer)
             self.closures.append((outer, symbol))
             known = self.shadows[id(outer)] = (outer, symbol)
         return known[1]
@@ -114,9 +115,11 @@ class Body:
     ):
         self.trace = trace = BodyTrace(body_table(parent.table), parent)
         symbols = [trace.add_input(t, g) for t, g in zip(types, grads, strict=True)]
-        with recording(trace):
+        with recording(trace), trace.layouts.sharing.body():
             found = list(fn(*symbols))
             outputs = [trace.shadow(as_symbol(trace, t)) for t in found]
+        for t in outputs:
+            trace.layouts.sharing.note_read(t, (t._data,))
         self.values = [t._data for t in outputs]
         self.closures = [outer for outer, _ in trace.closures]
         self.written = trace.written()

@@ -14,11 +14,15 @@ import numpy as np
 from graphc.compiled_backward import replay
 from graphc.core.context import SLOTS, recording, set_grad
 from graphc.core.errors import FileFormatError, GraphcError, GraphError
+from graphc.core.op import Elementwise, View
 from graphc.core.tape import LEAF, TensorBase
+from graphc.core.tensor_types import TensorType
 from graphc.graphs import AllUpdates, Graph, UpdateGroup
 from graphc.ir.program import Program, Value, toposort
-from graphc.ir.serialise import from_dict, to_dict
+from graphc.ir.serialise import find, from_dict, from_json, to_dict, to_json
+from graphc.layouts import Layout, Layouts, Lying, Question, Step
 from graphc.saving import read_arrays, write_arrays
+from graphc.sharing import Call, Doubt
 from graphc.tracing import Capture
 
 _KIND = "graphc graph"
@@ -56,7 +60,7 @@ def save_graph(graph: Graph, path: Any, inference: bool = False) -> None:
     meta = {
         "kind": _KIND, "format": _FORMAT, "name": graph.name, "inference": bool(inference), "program": encoded,
         "inputs": inputs, "variables": variables, "outputs": described, "random": random, "placeholders": list(graph.inputs),
-        "unknown": {k: str(v) for k, v in graph.aliases.items()},
+        "unknown": {k: str(v) for k, v in graph.aliases.items()}, "sharing": _sharing(graph, values),
     }  # fmt: skip
     write_arrays(path, arrays, {"graphc_graph": json.dumps(meta)})
 
@@ -70,7 +74,23 @@ def _describe(graph: Graph, name: str, output: Any, values: list[Value], capture
         return {"updates": [[_number(captures, c), _place(values, v)] for c, v in pairs]}
     if not isinstance(output, TensorBase):
         raise GraphError(f"output {name!r} is {type(output).__name__}, neither a tensor nor a train op")
-    return {"value": _place(values, graph.shadow(output)._data)}
+    shadow = graph.shadow(output)
+    graph.layouts.sharing.note_fetch(shadow)
+    return {"value": _place(values, shadow._data)}
+
+
+def _sharing(graph: Graph, values: list[Value]) -> Any:
+    """The doubts about shared memory that runs can show, each with the numbers of the values that show it, as JSON."""
+    layouts, shown = graph.layouts, dict[Doubt, tuple[list[int], list[int]]]()
+    for k, value in enumerate(values if layouts.sharing.events else ()):
+        needed = {v for node in toposort([value]) for v in node.outputs}
+        for doubt in layouts.sharing.doubts:
+            if doubt.shows_in(needed, [value]):
+                shown.setdefault(doubt, ([], []))[not doubt.shows_in(needed, ())].append(k)
+    last = max((doubt.call.question.source.layout.anew for doubt in shown), default=-1)
+    steps = tuple([(step.op.name, *step[1:]) for step in layouts.steps[: last + 1]])
+    calls = tuple([(*doubt.call, tuple(read), tuple(fetched)) for doubt, (read, fetched) in shown.items()])
+    return to_json((steps, calls))
 
 
 def _place(values: list[Value], value: Value) -> int:
@@ -169,7 +189,38 @@ def _rebuild(meta: dict[str, Any], program: Program, arrays: dict[str, Any]) -> 
         graph.outputs[name] = group
     for i, k in meta["random"]:
         symbols[i]._data = results[k]._data
+    if "sharing" in meta:
+        _restore_sharing(graph.layouts, from_json(meta["sharing"]), [result._data for result in results])
     return graph
+
+
+def _restore_sharing(layouts: Layouts, found: Any, values: list[Value]) -> None:
+    """Adds what `_sharing` gave to what was noted while the program was recorded again."""
+    steps, calls = found
+    first = len(layouts.steps)
+    for name, attrs, operands, shape in steps:
+        op = find(name)
+        if not isinstance(op.kind, Elementwise | View):
+            raise TypeError(f"a step {name!r}")
+        lying = tuple([_lying(x, first, len(layouts.steps)) for x in operands])
+        layouts.steps.append(Step(op, tuple(attrs), lying, shape))
+    for name, shared, (source, shape), line, read, fetched in calls:
+        question = Question(_lying(source, first, len(layouts.steps)), shape)
+        call = Call(str(name), bool(shared), question, str(line))
+        layouts.sharing.restore(call, [values[k] for k in read], [values[k] for k in fetched])
+
+
+def _lying(found: Any, first: int, end: int) -> Lying:
+    """How a tensor lies; its step is one of those from `first` to before `end`."""
+    type_, (strides, _, anew) = found
+    anew = first + anew if anew >= 0 else -1
+    if (
+        not isinstance(type_, TensorType)
+        or anew >= end
+        or len(type_.shape if strides is None else strides) != type_.ndim
+    ):
+        raise TypeError(f"a layout {found!r}")
+    return Lying(type_, Layout(strides, 0, anew))
 
 
 def _restore(

@@ -79,6 +79,7 @@ class Graph(Recorder):
 
     def __init__(self, name: str = "graph") -> None:
         super().__init__()
+        self.layouts.sharing.table = self.table
         self.name = name
         self.inputs: dict[str, Any] = {}
         #: name -> what is fed for it; a write to a placeholder changes what the placeholder shows, not this

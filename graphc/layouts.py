@@ -4,7 +4,8 @@ A program knows no memory. But strides decide whether `reshape` gives a view or 
 what the writes of a program reach. While code is recorded each tensor therefore has a layout: that of the array for an
 argument or a captured tensor, moved along by views, kept by elementwise ops in NumPy's way, row by row for the result of any
 other op. Strides count elements. Where sizes are unknown, strides are too; what they decide is decided for the present call,
-and noted so that a later call can tell whether it would decide alike.
+and noted so that a later call can tell whether it would decide alike. A graph has no present call: it decides by numbers that
+divide well, and keeps how to tell anew for sizes that are fed whether `reshape` gives a view (`sharing.py`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import numpy as np
 
 from graphc.aliasing import mark_view
 from graphc.core.dims import Dim, Shape, Size, is_static, substitute
-from graphc.core.errors import SymbolicError
+from graphc.core.errors import SymbolicError, user_line
 from graphc.core.op import OUT, Elementwise, Op, View
 from graphc.core.tape import Entry
 from graphc.core.tensor_types import TensorType
 from graphc.primitives.views import reshape
+from graphc.sharing import Call, Doubt, Sharing, refusal
 
 Attrs = tuple[tuple[str, Any], ...]
 Strides = tuple[Size, ...]
@@ -32,11 +34,36 @@ Form = tuple[str, tuple[int, ...]] | None
 class Layout(NamedTuple):
     """The strides of a recorded tensor, None for rows; and, as bits, the inputs it follows from.
 
-    A tensor without a layout lies in rows, however the inputs lie.
+    A tensor without a layout lies in rows, however the inputs lie. `anew`: the number of the step that tells the strides of
+    a graph's tensor for sizes that are fed, -1 where these hold for all.
     """
 
     strides: Strides | None
     given: int
+    anew: int = -1
+
+
+class Lying(NamedTuple):
+    """A graph's tensor that was read: its type and its layout."""
+
+    type: TensorType
+    layout: Layout
+
+
+class Step(NamedTuple):
+    """An op of a graph of which the result's strides are told anew for sizes that are fed."""
+
+    op: Op
+    attrs: Attrs
+    operands: tuple[Lying, ...]
+    shape: Shape
+
+
+class Question(NamedTuple):
+    """Whether a tensor's elements show under a shape where they are; None: whether they lie in rows."""
+
+    source: Lying
+    shape: Shape | None
 
 
 class Decision(NamedTuple):
@@ -218,6 +245,16 @@ def _order_of(op: Op, attrs: Attrs, dtypes: Any, shapes: Any, strides: Any) -> t
     return tuple(sorted(range(found.ndim), key=lambda axis: -abs(found.strides[axis])))
 
 
+def strides_anew(op: Op, attrs: Attrs, operands: Sequence[tuple[TensorType, Strides]], shape: Shape) -> Strides:
+    """The strides of an op's result, where all sizes are numbers."""
+    if isinstance(op.kind, Elementwise):
+        dtypes = tuple([t.dtype.np for t, _ in operands])
+        return packed(shape, kept_order(op, attrs, dtypes, *[(t.shape, strides) for t, strides in operands]))
+    ((type_, strides),) = operands
+    found = reshaped(type_.shape, strides, shape) if op is reshape else viewed(op, attrs, type_, strides, shape)
+    return packed(shape, range(len(shape))) if found is None else found
+
+
 # --- what a recorder keeps --------------------------------------------------------------------------------------------
 
 
@@ -235,6 +272,8 @@ class Layouts:
         self.decisions: list[Decision] = []
         #: whether anything comes of the decisions: something was written, or the user's code was told
         self.matter = False
+        self.sharing = Sharing()
+        self.steps: list[Step] = []
 
     def give(self, source: Any, array: Any, shape: Shape) -> Layout:
         """The layout of an input, which each run will read from `source`."""
@@ -264,35 +303,42 @@ class Layouts:
     def record(self, op: Op, attrs: Mapping[str, Any], operands: Sequence[Any], outputs: Sequence[Any]) -> None:
         """Gives the results of an op their layout, and marks as a view what shares memory."""
         if isinstance(op.kind, Elementwise):
-            given, rows = 0, True
+            given, rows, met = 0, True, False
             for x in operands:
                 layout = getattr(x, "_layout", None)
                 if layout is not None:
-                    given |= layout.given
+                    given, met = given | layout.given, True
                     rows = rows and layout.strides is None
-            if given or not rows:
-                outputs[0]._layout = Layout(None if rows else self._kept(op, attrs, operands, outputs[0]), given)
-        elif isinstance(op.kind, View) and (op is not reshape or self._shares(operands[0], outputs[0])):
+            if met:
+                found, undecided = (None, False) if rows else self._kept(op, attrs, operands, outputs[0])
+                outputs[0]._layout = Layout(found, given, self._anew(op, attrs, operands, outputs[0], undecided))
+        elif op is reshape:
             source, out = operands[0], outputs[0]
-            if op is not reshape:
-                layout = getattr(source, "_layout", None) or Layout(None, 0)
-                found = viewed(op, tuple(attrs.items()), source._data.type, layout.strides, out._data.type.shape)
-                if found is not None or layout.given:
-                    out._layout = Layout(found, layout.given)
+            shares = self._shares(source, out)
+            if shares:
+                mark_view(out, source, op, attrs)
+            self._doubt("reshape", source, out, shares, tuple(out._data.type.shape))
+        elif isinstance(op.kind, View):
+            source, out = operands[0], outputs[0]
+            layout = getattr(source, "_layout", None) or _ROWS
+            found = viewed(op, tuple(attrs.items()), source._data.type, layout.strides, out._data.type.shape)
+            if found is not None or layout is not _ROWS:
+                out._layout = Layout(found, layout.given, self._anew(op, attrs, operands, out))
             mark_view(out, source, op, attrs)
 
-    def _kept(self, op: Op, attrs: Mapping[str, Any], operands: Sequence[Any], out: Any) -> Strides | None:
+    def _kept(self, op: Op, attrs: Mapping[str, Any], operands: Sequence[Any], out: Any) -> tuple[Strides | None, bool]:
+        """The strides of an elementwise result, and whether other sizes may give others."""
         types = tuple([x._data.type for x in operands])
         shape = tuple(out._data.type.shape)
         strides = tuple(map(own_strides, operands))
         if all(is_static(t.shape) for t in types) and all(s is None or is_static(s) for s in strides):
-            return kept(op, tuple(attrs.items()), types, strides, shape)
+            return kept(op, tuple(attrs.items()), types, strides, shape), False
         rule = partial(kept_order, op, tuple(attrs.items()), tuple([t.dtype.np for t in types]))
         sizes = tuple([(tuple(x._data.type.shape), strides_of(x)) for x in operands])
         order = rule(*self._numbers(sizes))
         self.note(rule, sizes, order, shape)
         found = packed(shape, order)
-        return None if in_rows(shape, found) else found
+        return None if in_rows(shape, found) else found, True
 
     def _shares(self, source: Any, out: Any) -> bool:
         """Whether a reshape shares memory: what lies in rows does, and what only gains or loses dimensions of size 1."""
@@ -301,19 +347,86 @@ class Layouts:
             return True
         old, new = tuple(source._data.type.shape), tuple(out._data.type.shape)
         same = [d for d in old if d != 1] == [d for d in new if d != 1]
+        undecided = not same and layout.strides is not None and _has_unknown((old, layout.strides, new))
+        anew = self._anew(reshape, {}, (source,), out, undecided)
         if not same:
             self.read |= layout.given
         if layout.strides is None:
-            out._layout = layout if same else None
+            out._layout = Layout(None, layout.given, anew) if same or anew >= 0 else None
             return True
         if same:
-            out._layout = Layout(_ones_moved(old, layout.strides, new), layout.given)
+            out._layout = Layout(_ones_moved(old, layout.strides, new), layout.given, anew)
             return True
         strides = reshaped(old, layout.strides, new, self.number)
         self.note(reshaped, (old, layout.strides, new), strides, new)
-        if strides is not None:
-            out._layout = Layout(None if in_rows(new, strides) else strides, layout.given)
+        if strides is not None or anew >= 0:
+            rows = strides is None or in_rows(new, strides)
+            out._layout = Layout(None if rows else strides, layout.given, anew)
         return strides is not None
+
+    # --- for sizes that are fed -----------------------------------------------------------------------------------
+
+    def _anew(
+        self, op: Op, attrs: Mapping[str, Any], operands: Sequence[Any], out: Any, undecided: bool = False
+    ) -> int:
+        """The number of a new step, in a graph, where the result's strides follow from others told anew or are `undecided`."""
+        if self.sharing.table is None:
+            return -1
+        given = [Lying(x._data.type, getattr(x, "_layout", None) or _ROWS) for x in operands]
+        if not undecided and all(x.layout.anew < 0 for x in given):
+            return -1
+        self.steps.append(Step(op, tuple(attrs.items()), tuple(given), tuple(out._data.type.shape)))
+        return len(self.steps) - 1
+
+    def _doubt(self, name: str, source: Any, out: Any, shared: bool, shape: Shape | None) -> None:
+        """Notes a call, if sizes that are fed may give another answer."""
+        layout = getattr(source, "_layout", None)
+        if self.sharing.table is None or layout is None:
+            return
+        lying = Lying(source._data.type, layout)
+        open_ = layout.strides is not None and _has_unknown((tuple(lying.type.shape), layout.strides, shape or ()))
+        if open_ or layout.anew >= 0:
+            self.sharing.doubt(Call(name, shared, Question(lying, shape), user_line()), source, out)
+
+    def gave_rows(self, source: Any, out: Any) -> None:
+        """Notes that `contiguous` gave the tensor itself, or a copy."""
+        self._doubt("contiguous", source, out, out is source, None)
+
+    def check_doubt(self, doubt: Doubt, sizes: Mapping[str, int]) -> None:
+        """Raises ShapeError, naming the line, where these sizes give a view and a copy was recorded, or the other way round."""
+        source, shape = doubt.call.question
+        found = self._lies(source, sizes)
+        new = substituted(shape, sizes)
+        if found is None or _has_unknown(new):
+            return  # it hangs on what is not fed
+        type_, strides = found
+        shares = in_rows(type_.shape, strides) if new is None else reshaped(type_.shape, strides, new) is not None
+        if shares != doubt.call.shared and 0 not in type_.shape:
+            parts = (*source.type.shape, *(source.layout.strides or ()))
+            names = dict.fromkeys(name for size in parts if isinstance(size, Dim) for name in size.names())
+            raise refusal(doubt.call, source.type, type_, {name: sizes[name] for name in names})
+
+    def _lies(self, x: Lying, sizes: Mapping[str, int]) -> tuple[TensorType, Strides] | None:
+        """A tensor's type and strides for these sizes; None where they do not tell all that it needs."""
+        known: dict[int, Strides] = {}
+        for place in self._steps_for(x.layout.anew):
+            step = self.steps[place]
+            operands = [_put_in(operand, sizes, known) for operand in step.operands]
+            if _has_unknown(tuple(operands)):
+                return None
+            attrs, shape = substituted(step.attrs, sizes), substituted(step.shape, sizes)
+            known[place] = strides_anew(step.op, attrs, operands, shape)
+        found = _put_in(x, sizes, known)
+        return None if _has_unknown(found) else found
+
+    def _steps_for(self, last: int) -> list[int]:
+        """The steps that a step follows from and itself, in order."""
+        needed, places = {last}, []
+        for place in range(last, -1, -1):
+            if place in needed:
+                places.append(place)
+                needed.update(x.layout.anew for x in self.steps[place].operands)
+        return places[::-1]
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
@@ -361,6 +474,17 @@ class Layouts:
 def layout_of_constant(array: Any) -> Layout | None:
     """The layout of a tensor whose array is known."""
     return None if array.flags.c_contiguous else Layout(tuple([s // array.itemsize for s in array.strides]), 0)
+
+
+_ROWS = Layout(None, 0)
+
+
+def _put_in(x: Lying, sizes: Mapping[str, Size], known: Mapping[int, Strides]) -> tuple[TensorType, Strides]:
+    """Type and strides with the sizes put in; `known`: the strides of steps."""
+    shape = substituted(tuple(x.type.shape), sizes)
+    strides = known.get(x.layout.anew, x.layout.strides)
+    rows = strides is None
+    return TensorType(shape, x.type.dtype), packed(shape, range(len(shape))) if rows else substituted(strides, sizes)
 
 
 def _has_unknown(x: Any) -> bool:

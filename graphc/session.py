@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from graphc.builds import Recompile, check_may_build, write_array
 from graphc.compiled_backward import replay
 from graphc.core.config import config
 from graphc.core.context import SLOTS, eagerly
-from graphc.core.dims import Dim
+from graphc.core.dims import Dim, Size, substitute
 from graphc.core.errors import BackendError, FeedError, FetchError, GraphError, ShapeError, user_line
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, dtype_of
@@ -25,7 +25,8 @@ from graphc.executable import Built
 from graphc.graphs import AllUpdates, Graph, UpdateGroup, gradients, placeholder, updates
 from graphc.ir.program import Value
 from graphc.nests import flatten, unflatten
-from graphc.tracing import Capture
+from graphc.sharing import Doubt
+from graphc.tracing import Capture, plain_name
 
 _ndarray = np.ndarray
 
@@ -58,6 +59,14 @@ class SharedLock:
                 self._changed.notify_all()
 
 
+class Asked(NamedTuple):
+    """The doubts about shared memory that show in a run, when so many readers were noted; and feeds for which all hold."""
+
+    events: int
+    doubts: list[Doubt]
+    agreed: set[tuple[tuple[Value, tuple[int, ...]], ...]]
+
+
 @dataclass(eq=False)
 class PreparedRun:
     """A build for one set of fetches: values and train ops. `picks`: the output that each fetch shows."""
@@ -67,6 +76,7 @@ class PreparedRun:
     sources: list[tuple[str, Any]]
     writes: list[tuple[Capture, int]]
     picks: list[int | None]
+    asked: Asked | None = None
 
 
 class Session:
@@ -123,7 +133,8 @@ class Session:
         """Runs what the fetches need and returns NumPy arrays in their nesting, None for a train op.
 
         fetches: tensors of the graph, parameters (their value at the start), names in `graph.outputs`, train ops, nested.
-        feed_dict: placeholder or its name -> array, Tensor, number or nested list. Raises FetchError, FeedError.
+        feed_dict: placeholder or its name -> array, Tensor, number or nested list. Raises FetchError, FeedError; ShapeError for
+        sizes with which a write would reach what it does not reach in the graph, as `reshape` gives a view or a copy.
         """
         with eagerly():
             structure, leaves = self._fetches(fetches)
@@ -198,6 +209,7 @@ class Session:
                     f"a tensor {fetch._data.type} made at {fetch._data.origin_text()} belongs to another graph "
                     f"(fetched at {user_line()})"
                 )
+            graph.layouts.sharing.note_fetch(fetch)
             return fetch._data
         capture = graph.captures.get(id(fetch))
         if capture is None:
@@ -330,7 +342,33 @@ class Session:
                 built.check([a.shape for a in arrays], names)
             except ShapeError as error:
                 raise FeedError(f"{error.problem} (fed at {user_line()})") from None
+        if self.graph.layouts.sharing.events:
+            self._check_doubts(prepared, feeds)
         return arrays
+
+    def _check_doubts(self, prepared: PreparedRun, feeds: dict[Value, Any]) -> None:
+        """Raises ShapeError for sizes with which memory would be shared otherwise than recorded, where the run can show it.
+
+        What such a write reaches may hang on feeds that the program itself does not need.
+        """
+        layouts, asked, program = self.graph.layouts, prepared.asked, prepared.built.recorded
+        events = layouts.sharing.events
+        if asked is None or asked.events != events:
+            values = {v for node in program.nodes for v in node.outputs}
+            doubts = [doubt for doubt in layouts.sharing.doubts if doubt.shows_in(values, program.outputs)]
+            asked = prepared.asked = Asked(events, doubts, set())
+        if not asked.doubts:
+            return
+        fed = [(value, feeds[value].shape) for value in self.graph.fed.values() if value in feeds]
+        key = tuple(fed)
+        if key in asked.agreed:
+            return
+        sizes = _sizes_fed(fed, self.graph.aliases)
+        for doubt in asked.doubts:
+            layouts.check_doubt(doubt, sizes)
+        if len(asked.agreed) >= config.largest_cache:
+            asked.agreed.clear()
+        asked.agreed.add(key)
 
     def _compute(self, built: Built, arrays: list[Any]) -> list[Any]:
         if self.backend == "eager":
@@ -357,6 +395,22 @@ class Session:
                 )
         made = f"placeholder {name!r} {placeholder.type}, made at {placeholder.origin_text()}"
         return f"{made}, is not fed (run at {user_line()})"
+
+
+def _sizes_fed(fed: Sequence[tuple[Value, tuple[int, ...]]], aliases: Mapping[str, Size]) -> dict[str, int]:
+    """The unknown sizes that feeds of these shapes tell, under each of their names."""
+    sizes: dict[str, int] = {}
+    for known in ({}, aliases):  # a placeholder's own name for a size comes first
+        for value, shape in fed:
+            for want, have in zip(value.type.shape, shape, strict=True):
+                name = plain_name(substitute(want, known))
+                if name is not None:
+                    sizes.setdefault(name, have)
+    for name, size in aliases.items():
+        found = substitute(size, sizes)
+        if isinstance(found, int):
+            sizes.setdefault(name, found)
+    return sizes
 
 
 class _FetchLeaf(TensorBase):

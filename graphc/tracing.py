@@ -150,6 +150,9 @@ class Recorder:
         values = tuple([s._data for s in symbols])
         node = self.table.node(op, values, attrs, lambda: self.infer(op, symbols, attrs), (origin,))
         outputs = tuple(map(SLOTS.new_tensor, node.outputs))
+        if self.layouts.sharing.doubts:
+            for s in symbols:
+                self.layouts.sharing.note_read(s, node.outputs)
         self.layouts.record(op, attrs, symbols, outputs)
         if STATE.grad:
             for s in symbols:
@@ -276,6 +279,7 @@ class Recorder:
         name = self.fresh_name(name)
         value = self.table.input(name, type_, (self.origin(),))
         capture = self.captures[key] = Capture(name, value, SLOTS.new_tensor(value))
+        self.layouts.sharing.keep(capture.shadow)
         return capture
 
     def fresh_name(self, name: str) -> str:

@@ -35,6 +35,7 @@ FLOORS: dict[int, list[list[str]]] = {
         [
             "grad_mode.py",
             "aliasing.py",
+            "sharing.py",
             "layouts.py",
             "printing.py",
             "methods/",

@@ -115,6 +115,11 @@ def to_dict(program: Program) -> tuple[dict[str, Any], Arrays]:
     return {"format": FORMAT, "programs": encoder.programs}, encoder.arrays
 
 
+def to_json(x: Any) -> Json:
+    """What may be an attribute (numbers, sizes, types, nested in tuples) as JSON, without arrays and programs."""
+    return _Encoder().attr(x)
+
+
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +265,11 @@ class _Decoder:
                 raise FileFormatError(f"constant {name!r} is missing or no array of a known dtype")
             self.constants[name] = ConstantData(array)
         return self.constants[name]
+
+
+def from_json(x: Json) -> Any:
+    """What `to_json` turned into this; FileFormatError for anything else."""
+    return _Decoder({}).attr(x)
 
 
 def find(name: str) -> Op:

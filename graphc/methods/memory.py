@@ -74,12 +74,15 @@ class Memory(Numbers):
     def contiguous(self, memory_format: Any = None) -> Any:
         """This tensor if its elements lie row by row, else a copy that does."""
         recorder = STATE.recorder
-        if recorder.layouts.are_rows(recorder.shadow(self)) if recorder is not None else self.is_contiguous():
-            return self
-        out = copy_op(self)
-        if type(out._data) is _ndarray:
-            out._data = np.ascontiguousarray(out._data)
-        out._layout = None
+        here = self if recorder is None else recorder.shadow(self)
+        rows = self.is_contiguous() if recorder is None else recorder.layouts.are_rows(here)
+        out = self if rows else copy_op(self)
+        if not rows:
+            if type(out._data) is _ndarray:
+                out._data = np.ascontiguousarray(out._data)
+            out._layout = None
+        if recorder is not None:
+            recorder.layouts.gave_rows(here, here if rows else out)
         return out
 
     def clone(self, *, memory_format: Any = None) -> Any:

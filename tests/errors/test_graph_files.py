@@ -213,6 +213,9 @@ def damaged(path):
     for key in ("program", "inputs", "variables", "outputs", "random", "name", "placeholders"):
         yield changed(lambda meta, key=key: meta.pop(key))
         yield changed(lambda meta, key=key: meta.update({key: 12345}))
+    yield changed(lambda meta: meta.update(sharing=12345))
+    yield changed(lambda meta: meta["sharing"]["tuple"].pop())
+    yield changed(lambda meta: meta["sharing"]["tuple"][1]["tuple"].append({"tuple": ["reshape", True]}))
     yield changed(lambda meta: meta["inputs"].pop())
     yield changed(lambda meta: meta["inputs"].reverse())
     yield changed(lambda meta: meta["inputs"].__setitem__(0, {"variable": 999}))

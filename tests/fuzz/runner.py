@@ -347,6 +347,8 @@ def check_mode(
             return (
                 None  # by design: the branches of a cond agree in eager code only for some of the sizes that may be fed
             )
+        if is_session and "where the graph recorded a" in str(error):
+            return None  # by design: a write reaches what it reaches in eager code only for some of the sizes
         return Failure(mode, type(error).__name__, str(error))
     except gc.errors.GradientError as error:
         if has_control(program) and "modified by an inplace operation" in str(error):
