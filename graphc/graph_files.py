@@ -75,6 +75,8 @@ def _describe(graph: Graph, name: str, output: Any, values: list[Value], capture
     if not isinstance(output, TensorBase):
         raise GraphError(f"output {name!r} is {type(output).__name__}, neither a tensor nor a train op")
     shadow = graph.shadow(output)
+    if shadow._base is not None:
+        graph.derive_anew(shadow)
     graph.layouts.sharing.note_fetch(shadow)
     return {"value": _place(values, shadow._data)}
 

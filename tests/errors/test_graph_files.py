@@ -243,6 +243,17 @@ def test_damaged_files_are_refused(tmp_path):
     gc.load_graph(good)
 
 
+def test_a_view_that_was_not_read_since_its_base_was_written(tmp_path):
+    graph = gc.Graph()
+    with graph.as_default():
+        x = gc.placeholder((None, 3), name="x")
+        graph.outputs["rows"] = x[1:]
+        x.add_(5.0)
+    gc.save_graph(graph, tmp_path / "g")
+    found = gc.Session(gc.load_graph(tmp_path / "g")).run("rows", {"x": np.ones((3, 3), np.float32)})
+    np.testing.assert_array_equal(found, np.full((2, 3), 6.0))
+
+
 def test_foreign_files(tmp_path):
     gc.save({"a": gc.ones(2)}, tmp_path / "state")
     with pytest.raises(FileFormatError, match=r"holds no graph: load it with graphc.load"):
