@@ -12,7 +12,7 @@ part of it. Last comes the fault word: a kernel does nothing once it is set, and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -61,14 +61,16 @@ class Printed:
     scratch: tuple[int, ...]
 
 
-def print_kernel(source: Source, kernel: Kernel, items: int, careful: bool = False) -> Printed:
-    """Writes a kernel for groups of `items` items (a power of two) into a source.
+def print_kernel(
+    source: Source, kernel: Kernel, items: int, careful: bool = False, baked: int = LARGEST_BAKED
+) -> Printed:
+    """Writes a kernel for groups of `items` items (a power of two) into a source. `baked`: as LARGEST_BAKED.
 
     `careful`: memory that it reads may be the memory it writes, so nothing is read again once a pass has stored.
     """
     shape = shape_of(kernel, items)
     rows = math.prod(kernel.extents[: kernel.n_outer])
-    printer = KernelPrinter(source, kernel, shape, careful)
+    printer = KernelPrinter(source, kernel, shape, careful, baked)
     name = printer.print()
     scratch = tuple(rows * printer.inner_steps * kernel.statements[n].dtype.itemsize for n in printer.scratch)
     groups = -(-rows // shape.columns)
@@ -81,21 +83,25 @@ def shape_of(kernel: Kernel, items: int) -> Shape:
     inner = math.prod(kernel.extents[n:])
     if len(kernel.extents) == n or kernel.scatters or kernel.running or inner <= SHORT_ROW:
         return Shape(min(items, max(_power_of_two(rows), 1)), 1)
-    accesses = list(kernel.accesses())
-    along_rows = sum(a.coefs[-1] == 1 for a in accesses)
-    across = sum(n > 0 and a.coefs[n - 1] == 1 and a.coefs[-1] != 1 for a in accesses)
-    if across > along_rows:
+    if walks_across(kernel):
         columns = min(items, 32, _power_of_two(kernel.extents[n - 1]))
         return Shape(columns, min(items // columns, _power_of_two(inner)))
     slices = min(items, _power_of_two(inner))
     return Shape(min(items // slices, _power_of_two(rows)), slices)
 
 
+def walks_across(kernel: Kernel) -> bool:
+    """Whether more accesses have neighbours in the next row than in the next inner step."""
+    accesses, n = list(kernel.accesses()), kernel.n_outer
+    along_rows = sum(a.coefs[-1] == 1 for a in accesses)
+    return sum(n > 0 and a.coefs[n - 1] == 1 and a.coefs[-1] != 1 for a in accesses) > along_rows
+
+
 class KernelPrinter:
     """Writes one kernel."""
 
-    def __init__(self, source: Source, kernel: Kernel, shape: Shape, careful: bool):
-        self.kernel, self.shape, self.careful = kernel, shape, careful
+    def __init__(self, source: Source, kernel: Kernel, shape: Shape, careful: bool, baked: int = LARGEST_BAKED):
+        self.kernel, self.shape, self.careful, self.baked = kernel, shape, careful, baked
         self.source = source
         self.outer = list(range(kernel.n_outer))
         self.inner = list(range(kernel.n_outer, len(kernel.extents)))
@@ -116,9 +122,9 @@ class KernelPrinter:
         private = -(-self.inner_steps // shape.slices) <= MOST_KEPT
         #: kept rows: in the items' own memory, in scratch memory; the others are computed again
         self.private = kept if private else []
-        self.scratch = [] if private or not self._reads_what_it_writes() else kept
+        self.scratch = [] if private or not self.reads_what_it_writes() else kept
 
-    def _reads_what_it_writes(self) -> bool:
+    def reads_what_it_writes(self) -> bool:
         """Whether a pass may store where a later one would read again."""
         stored = {x.store.buffer for x in self.kernel.statements if x.store is not None}
         return self.careful or any(isinstance(x, Access) and x.buffer in stored for x in self.kernel.sources)
@@ -168,7 +174,7 @@ class KernelPrinter:
 
     def extent(self, axis: int) -> str:
         n = self.kernel.extents[axis]
-        return str(n) if n <= LARGEST_BAKED else self.word(n)
+        return str(n) if n <= self.baked else self.word(n)
 
     def rows(self, rows: str) -> None:
         """Which row the item does, and the counters of the outer loops there."""
@@ -186,16 +192,20 @@ class KernelPrinter:
         if self.scratch:
             f.do(f"const {self.idx} kept = row * {self.steps}")
         self.enter_flat(self.outer, "row")
+        self.keep_private()
+
+    def keep_private(self) -> None:
+        """Room for the rows that the item keeps itself."""
         for n in self.private:
             dtype = self.kernel.statements[n].dtype
-            size = _power_of_two(-(-self.inner_steps // slices))
-            f.do(f"{register_type(dtype)} k{n}[{size}]")
+            size = _power_of_two(-(-self.inner_steps // self.shape.slices))
+            self.f.do(f"{memory_type(dtype)} k{n}[{size}]")
 
     def enter_flat(self, axes: Sequence[int], number: str) -> None:
         """Enters loops of which only the common step number is known."""
         found: dict[int, str] = {}
         for axis in reversed(axes[1:]):
-            if self.kernel.extents[axis] == 1:
+            if self.extents[axis] == "1":
                 found[axis] = "0"
                 continue
             found[axis] = self.f.let(self.idx, f"{number} % {self.extents[axis]}")
@@ -229,38 +239,46 @@ class KernelPrinter:
         """A running fold, step by step."""
         statement = self.kernel.statements[n]
         self.before = self.f.variable(register_type(statement.dtype), literal(statement.identity, statement.dtype))
-        with self.within():
+
+        def step() -> None:
             self.compute([n])
             self.f.do(f"{self.before} = {self.made[n]}")
             self.finish(n)
 
+        self.each_step(step)
+
     def passes(self, numbers: list[int]) -> None:
         """One pass over the inner loops."""
         folds = {n: self.start(self.kernel.statements[n]) for n in numbers if self.kernel.statements[n].combine}
-        with self.within():
+
+        def step() -> None:
             self.evaluate([n for n in numbers if n not in folds], also=list(folds))
             for n, registers in folds.items():
                 new = [self.made[n], *([self.positions[n]] if n in self.positions else [])]
                 self.fold(self.kernel.statements[n], registers, new, in_order=True)
+
+        self.each_step(step)
+        self.conclude(folds)
+
+    def conclude(self, folds: dict[int, list[str]]) -> None:
+        """The results of a pass's folds, and what is done with them."""
         for n, registers in folds.items():
-            self.across(self.kernel.statements[n], registers)
-            self.made[n] = registers[-1]
+            self.made[n] = self.across(self.kernel.statements[n], registers)[-1]
             self.finish(n)
 
-    @contextmanager
-    def within(self) -> Iterator[None]:
-        """The steps of the inner loops that the item does."""
+    def each_step(self, body: Callable[[], None]) -> None:
+        """Writes the steps of the inner loops that the item does; `body` writes one."""
         f, saved = self.f, dict(self.offsets)
         if self.shape.slices == 1:
             with self.nested(self.inner):
-                yield
+                body()
         else:
             counted = ", q = 0" if self.private else ""
             more = ", ++q" if self.private else ""
             steps = f"live ? {self.steps} : 0"
             with f.block(f"for ({self.idx} j = slice, n = {steps}{counted}; j < n; j += {self.shape.slices}{more})"):
                 self.enter_flat(self.inner, "j")
-                yield
+                body()
         self.offsets = saved
         for axis in self.inner:
             del self.counters[axis]
@@ -419,11 +437,11 @@ class KernelPrinter:
         ):
             self.f.do(f"{register} = {value}")
 
-    def across(self, statement: Statement, registers: Sequence[str]) -> None:
+    def across(self, statement: Statement, registers: Sequence[str]) -> Sequence[str]:
         """Joins what the slices of a row have folded; all of them know the result then."""
         slices, columns, f = self.shape.slices, self.shape.columns, self.f
         if slices == 1:
-            return
+            return registers
         kinds = [register_type(statement.tree.dtype), "i64"][: len(registers)]
         rooms = []
         for kind, register in zip(kinds, registers, strict=True):
@@ -443,6 +461,7 @@ class KernelPrinter:
             f.do("BARRIER")
         for room, register in zip(rooms, registers, strict=True):
             f.do(f"{register} = {room}[{f'ITEM % {columns}' if columns > 1 else '0'}]")
+        return registers
 
 
 def _local_type(kind: str) -> str:
@@ -465,4 +484,4 @@ def _reach(kernel: Kernel) -> int:
     return max(most)
 
 
-__all__ = ["KernelPrinter", "Printed", "Shape", "print_kernel", "shape_of"]
+__all__ = ["KernelPrinter", "Printed", "Shape", "print_kernel", "shape_of", "walks_across"]

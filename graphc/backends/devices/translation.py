@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.backends.c_like.kernels import Printed, print_kernel
+from graphc.backends.c_like.kernels import LARGEST_BAKED, Printed, print_kernel
+from graphc.backends.c_like.lanes import print_lanes
 from graphc.backends.c_like.products import print_product
 from graphc.backends.c_like.tiles import Target
 from graphc.backends.c_like.writing import Source
@@ -147,18 +148,27 @@ class Translation:
         filled = [(self.arena, at) for at in scratch]
         first, *exchanges, last = exchange_kernels(rows)
         launches = [(first, [source, *filled]), *((x, filled) for x in exchanges), (last, [*filled, *results])]
-        drafts = [self.launch(kernel, places, kernel.buffers, step) for kernel, places in launches]
+        # sizes that are arguments: most of the exchanges share one text
+        drafts = [self.launch(kernel, places, kernel.buffers, step, baked=0) for kernel, places in launches]
         return lambda found: [made for draft in drafts for made in draft(found)]
 
     def launch(
-        self, kernel: Kernel, places: Sequence[Where], dtypes: Sequence[Any], step: Step | None, careful: bool = False
+        self,
+        kernel: Kernel,
+        places: Sequence[Where],
+        dtypes: Sequence[Any],
+        step: Step | None,
+        careful: bool = False,
+        baked: int = LARGEST_BAKED,
     ) -> Draft:
         """The launch of a kernel on buffers at these places."""
         if not math.prod(kernel.extents[: kernel.n_outer]):
             return lambda found: []
-        printed = print_product(self.source, kernel, self.target)
-        if printed is None:
-            printed = print_kernel(self.source, kernel, self.target.items, careful)
+        printed = (
+            print_product(self.source, kernel, self.target)
+            or print_lanes(self.source, kernel, self.target, careful)
+            or print_kernel(self.source, kernel, self.target.items, careful, baked)
+        )
         used = self.scratch_start
         found = [(*where, d.itemsize) for where, d in zip(places, dtypes, strict=True)]
         kept = [x for x in kernel.statements if x.kept]

@@ -157,11 +157,28 @@ def test_other_sizes_share_their_kernels():
 
 
 def test_what_python_does_is_told(caplog):
+    def slope(x):
+        _, y = gc.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * x), (gc.tensor(0), x))
+        return gc.gradients(y.sum(), x)[0]
+
     with caplog.at_level(logging.WARNING, "graphc.opencl"):
-        executable, found = built(lambda x: x.sort(1)[0], X)
-    np.testing.assert_array_equal(found, np.sort(X, 1))
-    assert "done by Python, between waits: sort" in caplog.text
-    assert executable.waits == 1
+        executable, found = built(slope, X)
+    np.testing.assert_allclose(found, 4 * X**3, rtol=1e-4, atol=1e-5)
+    assert "done by Python, between waits: while_loop_grad" in caplog.text
+    assert executable.waits > 0
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize(("shape", "axis"), [((5, 7), 0), ((3, 40, 2), 1), ((2049, 3), 0), ((1,), 0)])
+@pytest.mark.parametrize("dtype", [gc.float32, gc.int64, gc.float16, gc.bool, gc.uint8])
+def test_sorts(dtype, shape, axis, descending):
+    values = np.random.default_rng(0).integers(0, 20, shape).astype(np.float32)
+    if dtype is gc.float32:
+        values.reshape(-1)[1::5] = np.nan
+    x = gc.from_numpy(values).to(dtype)
+    found = gc.compile(lambda x: (*x.sort(axis, descending=descending), *x.topk(1, axis)), backend="opencl")(x)
+    for got, want in zip(found, (*x.sort(axis, descending=descending), *x.topk(1, axis)), strict=True):
+        np.testing.assert_array_equal(got.to(gc.float64).numpy(), want.to(gc.float64).numpy())
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0), (1,), (1, 1)])
