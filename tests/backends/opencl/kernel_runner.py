@@ -29,7 +29,7 @@ class Prepared:
         self.fault = cl.Buffer(
             here.context, flags.READ_WRITE | flags.COPY_HOST_PTR, hostbuf=np.full(1, fault, np.int32)
         )
-        self.kernel = cl.Kernel(here.program(source.text(OPENCL)), printed.name)
+        self.kernel = cl.Kernel(here.build(source.text(OPENCL)), printed.name)
         self.kernel.set_args(*pairs, *map(word, printed.words), self.fault)
         self.place = place
 
