@@ -185,7 +185,7 @@ class _TilePrinter(KernelPrinter):
         with self.f.block(f"for ({self.idx} k0 = 0; k0 < {self.live(steps.total)}; k0 += {self.tile.steps})"):
             self.share("steps", steps, self.tile.steps)
             self.bring(self.product.a, rows, "a", "rows", self.tile.rows, steps)
-            self.bring(self.product.b, columns, "b_one", "columns", self.tile.columns, steps)
+            self.bring(self.product.b, columns, self.b_one, "columns", self.tile.columns, steps)
             self.meet()
             self.add_up()
             self.meet()
@@ -206,10 +206,17 @@ class _TilePrinter(KernelPrinter):
         f, tile = self.f, self.tile
         f.do(f"LOCAL {self.element} a[{tile.steps * (tile.rows + tile.apart)}]")
         f.do(f"LOCAL {self.vector} b[{tile.steps * (self.width + tile.apart)}]")
-        f.do(f"LOCAL {self.element} *b_one = (LOCAL {self.element} *)b")
+        self.b_one, self.sums_one = self.elements("b"), ""
         if tile.alone:
             f.do(f"LOCAL {self.vector} sums[{tile.rows * self.width}]")
-            f.do(f"LOCAL {self.element} *sums_one = (LOCAL {self.element} *)sums")
+            self.sums_one = self.elements("sums")
+
+    def elements(self, vectors: str) -> str:
+        """Local memory of vectors as elements. Vectors of one need no pointer, which CUDA C writes without LOCAL."""
+        if self.tile.lanes == 1:
+            return vectors
+        self.f.do(f"LOCAL {self.element} *{vectors}_one = (LOCAL {self.element} *){vectors}")
+        return f"{vectors}_one"
 
     def group(self) -> tuple[_Walk, _Walk]:
         """Which tile the group makes: its rows and columns, and the counters of the batch."""
@@ -399,7 +406,7 @@ class _TilePrinter(KernelPrinter):
                 self.move(rows, "r", numbers)
                 with f.block("for (i32 c = 0; c < columns; ++c)"):
                     self.move(columns, "c", numbers)
-                    self.result(f"sums_one[r * {tile.columns} + c]")
+                    self.result(f"{self.sums_one}[r * {tile.columns} + c]")
             return
         with self.moved(), self.unrolled("i", tile.block[0]):
             f.do(f"const i32 r = ITEM / {tile.items[1]} + i * {tile.items[0]}")

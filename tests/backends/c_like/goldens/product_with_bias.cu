@@ -26,7 +26,6 @@ KERNEL(64) kernel0(GLOBAL f32 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, G
   b3 += o3;
   LOCAL f32 a[1088];
   LOCAL f32 b[576];
-  LOCAL f32 *b_one = (LOCAL f32 *)b;
   const bool live = !*fault;
   const i32 c0 = (i32)GROUP % w6 * 32;
   const i32 v0 = (i32)GROUP / w6;
@@ -64,7 +63,7 @@ KERNEL(64) kernel0(GLOBAL f32 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, G
         const i32 v12 = k0 + k;
         const i32 v13 = v11 + v12;
         const f32 v14 = b1[v13];
-        b_one[k * 36 + u] = (f32)v14;
+        b[k * 36 + u] = (f32)v14;
       }
     }
     BARRIER;
