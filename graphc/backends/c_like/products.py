@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 
@@ -29,8 +29,9 @@ from graphc.core.tensor_types import FLOAT, DType
 from graphc.ir.kernel import Access, Kernel
 from graphc.planning.merging import merge_loops
 
-#: Fewer rows, columns or steps than this do not pay for what is brought to local memory.
-LEAST_SIDE, LEAST_STEPS, LEAST_PRODUCTS = 4, 4, 1 << 12
+#: On a card, fewer rows or columns, steps, and products in all do not pay for barriers and items without work. On a processor
+#: all do that are more than a few (measured from 1 x 512 and 3 x 3 on); rows are fewer than columns where those are few.
+_LEAST_SIDE, _LEAST_STEPS, _LEAST_PRODUCTS, _FEW = 4, 8, 1 << 14, 4
 #: How many elements that lie apart are read side by side.
 _STRIP = 16
 
@@ -76,13 +77,21 @@ def print_product(source: Source, kernel: Kernel, target: Target) -> Printed | N
         return None
     rows, columns = product.extent(product.a.axes), product.extent(product.b.axes)
     steps, batch = product.extent(product.steps), product.extent(product.batch)
-    if min(rows, columns) < LEAST_SIDE or steps < LEAST_STEPS or batch * rows * columns * steps < LEAST_PRODUCTS:
+    if not profits(target, rows, columns, steps, batch):
         return None
     tile = tile_for(target, product.dtype.itemsize, batch, rows, columns, steps)
     printer = _TilePrinter(source, product, tile)
     name = printer.print()
     groups = tile.groups(rows, columns, batch)
     return Printed(name, groups, printer.shape.items, tuple(printer.words), printer.idx == "i64", ())
+
+
+def profits(target: Target, rows: int, columns: int, steps: int, batch: int) -> bool:
+    """Whether a product is done faster as tiles."""
+    products = batch * rows * columns * steps
+    if target.vector:
+        return products >= _FEW**4
+    return min(rows, columns) >= _LEAST_SIDE and steps >= _LEAST_STEPS and products >= _LEAST_PRODUCTS
 
 
 # --- which kernels are such sums --------------------------------------------------------------------------------------
@@ -110,9 +119,11 @@ def product_of(kernel: Kernel) -> Product | None:
     own = [tuple(i for i in outer if i in walked[n] and i not in walked[1 - n]) for n in (0, 1)]
     batch = tuple(i for i in outer if i not in own[0] and i not in own[1])
     factors = [Operand(tree.args[n], access, own[n]) for n, access in enumerate((first, second))]
-    if _neighbours_are_rows(kernel, factors[0]):
-        factors.reverse()
-    return Product(kernel, folds[0], factors[0], factors[1], batch)
+    product = Product(kernel, folds[0], factors[0], factors[1], batch)
+    rows, columns = product.extent(own[0]), product.extent(own[1])
+    few = columns < _FEW or rows < _FEW
+    swapped = columns < rows if few else _neighbours_are_rows(kernel, factors[0])
+    return replace(product, a=factors[1], b=factors[0]) if swapped else product
 
 
 def _only_load(kernel: Kernel, tree: Scalar) -> Access | None:
@@ -241,9 +252,10 @@ class _TilePrinter(KernelPrinter):
         walk = _Walk(axes, start, self.word(self.product.extent(axes)))
         for n, access in enumerate(self.accesses):
             pairs = [(access.coefs[i], self.kernel.extents[i]) for i in axes]
+            if not any(c for c, _ in pairs):
+                continue
             if all(c == after * extent for (c, _), (after, extent) in pairwise(pairs)):
-                if pairs[-1][0]:
-                    walk.factors[n] = self.coefs.get((n, axes[-1]), "1")
+                walk.factors[n] = self.coefs.get((n, axes[-1]), "1")
             else:
                 walk.tables[n] = self.table(f"{letter}_place{n}", size)
         if len(axes) > 1:
@@ -432,7 +444,7 @@ class _TilePrinter(KernelPrinter):
 def _along_steps(operand: Operand) -> bool:
     """Whether neighbouring steps read neighbours, and neighbouring rows or columns do not."""
     coefs = operand.access.coefs
-    return coefs[-1] == 1 != coefs[operand.axes[-1]]
+    return coefs[-1] == 1 and all(coefs[axis] != 1 for axis in operand.axes[-1:])
 
 
 __all__ = ["Operand", "Product", "print_product", "product_of"]
