@@ -62,6 +62,12 @@ class Device(Protocol):
     def alloc(self, nbytes: int) -> Any:
         """A buffer of its memory, freed when nobody has it."""
 
+    def lend(self, array: Any) -> Any:
+        """A buffer that is the array itself, for a device without memory of its own; None for others.
+
+        `copy_out` of that array makes what was written to it seen.
+        """
+
     def copy_in(self, buffer: Any, at: int, array: Any) -> None:
         """Sends an array to byte `at` of a buffer. Need not wait until it is there."""
 
@@ -88,12 +94,15 @@ class DeviceBackend:
 
 
 class DeviceExecutable:
-    """A plan compiled for a device. `waits` counts how often a run waited for the device before it fetched results."""
+    """A plan compiled for a device.
+
+    `launches`: the kernels started so far, by all runs; `waits`: how often a run waited for the device before it fetched results.
+    """
 
     def __init__(self, plan: NativePlan, device: Device):
         self.plan, self.program, self.device = plan, plan.program, device
         self.translation = Translation(plan, device.target)
-        self.waits = 0
+        self.launches = self.waits = 0
         self.peak = self.translation.arena_bytes + plan.output_bytes
         self._functions: dict[int, _Function] = {}
         self._table: list[Base] | None = None
@@ -111,10 +120,24 @@ class DeviceExecutable:
     def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """The outputs for one array per input, each new memory but those written over an input. Errors name the user's line."""
         with self.device.held():
-            table = self._table = self._table or self._new_table()
-            inputs = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
-            for (buffer, _), array in zip(table[1:], inputs, strict=False):
-                self._send(buffer, 0, array)
+            code, n_inputs = self.translation, len(arrays)
+            self._table = self._table or self._new_table()
+            table = [*self._table]  # lent memory is held no longer than the run
+            inputs, in_place = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays], self.plan.in_place
+            for i in in_place.values():
+                if not inputs[i].flags.writeable:
+                    inputs[i] = inputs[i].copy()
+            outputs = [
+                inputs[in_place[k]] if k in in_place else np.empty(tuple(map(int, value.shape)), value.dtype.np)
+                for k, value in enumerate(self.program.outputs)
+            ]
+            slots = [1 + in_place[k] if k in in_place else 1 + n_inputs + k for k in range(len(outputs))]
+            for slot, array in zip(slots, outputs, strict=True):
+                if slot > n_inputs:
+                    self._lend(table, slot, array)
+            for slot, array in enumerate(inputs, 1):
+                if not self._lend(table, slot, array):
+                    self._send(table[slot][0], 0, array)
             self._send(table[0][0], 0, np.zeros(1, np.int32))
             follow(self, self.translation.instructions, table)
             fault = np.empty(1, np.int32)
@@ -122,36 +145,44 @@ class DeviceExecutable:
             if fault[0]:
                 interpret(self.program, inputs)
                 raise BackendError("a kernel found a fault where the same program in NumPy does not")
-            return [self._output(k, arrays, table) for k in range(len(self.program.outputs))]
+            for slot, array in zip(slots, outputs, strict=True):
+                self._receive(array, *table[slot])
+            own = {code.arena, *code.constants}
+            for function in self._functions.values():
+                function.forget(own)
+            return [self._given(k, out, arrays) for k, out in enumerate(outputs)]
 
-    def _output(self, k: int, arrays: Sequence[Any], table: list[Base]) -> Any:
-        """Output k, fetched: the input's array if it is written over one that can be written to."""
-        value, i = self.program.outputs[k], self.plan.in_place.get(k)
-        if i is None:
-            out = np.empty(tuple(map(int, value.shape)), value.dtype.np)
-            self._receive(out, *table[1 + len(arrays) + k])
+    def _given(self, k: int, out: Any, arrays: Sequence[Any]) -> Any:
+        """Output k: the input's array where it is written over one."""
+        if k not in self.plan.in_place:
             return out
-        out = arrays[i]
-        target = out if out.flags.c_contiguous and out.flags.writeable else np.empty(out.shape, out.dtype)
-        self._receive(target, *table[1 + i])
-        if target is out or not out.flags.writeable:
-            return target
-        out[...] = target
-        return out
+        array = arrays[self.plan.in_place[k]]
+        if array is out or not array.flags.writeable:
+            return out
+        array[...] = out
+        return array
 
     # --- memory ---------------------------------------------------------------------------------------------------
 
     def _new_table(self) -> list[Base]:
-        """Buffers for the fault word, inputs, outputs, arena and constants; slots of loops are set as they run."""
+        """Buffers for the fault word, the arena and constants; those of arrays come with them, slots of loops as they run."""
         code = self.translation
-        sizes = [4, *(nbytes_of(v.type) for v in self.program.inputs)]
-        sizes += [0 if k in self.plan.in_place else nbytes_of(v.type) for k, v in enumerate(self.program.outputs)]
-        table: list[Base] = [(self._alloc(n), 0) for n in (*sizes, code.arena_bytes)]
-        table += [(None, 0)] * (code.slots - len(table))
+        table: list[Base] = [(None, 0)] * code.slots
+        table[0], table[code.arena] = (self._alloc(4), 0), (self._alloc(code.arena_bytes), 0)
         for slot, array in code.constants.items():
             table[slot] = self._alloc(array.nbytes), 0
             self._send(table[slot][0], 0, np.ascontiguousarray(array))
         return table
+
+    def _lend(self, table: list[Base], slot: int, array: Any) -> bool:
+        """Sees to it that a slot has memory for an array; whether that is the array's own."""
+        lent = self.device.lend(_raw(array)) if array.nbytes else None
+        if lent is not None:
+            table[slot] = lent, 0
+        elif table[slot][0] is None:
+            assert self._table is not None
+            self._table[slot] = table[slot] = self._alloc(array.nbytes), 0
+        return lent is not None
 
     def _alloc(self, nbytes: int) -> Any:
         return self.device.alloc(max(nbytes, 16))
@@ -168,6 +199,7 @@ class DeviceExecutable:
 
     def launch(self, launch: Launch, table: list[Base]) -> None:
         """Starts a kernel."""
+        self.launches += 1
         function = self._functions.get(id(launch))
         if function is None:
             function = self._functions[id(launch)] = _Function(launch, self._program, self.device)
@@ -222,6 +254,12 @@ class _Function:
         word = np.int64 if printed.wide else np.int32
         for n, number in enumerate(printed.words):
             self.kernel.set_word(first + n, word(number))
+
+    def forget(self, own: set[int]) -> None:
+        """Holds only buffers of these slots any more."""
+        for n, (slot, _, _) in enumerate(self.places):
+            if slot not in own:
+                self.known[n] = (None, -1)
 
     def __call__(self, table: list[Base]) -> None:
         kernel = self.kernel

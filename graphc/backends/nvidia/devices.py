@@ -75,6 +75,9 @@ class Device:
         """A buffer, from CuPy's pool."""
         return cuda.alloc(nbytes)
 
+    def lend(self, array: np.ndarray[Any, Any]) -> None:
+        """A card has memory of its own."""
+
     def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
         """Sends bytes. CUDA has read them when this returns: they are in memory that pages."""
         (buffer + at).copy_from_host_async(array.ctypes.data, array.nbytes, self.stream)

@@ -76,13 +76,24 @@ class Device:
         """A buffer."""
         return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, nbytes)
 
+    def lend(self, array: np.ndarray[Any, Any]) -> Any:
+        """The array as a buffer, on a processor."""
+        if not self.target.vector:
+            return None
+        access = cl.mem_flags.READ_WRITE if array.flags.writeable else cl.mem_flags.READ_ONLY
+        return cl.Buffer(self.context, access | cl.mem_flags.USE_HOST_PTR, hostbuf=array)
+
     def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
         """Sends bytes."""
         cl.enqueue_copy(self.queue, buffer, array, dst_offset=at, is_blocking=False)
 
     def copy_out(self, array: np.ndarray[Any, Any], buffer: Any, at: int) -> None:
-        """Fetches bytes."""
-        cl.enqueue_copy(self.queue, array, buffer, src_offset=at)
+        """Fetches bytes; of lent memory only the right to read them."""
+        if buffer.flags & cl.mem_flags.USE_HOST_PTR:
+            mapped, _ = cl.enqueue_map_buffer(self.queue, buffer, cl.map_flags.READ, at, array.shape, array.dtype)
+            mapped.base.release(self.queue)
+        else:
+            cl.enqueue_copy(self.queue, array, buffer, src_offset=at)
 
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a program."""

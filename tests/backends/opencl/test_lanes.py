@@ -27,7 +27,7 @@ FUNCTIONS = {
     "centred": lambda x: x - x.mean(-1, keepdim=True), "column centred": lambda x: x - x.mean(0, keepdim=True),
     "gathered": lambda x: (x[gc.arange(x.shape[0]).flip(0)] * x).sum(-1), "transposed": lambda x: x.mT.sum(-1) * 2,
 }  # fmt: skip
-SHAPES = [(70, 70), (33, 128), (128, 33), (5, 65), (1, 300), (300, 1), (3, 40, 50)]
+SHAPES = [(70, 70), (128, 33), (1, 300), (300, 1), (3, 40, 50)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -35,7 +35,7 @@ SHAPES = [(70, 70), (33, 128), (128, 33), (5, 65), (1, 300), (300, 1), (3, 40, 5
 def test_folds(name, shape, monkeypatch):
     monkeypatch.setattr(lanes, "FEWEST_STEPS", 0)
     f, values = FUNCTIONS[name], np.random.default_rng(0).normal(size=shape)
-    for dtype in (gc.float32, gc.float64):
+    for dtype in (gc.float32, gc.float64) if shape == SHAPES[0] else (gc.float32,):
         x = gc.from_numpy(values).to(dtype)
         found, want = gc.compile(f, backend="opencl")(x), f(x)
         for a, b in zip(*(y if isinstance(y, tuple) else (y,) for y in (found, want)), strict=True):

@@ -107,7 +107,9 @@ class TestProducts:
     """Stacks of matrix products."""
 
     @pytest.mark.parametrize("transposed", [*every((False, True), repeat=2)], ids=str)
-    @pytest.mark.parametrize("shape", [(1, 1, 40), (1, 50, 9), (50, 1, 9), (2, 3, 1), (17, 31, 13), (300, 5, 150), (3, 290, 260)], ids=str)
+    @pytest.mark.parametrize(
+        "shape", [(1, 1, 40), (1, 50, 9), (50, 1, 9), (2, 3, 1), (17, 31, 13), (300, 5, 150), (3, 290, 260)], ids=str
+    )
     def test_shapes(self, target, shape, transposed):
         m, n, k = shape
         check((m, k), (k, n), target, transposed=transposed)
