@@ -32,6 +32,8 @@ from graphc.planning.merging import merge_loops
 #: On a card, fewer rows or columns, steps, and products in all do not pay for barriers and items without work. On a processor
 #: all do that are more than a few (measured from 1 x 512 and 3 x 3 on); rows are fewer than columns where those are few.
 _LEAST_SIDE, _LEAST_STEPS, _LEAST_PRODUCTS, _FEW = 4, 8, 1 << 14, 4
+#: Bytes of tables for each row, column and step: two of places and as many of counters as there are dimensions, mostly two.
+_TABLES = 16
 #: How many elements that lie apart are read side by side.
 _STRIP = 16
 
@@ -79,7 +81,8 @@ def print_product(source: Source, kernel: Kernel, target: Target) -> Printed | N
     steps, batch = product.extent(product.steps), product.extent(product.batch)
     if not profits(target, rows, columns, steps, batch):
         return None
-    tile = tile_for(target, product.dtype.itemsize, batch, rows, columns, steps)
+    tables = _TABLES if any(len(axes) > 1 for axes in (product.a.axes, product.b.axes, product.steps)) else 0
+    tile = tile_for(target, product.dtype.itemsize, batch, rows, columns, steps, tables)
     printer = _TilePrinter(source, product, tile)
     name = printer.print()
     groups = tile.groups(rows, columns, batch)
@@ -177,6 +180,8 @@ class _TilePrinter(KernelPrinter):
         #: integers are added up as unsigned ones, which wrap
         self.element = ("f64" if wide else "f32") if dtype.category == FLOAT else "u64" if wide else "u32"
         self.vector = self.element if tile.lanes == 1 else f"{self.element}x{tile.lanes}"
+        #: vectors in local memory have a second name, as elements
+        self.one = "" if tile.lanes == 1 else "_one"
         self.width = tile.columns // tile.lanes
         self.named = {x.value for x in postorder(*self.kernel.trees()) if x.op == "index"}
         #: an item alone reads steps of a row one after another: a vector of them is no use to others
@@ -196,7 +201,7 @@ class _TilePrinter(KernelPrinter):
         with self.f.block(f"for ({self.idx} k0 = 0; k0 < {self.live(steps.total)}; k0 += {self.tile.steps})"):
             self.share("steps", steps, self.tile.steps)
             self.bring(self.product.a, rows, "a", "rows", self.tile.rows, steps)
-            self.bring(self.product.b, columns, self.b_one, "columns", self.tile.columns, steps)
+            self.bring(self.product.b, columns, f"b{self.one}", "columns", self.tile.columns, steps)
             self.meet()
             self.add_up()
             self.meet()
@@ -217,17 +222,11 @@ class _TilePrinter(KernelPrinter):
         f, tile = self.f, self.tile
         f.do(f"LOCAL {self.element} a[{tile.steps * (tile.rows + tile.apart)}]")
         f.do(f"LOCAL {self.vector} b[{tile.steps * (self.width + tile.apart)}]")
-        self.b_one, self.sums_one = self.elements("b"), ""
         if tile.alone:
             f.do(f"LOCAL {self.vector} sums[{tile.rows * self.width}]")
-            self.sums_one = self.elements("sums")
-
-    def elements(self, vectors: str) -> str:
-        """Local memory of vectors as elements. Vectors of one need no pointer, which CUDA C writes without LOCAL."""
-        if self.tile.lanes == 1:
-            return vectors
-        self.f.do(f"LOCAL {self.element} *{vectors}_one = (LOCAL {self.element} *){vectors}")
-        return f"{vectors}_one"
+        if tile.lanes > 1:
+            f.do(f"LOCAL {self.element} *b_one = (LOCAL {self.element} *)b")
+            f.do(f"LOCAL {self.element} *sums_one = (LOCAL {self.element} *)sums")
 
     def group(self) -> tuple[_Walk, _Walk]:
         """Which tile the group makes: its rows and columns, and the counters of the batch."""
@@ -426,7 +425,7 @@ class _TilePrinter(KernelPrinter):
                 self.move(rows, "r", numbers)
                 with self.side_by_side("for (i32 c = 0; c < columns; ++c)"):
                     self.move(columns, "c", numbers)
-                    self.result(f"{self.sums_one}[r * {tile.columns} + c]")
+                    self.result(f"sums{self.one}[r * {tile.columns} + c]")
             return
         with self.moved(), self.unrolled("i", tile.block[0]):
             f.do(f"const i32 r = ITEM / {tile.items[1]} + i * {tile.items[0]}")

@@ -58,29 +58,31 @@ class Tile:
         """Elements between rows in local memory."""
         return 0 if self.alone else _APART
 
-    def nbytes(self, itemsize: int) -> int:
-        """Local memory of the operands, of the sums where blocks take turns, and what a few tables need."""
+    def nbytes(self, itemsize: int, tables: int) -> int:
+        """Local memory: operands, sums where blocks take turns, and `tables` bytes for each row, column, step or item."""
         operands = self.steps * (self.rows + self.columns + 2 * self.apart)
         sums = self.rows * self.columns if self.alone else 0
-        return itemsize * (operands + sums) + 32 * (
-            self.rows + self.columns + max(self.steps, self.items[0] * self.items[1])
-        )
+        places = max(self.rows + self.columns + self.steps, 3 * self.items[0] * self.items[1])
+        return itemsize * (operands + sums) + tables * places
 
     def groups(self, rows: int, columns: int, batch: int) -> int:
         """How many of them a result takes."""
         return batch * -(-rows // self.rows) * -(-columns // self.columns)
 
 
-def tile_for(target: Target, itemsize: int, batch: int, rows: int, columns: int, steps: int) -> Tile:
-    """The largest tile that fits the device, unless the result is too small to keep the device busy with such."""
-    sizes, most = (_processor_tiles, _STEPS) if target.vector else (_card_tiles, _LEAST_STEPS)
+def tile_for(target: Target, itemsize: int, batch: int, rows: int, columns: int, steps: int, tables: int) -> Tile:
+    """The largest tile that fits the device, unless the result is too small to keep the device busy with such.
+
+    A processor's local memory is a cache, half of which is left to others. `tables`: bytes for each row, column and step.
+    """
+    sizes, most, room = (_processor_tiles, _STEPS, target.local // 2) if target.vector else (
+        _card_tiles, _LEAST_STEPS, target.local)  # fmt: skip
     for tile in sizes(target, itemsize, rows, columns):
-        fits = tile.nbytes(itemsize) <= target.local // 2
-        busy = tile.groups(rows, columns, batch) >= 2 * target.units
-        if fits and (busy or tile.rows * tile.columns * steps <= _LEAST_WORK):
+        busy = tile.groups(rows, columns, batch) >= 2 * target.units or tile.rows * tile.columns * steps <= _LEAST_WORK
+        if busy and tile.nbytes(itemsize, tables) <= room:
             break
     wanted = min(most, power_of_two(steps))
-    while tile.steps < wanted and (longer := replace(tile, steps=2 * tile.steps)).nbytes(itemsize) <= target.local // 2:
+    while tile.steps < wanted and (longer := replace(tile, steps=2 * tile.steps)).nbytes(itemsize, tables) <= room:
         tile = longer
     return replace(tile, steps=min(tile.steps, wanted))
 

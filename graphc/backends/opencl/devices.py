@@ -55,7 +55,8 @@ class Device:
         )
         self.double = "cl_khr_fp64" in device.extensions or bool(getattr(device, "double_fp_config", 0))
         exact = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
-        self.options = ["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else []
+        # a loop that cannot be vectorised is no news to users
+        self.options = ["-w", *(["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else [])]
         self._programs: dict[str, Any] = {}
 
     def held(self) -> threading.RLock:

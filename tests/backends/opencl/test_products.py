@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from backends.opencl.kernel_runner import Prepared
 from conformance.cases import evaluated
+from native_ops import native
 from tolerances import assert_close
 
 from graphc.backends.c_like import products
+from graphc.backends.c_like.heads import OPENCL
 from graphc.backends.c_like.products import print_product
 from graphc.backends.c_like.tiles import Target, tile_for
 from graphc.backends.c_like.writing import Source
+from graphc.backends.opencl.backend import OpenClBackend
 from graphc.core.op import REGISTRY
-from graphc.core.tensor_types import FLOAT, DType, bool_, float16, float32, float64, int8, int32, int64, type_of_array
+from graphc.core.tensor_types import FLOAT, DType, bool_, float16, float32, float64, int8, int32, int64
 from graphc.ir.kernel import Kernel
 from graphc.planning.convolutions import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, Convolution
 from graphc.planning.product_kernels import convolution_kernel, product_kernel
@@ -101,43 +104,59 @@ def check(
     assert_close(found, want.astype(dtype.np), n=a_shape[-1])
 
 
+on_all = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+on_two = pytest.mark.parametrize("target", [TARGETS["wide"], TARGETS["card"]], ids=["wide", "card"])
+
+SHAPES = {
+    (1, 1, 40): [(False, False)],
+    (1, 50, 9): [(False, True)],
+    (50, 1, 9): [(False, False)],
+    (2, 3, 1): [(False, False)],
+    (17, 31, 13): [(False, False), (False, True), (True, False), (True, True)],
+    (300, 5, 150): [(False, True)],
+    (3, 290, 260): [(True, False)],
+    (270, 290, 140): [(False, False)],
+}
+
+
+@on_all
 @pytest.mark.usefixtures("small_ones")
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-class TestProducts:
-    """Stacks of matrix products."""
+@pytest.mark.parametrize(("shape", "transposed"), [(x, t) for x, ts in SHAPES.items() for t in ts], ids=str)
+def test_shapes(target, shape, transposed):
+    m, n, k = shape
+    check((m, k), (k, n), target, transposed=transposed)
 
-    @pytest.mark.parametrize("transposed", [*every((False, True), repeat=2)], ids=str)
-    @pytest.mark.parametrize(
-        "shape", [(1, 1, 40), (1, 50, 9), (50, 1, 9), (2, 3, 1), (17, 31, 13), (300, 5, 150), (3, 290, 260)], ids=str
-    )
-    def test_shapes(self, target, shape, transposed):
-        m, n, k = shape
-        check((m, k), (k, n), target, transposed=transposed)
 
-    @pytest.mark.parametrize(
-        ("a", "b"),
-        [((3, 9, 8), (3, 8, 7)), ((5, 1, 9, 8), (4, 8, 7)), ((3, 9, 8), (8, 7)), ((9, 8), (2, 3, 8, 7))],
-    )  # fmt: skip
-    def test_batches(self, target, a, b):
-        check(a, b, target)
+@on_two
+@pytest.mark.usefixtures("small_ones")
+@pytest.mark.parametrize(
+    ("a", "b"), [((3, 9, 8), (3, 8, 7)), ((5, 1, 9, 8), (4, 8, 7)), ((3, 9, 8), (8, 7)), ((9, 8), (2, 3, 8, 7))]
+)
+def test_batches(target, a, b):
+    check(a, b, target)
 
-    @pytest.mark.parametrize("dtype", [float16, float64, int8, int32, int64], ids=lambda d: d.short)
-    def test_dtypes(self, target, dtype):
-        check((20, 33), (33, 18), target, dtype, transposed=(False, True))
 
-    @pytest.mark.parametrize("addend", [None, (18,), (20, 18), (20, 1), (1, 1)], ids=str)
-    def test_what_follows_the_sum(self, target, addend):
-        check((20, 33), (33, 18), target, alpha=-0.5, addend=addend, scaled=True)
+@on_two
+@pytest.mark.parametrize("dtype", [float16, float64, int8, int32, int64], ids=lambda d: d.short)
+def test_dtypes(target, dtype):
+    check((30, 33), (33, 18), target, dtype, transposed=(False, True))
 
-    def test_nothing_is_written_after_a_fault(self, target):
-        x = np.ones((20, 20), np.float32)
-        (_, strided), source = laid_out(x, False, float32), Source()
-        kernel = product_kernel(strided, strided, float32, (20, 20), 1.0, None, None)
-        printed = print_product(source, kernel, target)
-        assert printed is not None
-        run = Prepared(source, printed, [x, x, x], fault=1)
-        run.start()
-        assert np.array_equal(run.buffer(2), x.reshape(-1))
+
+@on_two
+@pytest.mark.parametrize("addend", [None, (18,), (30, 18), (30, 1), (1, 1)], ids=str)
+def test_what_follows_the_sum(target, addend):
+    check((30, 33), (33, 18), target, alpha=-0.5, addend=addend, scaled=True)
+
+
+@on_all
+def test_nothing_is_written_after_a_fault(target):
+    x = np.ones((30, 30), np.float32)
+    (_, strided), source = laid_out(x, False, float32), Source()
+    printed = print_product(source, product_kernel(strided, strided, float32, x.shape, 1.0, None, None), target)
+    assert printed is not None
+    run = Prepared(source, printed, [x, x, x], fault=1)
+    run.start()
+    assert np.array_equal(run.buffer(2), x.reshape(-1))
 
 
 # --- convolutions -------------------------------------------------------------------------------------------------------
@@ -166,10 +185,10 @@ CONVOLUTIONS = {
 }
 
 
+@on_two
 @pytest.mark.usefixtures("small_ones")
 @pytest.mark.parametrize("form", [FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_convolutions(target, name, form):
     c = CONVOLUTIONS[name]
     x = some((c.batch, c.groups * c.channels, *c.sizes), float32, "x")
@@ -184,7 +203,6 @@ def test_convolutions(target, name, form):
     else:
         arrays, attrs, terms = [x, g], {"kernel_size": c.kernel, "parts": parts, **attrs}, c.batch * c.places
     (want,) = evaluated(REGISTRY[form], arrays, attrs)
-    assert type_of_array(want).shape == want.shape
     assert_close(result(convolution_kernel(form, c, parts), arrays, want.shape, target), want, n=terms)
 
 
@@ -207,7 +225,7 @@ def test_a_fold_of_bools_is_no_sum():
     assert print_product(Source(), plain(100, 100, 100, bool_), TARGETS["wide"]) is None
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@on_all
 def test_sizes_share_a_text(target):
     source = Source()
     names = {print_product(source, plain(m, n, k), target).name for m, n, k in ((1000, 700, 900), (1024, 1024, 999))}
@@ -220,7 +238,18 @@ def test_sizes_share_a_text(target):
 def test_tiles_fit(vector, local, itemsize):
     for items, units in every((16, 64, 256), (1, 100)):
         for sizes in every((2, 30, 1000), (2, 30, 1000), (3, 2000)):
-            tile = tile_for(Target(items, local, units, vector), itemsize, 1, *sizes)
-            assert tile.nbytes(itemsize) <= local
-            assert tile.items[0] * tile.items[1] <= items
-            assert tile.rows % tile.block[0] == tile.columns % (tile.block[1] * tile.lanes) == 0
+            for tables in (0, 32):
+                tile = tile_for(Target(items, local, units, vector), itemsize, 1, *sizes, tables)
+                assert tile.nbytes(itemsize, tables) <= local
+                assert tile.items[0] * tile.items[1] <= items
+                assert tile.rows % tile.block[0] == tile.columns % (tile.block[1] * tile.lanes) == 0
+
+
+# --- in programs --------------------------------------------------------------------------------------------------------
+
+
+def test_programs_have_tiles():
+    x, attrs = some((70, 60), float32, "x"), {"transpose_a": False, "transpose_b": True}
+    executable = OpenClBackend().compile(native(REGISTRY["matmul"], [x, x], attrs))
+    assert "LOCAL f32 a[" in executable.translation.source.text(OPENCL)
+    assert_close(executable([x, x])[0], x @ x.T, n=60)
