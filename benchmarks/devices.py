@@ -2,8 +2,8 @@
 
     python benchmarks/devices.py [--backend opencl] [--workloads a,b] [--rounds N] [--seconds S] [--write]
 
-A step's time is that of `measure.py`, each in a process of its own, the least of the rounds; its result is fetched. `--write` puts
-the table into docs/performance.md.
+A step's time is that of `measure.py`, each in a process of its own, the least of the rounds; its result is fetched. `--write`
+puts the table into docs/performance.md.
 """
 
 from __future__ import annotations

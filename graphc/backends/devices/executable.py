@@ -96,7 +96,7 @@ class DeviceBackend:
 class DeviceExecutable:
     """A plan compiled for a device.
 
-    `launches`: the kernels started so far, by all runs; `waits`: how often a run waited for the device before it fetched results.
+    `launches`: the kernels started so far, by all runs; `waits`: how often one waited for the device before it fetched results.
     """
 
     def __init__(self, plan: NativePlan, device: Device):
