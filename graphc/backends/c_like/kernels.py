@@ -474,8 +474,8 @@ def _from_memory(place: str, dtype: DType) -> str:
 
 def _reach(kernel: Kernel) -> int:
     """The largest number that places are computed with, but for what is computed from elements."""
-    steps = math.prod(kernel.extents) if kernel.extents else 1
-    most = [steps]
+    rows, steps = math.prod(kernel.extents[: kernel.n_outer]), math.prod(kernel.extents[kernel.n_outer :])
+    most = [rows * steps if any(x.kept for x in kernel.statements) else max(rows, steps)]
     for access in kernel.accesses():
         if access.computed:
             return 1 << 31

@@ -29,11 +29,12 @@ from graphc.core.tensor_types import FLOAT, DType
 from graphc.ir.kernel import Access, Kernel
 from graphc.planning.merging import merge_loops
 
-#: On a card, fewer rows or columns, steps, and products in all do not pay for barriers and items without work. On a processor
-#: all do that are more than a few (measured from 1 x 512 and 3 x 3 on); rows are fewer than columns where those are few.
-_LEAST_SIDE, _LEAST_STEPS, _LEAST_PRODUCTS, _FEW = 4, 8, 1 << 14, 4
-#: Bytes of tables for each row, column and step: two of places and as many of counters as there are dimensions, mostly two.
-_TABLES = 16
+#: On a card, fewer rows or columns, steps, and products in all do not pay for barriers and for items without work.
+_LEAST_SIDE, _LEAST_STEPS, _LEAST_PRODUCTS = 4, 8, 1 << 14
+#: On a processor, all products pay but the smallest (measured on PoCL: 8 x 8 x 8 takes as long either way).
+_LEAST_ON_PROCESSOR = 1 << 9
+#: Where there are fewer rows or columns than this, the rows are the fewer: columns are done side by side.
+_FEW = 4
 #: How many elements that lie apart are read side by side.
 _STRIP = 16
 
@@ -81,11 +82,9 @@ def print_product(source: Source, kernel: Kernel, target: Target) -> Printed | N
     steps, batch = product.extent(product.steps), product.extent(product.batch)
     if not profits(target, rows, columns, steps, batch):
         return None
-    tables = _TABLES if any(len(axes) > 1 for axes in (product.a.axes, product.b.axes, product.steps)) else 0
-    tile = tile_for(target, product.dtype.itemsize, batch, rows, columns, steps, tables)
-    printer = _TilePrinter(source, product, tile)
+    printer = _TilePrinter(source, product, target)
     name = printer.print()
-    groups = tile.groups(rows, columns, batch)
+    groups = printer.tile.groups(rows, columns, batch)
     return Printed(name, groups, printer.shape.items, tuple(printer.words), printer.idx == "i64", ())
 
 
@@ -93,7 +92,7 @@ def profits(target: Target, rows: int, columns: int, steps: int, batch: int) -> 
     """Whether a product is done faster as tiles."""
     products = batch * rows * columns * steps
     if target.vector:
-        return products >= _FEW**4
+        return products >= _LEAST_ON_PROCESSOR
     return min(rows, columns) >= _LEAST_SIDE and steps >= _LEAST_STEPS and products >= _LEAST_PRODUCTS
 
 
@@ -173,17 +172,19 @@ class _Walk:
 
 
 class _TilePrinter(KernelPrinter):
-    def __init__(self, source: Source, product: Product, tile: Tile):
-        super().__init__(source, product.kernel, Shape(tile.items[0] * tile.items[1], 1), careful=False)
-        self.product, self.tile = product, tile
-        dtype, wide = product.dtype, product.dtype.itemsize == 8
+    def __init__(self, source: Source, product: Product, target: Target):
+        super().__init__(source, product.kernel, Shape(1, 1), careful=False)
+        self.product, dtype = product, product.dtype
+        self.named = {x.value for x in postorder(*self.kernel.trees()) if x.op == "index"}
+        wide = dtype.itemsize == 8
+        tile = self.tile = self.choose(target, 8 if wide else 4)
+        self.shape = Shape(tile.items[0] * tile.items[1], 1)
         #: integers are added up as unsigned ones, which wrap
         self.element = ("f64" if wide else "f32") if dtype.category == FLOAT else "u64" if wide else "u32"
         self.vector = self.element if tile.lanes == 1 else f"{self.element}x{tile.lanes}"
         #: vectors in local memory have a second name, as elements
         self.one = "" if tile.lanes == 1 else "_one"
         self.width = tile.columns // tile.lanes
-        self.named = {x.value for x in postorder(*self.kernel.trees()) if x.op == "index"}
         #: an item alone reads steps of a row one after another: a vector of them is no use to others
         self.by_row = tile.alone and _along_steps(product.a)
 
@@ -207,6 +208,20 @@ class _TilePrinter(KernelPrinter):
             self.meet()
         self.results(rows, columns)
         return self.source.add_kernel(self.shape.items, self.parameters(), self.f)
+
+    def choose(self, target: Target, itemsize: int) -> Tile:
+        """The tile that fits the device."""
+        p = self.product
+        rows, columns, steps = ((8 if self.idx == "i64" else 4) * self.tables(x) for x in (p.a.axes, p.b.axes, p.steps))
+        return tile_for(
+            target, itemsize, p.extent(p.batch), p.extent(p.a.axes), p.extent(p.b.axes), p.extent(p.steps),
+            (rows, columns, steps),
+        )  # fmt: skip
+
+    def tables(self, axes: Sequence[int]) -> int:
+        """How many tables loops need that are walked as one."""
+        places = sum(not _is_even(access, axes, self.kernel) for access in self.accesses)
+        return places + (len(self.named.intersection(axes)) if len(axes) > 1 else 0)
 
     def meet(self) -> None:
         """Lets the items of a group see what the others have written."""
@@ -250,19 +265,16 @@ class _TilePrinter(KernelPrinter):
         size = {"r": self.tile.rows, "c": self.tile.columns, "k": self.tile.steps}[letter]
         walk = _Walk(axes, start, self.word(self.product.extent(axes)))
         for n, access in enumerate(self.accesses):
-            pairs = [(access.coefs[i], self.kernel.extents[i]) for i in axes]
-            if not any(c for c, _ in pairs):
-                continue
-            if all(c == after * extent for (c, _), (after, extent) in pairwise(pairs)):
-                walk.factors[n] = self.coefs.get((n, axes[-1]), "1")
-            else:
+            if not _is_even(access, axes, self.kernel):
                 walk.tables[n] = self.table(f"{letter}_place{n}", size)
+            elif any(access.coefs[i] for i in axes):
+                walk.factors[n] = self.coefs.get((n, axes[-1]), "1")
         if len(axes) > 1:
             walk.counters = {i: self.table(f"{letter}_loop{i}", size) for i in axes if i in self.named}
         return walk
 
     def table(self, name: str, size: int) -> str:
-        self.f.do(f"LOCAL {self.idx} {name}[{max(size, self.shape.items)}]")
+        self.f.do(f"LOCAL {self.idx} {name}[{self.tile.table(size)}]")
         return name
 
     def share(self, name: str, walk: _Walk, size: int) -> None:
@@ -419,7 +431,11 @@ class _TilePrinter(KernelPrinter):
     def results(self, rows: _Walk, columns: _Walk) -> None:
         """What is made of each sum."""
         f, tile = self.f, self.tile
-        numbers = [n for n, x in enumerate(self.accesses) if x not in (self.product.a.access, self.product.b.access)]
+        numbers = [
+            n
+            for n, x in enumerate(self.accesses)
+            if id(x) not in map(id, (self.product.a.access, self.product.b.access))
+        ]
         if tile.alone:
             with self.moved(), f.block("for (i32 r = 0; r < rows; ++r)"):
                 self.move(rows, "r", numbers)
@@ -446,6 +462,11 @@ class _TilePrinter(KernelPrinter):
             self.evaluate([n for n, x in enumerate(statements) if x.stage == stage and n != fold])
             if stage == statements[fold].stage:
                 self.finish(fold)
+
+
+def _is_even(access: Access, axes: Sequence[int], kernel: Kernel) -> bool:
+    """Whether an access moves as far at each step of loops that are walked as one."""
+    return all(access.coefs[i] == access.coefs[j] * kernel.extents[j] for i, j in pairwise(axes))
 
 
 def _along_steps(operand: Operand) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 #: Most elements that a vector type of OpenCL holds.
 _MOST_LANES = 16
@@ -18,6 +19,9 @@ _LEAST_STEPS = 16
 _SUMS_CARD = 256
 #: Elements between the rows of a card's tile, so that neighbouring rows begin in different banks of local memory.
 _APART = 4
+
+#: Bytes of tables for each row, each column, and each step.
+Tables: TypeAlias = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,26 @@ class Tile:
         """Elements between rows in local memory."""
         return 0 if self.alone else _APART
 
-    def nbytes(self, itemsize: int, tables: int) -> int:
-        """Local memory: operands, sums where blocks take turns, and `tables` bytes for each row, column, step or item."""
+    def nbytes(self, itemsize: int, tables: Tables) -> int:
+        """Local memory: operands, sums where blocks take turns, and tables."""
         operands = self.steps * (self.rows + self.columns + 2 * self.apart)
         sums = self.rows * self.columns if self.alone else 0
-        places = max(self.rows + self.columns + self.steps, 3 * self.items[0] * self.items[1])
-        return itemsize * (operands + sums) + tables * places
+        sides = zip(tables, (self.rows, self.columns, self.steps), strict=True)
+        return itemsize * (operands + sums) + sum(n * self.table(places) for n, places in sides)
+
+    def table(self, places: int) -> int:
+        """How many entries a table for so many rows, columns or steps has: every item fills as many."""
+        return max(places, self.items[0] * self.items[1])
 
     def groups(self, rows: int, columns: int, batch: int) -> int:
         """How many of them a result takes."""
         return batch * -(-rows // self.rows) * -(-columns // self.columns)
 
 
-def tile_for(target: Target, itemsize: int, batch: int, rows: int, columns: int, steps: int, tables: int) -> Tile:
+def tile_for(target: Target, itemsize: int, batch: int, rows: int, columns: int, steps: int, tables: Tables) -> Tile:
     """The largest tile that fits the device, unless the result is too small to keep the device busy with such.
 
-    A processor's local memory is a cache, half of which is left to others. `tables`: bytes for each row, column and step.
+    A processor's local memory is a cache, half of which is left to others.
     """
     sizes, most, room = (_processor_tiles, _STEPS, target.local // 2) if target.vector else (
         _card_tiles, _LEAST_STEPS, target.local)  # fmt: skip
@@ -123,4 +131,4 @@ def power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-__all__ = ["Target", "Tile", "power_of_two", "tile_for"]
+__all__ = ["Tables", "Target", "Tile", "power_of_two", "tile_for"]
