@@ -18,6 +18,7 @@ from graphc.core.lazy import lazy_import
 
 as_torch = lazy_import("graphc.as_torch")
 demo = lazy_import("graphc.demo")
+doctor = lazy_import("graphc.doctor")
 disk = lazy_import("graphc.backends.llvm.cache")
 warming = lazy_import("graphc.warming")
 
@@ -29,6 +30,10 @@ Exit code 1 if a door is less than 95 % accurate (not asked with --quick) or the
 RUN = """\
 Runs a PyTorch script, unchanged, on graphc: every `import torch...` in it is answered by graphc's module of that name.
 What follows FILE.py is the script's own, as is the exit code."""
+
+DOCTOR = """\
+Lists every backend and device, with versions and limits, and has each run a small program. Where one does not work, a sentence
+says what helps. Exit code 1 if `numpy` or `llvm` does not work."""
 
 CACHE = """\
 Compiled objects are kept on disk and shared by all programs of a user, so that only the first one waits for the compiler.
@@ -49,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_script(options.file, options.args)
     if options.command == "cache":
         return _warm(options.files, dict(options.size)) if options.action == "warm" else _cache(options.action)
+    if options.command == "doctor":
+        return int(doctor.main())
     parser.print_help()
     return 0
 
@@ -77,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a PyTorch script on graphc", description=RUN, formatter_class=layout)
     run.add_argument("file", metavar="FILE.py", help="the script")
     run.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script")
+    commands.add_parser(
+        "doctor", help="what works on this machine, and what helps where it does not", description=DOCTOR,
+        formatter_class=layout,
+    )  # fmt: skip
     cache = commands.add_parser("cache", help="compiled objects on disk", description=CACHE, formatter_class=layout)
     actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("list", help="where they are, and each with its size and last use")
