@@ -81,9 +81,9 @@ class Tile:
 def tile_for(target: Target, itemsize: int, batch: int, rows: int, columns: int, steps: int, tables: Tables) -> Tile:
     """The largest tile that fits the device, unless the result is too small to keep the device busy with such.
 
-    A processor's local memory is a cache, half of which is left to others.
+    A processor's local memory is a cache, a quarter of which is left to others.
     """
-    sizes, most, room = (_processor_tiles, _STEPS, target.local // 2) if target.vector else (
+    sizes, most, room = (_processor_tiles, _STEPS, target.local * 3 // 4) if target.vector else (
         _card_tiles, _LEAST_STEPS, target.local)  # fmt: skip
     for tile in sizes(target, itemsize, rows, columns):
         busy = tile.groups(rows, columns, batch) >= 2 * target.units or tile.rows * tile.columns * steps <= _LEAST_WORK

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.opencl
 
 #: A processor with vectors of 64 and one of 32 bytes, and two graphics cards; a driver for a processor can play them all.
 TARGETS = {
-    "wide": Target(64, 1 << 21, 2, 64),
+    "wide": Target(64, 1 << 18, 2, 64),
     "narrow": Target(64, 1 << 15, 2, 32),
     "card": Target(64, 1 << 15, 2, 0),
     "large card": Target(256, 48 << 10, 2, 0),
