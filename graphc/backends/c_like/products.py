@@ -33,7 +33,8 @@ from graphc.planning.merging import merge_loops
 _LEAST_SIDE, _LEAST_STEPS, _LEAST_PRODUCTS = 4, 8, 1 << 14
 #: On a processor, all products pay but the smallest (measured on PoCL: 8 x 8 x 8 takes as long either way).
 _LEAST_ON_PROCESSOR = 1 << 9
-#: Where there are fewer rows or columns than this, the rows are the fewer: columns are done side by side.
+#: Where there are fewer rows or columns than this, the rows are the fewer: columns are done side by side. A tile with fewer
+#: elements uses nothing twice.
 _FEW = 4
 #: How many elements that lie apart are read side by side.
 _STRIP = 16
@@ -92,7 +93,7 @@ def profits(target: Target, rows: int, columns: int, steps: int, batch: int) -> 
     """Whether a product is done faster as tiles."""
     products = batch * rows * columns * steps
     if target.vector:
-        return products >= _LEAST_ON_PROCESSOR
+        return rows * columns >= _FEW and products >= _LEAST_ON_PROCESSOR
     return min(rows, columns) >= _LEAST_SIDE and steps >= _LEAST_STEPS and products >= _LEAST_PRODUCTS
 
 
