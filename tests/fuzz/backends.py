@@ -1,4 +1,4 @@
-"""The backends as random programs should meet them: sizes are small, so what llvm does with large ones is asked of it too.
+"""The backends as random programs should meet them: sizes are small, so what they do with large ones is asked of them too.
 
 A seed draws how wide vectors are, from where on sizes are run-time arguments, what is split in parts, what the library
 multiplies, and how hard LLVM tries; drawn small, the limits are passed by tensors of a dozen elements.
@@ -14,9 +14,11 @@ from typing import Any
 from unittest.mock import patch
 
 import graphc as gc
+from graphc.backends.c_like import kernels as c_like
+from graphc.backends.c_like import lanes
 from graphc.backends.llvm import gemm, host, kernels, running, scatters, sharing, sorting, translation
 from graphc.backends.llvm.compilers import Compilers
-from graphc.planning import fusion
+from graphc.planning import fusion, sort_kernels
 
 #: Limits, and what a seed may draw in their place.
 LIMITS: tuple[tuple[Any, str, int], ...] = (
@@ -34,15 +36,28 @@ LIMITS: tuple[tuple[Any, str, int], ...] = (
     (sharing, "FEWEST", 1),
     (sorting, "SHORT", 2),
 )
+#: The same of kernels for devices.
+DEVICE_LIMITS: tuple[tuple[Any, str, int], ...] = (
+    (c_like, "LARGEST_BAKED", 0),
+    (c_like, "MOST_KEPT", 2),
+    (c_like, "SHORT_ROW", 1),
+    (lanes, "FEWEST_STEPS", 0),
+    (lanes, "GROUP_STEPS", 4),
+    (lanes, "LANES_BYTES", 16),
+    (sort_kernels, "LONGEST_COUNTED", 2),
+    (fusion, "SMALLEST_PART", 2),
+    (fusion, "MANY_ELEMENTS", 4),
+    (fusion, "LARGEST", 8),
+)
 
 
 @contextmanager
 def on(backend: str, seed: int) -> Iterator[None]:
-    """Within, what names no backend runs on this one: llvm under the limits that the seed draws."""
+    """Within, what names no backend runs on this one, under the limits that the seed draws."""
     before, gc.config.backend = gc.config.backend, backend
     try:
         with ExitStack() as stack:
-            for change in drawn(seed) if backend == "llvm" else ():
+            for change in {"llvm": drawn, "opencl": drawn_for_devices}.get(backend, lambda _: ())(seed):
                 stack.enter_context(change)
             yield
     finally:
@@ -64,5 +79,13 @@ def drawn(seed: int) -> Iterator[Any]:
         )  # less than half of the time
         yield patch.object(Compilers, "_compile", lambda self, text: host.compile_module(text))  # here, not in a helper
     for owner, name, small in LIMITS:
+        if rng.random() < 0.5:
+            yield patch.object(owner, name, small)
+
+
+def drawn_for_devices(seed: int) -> Iterator[Any]:
+    """The same for kernels of devices."""
+    rng = random.Random(seed)
+    for owner, name, small in DEVICE_LIMITS:
         if rng.random() < 0.5:
             yield patch.object(owner, name, small)

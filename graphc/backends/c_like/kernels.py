@@ -62,9 +62,9 @@ class Printed:
 
 
 def print_kernel(
-    source: Source, kernel: Kernel, items: int, careful: bool = False, baked: int = LARGEST_BAKED
+    source: Source, kernel: Kernel, items: int, careful: bool = False, baked: int | None = None
 ) -> Printed:
-    """Writes a kernel for groups of `items` items (a power of two) into a source. `baked`: as LARGEST_BAKED.
+    """Writes a kernel for groups of `items` items (a power of two) into a source. `baked`: instead of LARGEST_BAKED.
 
     `careful`: memory that it reads may be the memory it writes, so nothing is read again once a pass has stored.
     """
@@ -100,8 +100,9 @@ def walks_across(kernel: Kernel) -> bool:
 class KernelPrinter:
     """Writes one kernel."""
 
-    def __init__(self, source: Source, kernel: Kernel, shape: Shape, careful: bool, baked: int = LARGEST_BAKED):
-        self.kernel, self.shape, self.careful, self.baked = kernel, shape, careful, baked
+    def __init__(self, source: Source, kernel: Kernel, shape: Shape, careful: bool, baked: int | None = None):
+        self.kernel, self.shape, self.careful = kernel, shape, careful
+        self.baked = LARGEST_BAKED if baked is None else baked
         self.source = source
         self.outer = list(range(kernel.n_outer))
         self.inner = list(range(kernel.n_outer, len(kernel.extents)))

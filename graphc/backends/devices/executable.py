@@ -63,10 +63,10 @@ class Device(Protocol):
         """A buffer of its memory, freed when nobody has it."""
 
     def lend(self, array: Any) -> Any:
-        """A buffer that is the array itself, for a device without memory of its own; None for others.
+        """A buffer that is the array itself, for a device without memory of its own; None for others."""
 
-        `copy_out` of that array makes what was written to it seen.
-        """
+    def regain(self, buffer: Any) -> None:
+        """Sees to it that what was written to a lent buffer is in the array, when all that was started is done."""
 
     def copy_in(self, buffer: Any, at: int, array: Any) -> None:
         """Sends an array to byte `at` of a buffer. Need not wait until it is there."""
@@ -132,11 +132,14 @@ class DeviceExecutable:
                 for k, value in enumerate(self.program.outputs)
             ]
             slots = [1 + in_place[k] if k in in_place else 1 + n_inputs + k for k in range(len(outputs))]
-            for slot, array in zip(slots, outputs, strict=True):
-                if slot > n_inputs:
-                    self._lend(table, slot, array)
+            fresh = {slot: array for slot, array in zip(slots, outputs, strict=True) if slot > n_inputs}
+            lent = {
+                slot
+                for slot, array in {**dict(enumerate(inputs, 1)), **fresh}.items()
+                if self._lend(table, slot, array)
+            }
             for slot, array in enumerate(inputs, 1):
-                if not self._lend(table, slot, array):
+                if slot not in lent:
                     self._send(table[slot][0], 0, array)
             self._send(table[0][0], 0, np.zeros(1, np.int32))
             follow(self, self.translation.instructions, table)
@@ -146,7 +149,10 @@ class DeviceExecutable:
                 interpret(self.program, inputs)
                 raise BackendError("a kernel found a fault where the same program in NumPy does not")
             for slot, array in zip(slots, outputs, strict=True):
-                self._receive(array, *table[slot])
+                if slot in lent:
+                    self.device.regain(table[slot][0])
+                else:
+                    self._receive(array, *table[slot])
             own = {code.arena, *code.constants}
             for function in self._functions.values():
                 function.forget(own)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.backends.c_like.kernels import LARGEST_BAKED, Printed, print_kernel
+from graphc.backends.c_like.kernels import Printed, print_kernel
 from graphc.backends.c_like.lanes import print_lanes
 from graphc.backends.c_like.products import print_product
 from graphc.backends.c_like.tiles import Target
@@ -17,11 +17,12 @@ from graphc.backends.runs.places import Scope, Where
 from graphc.core import scalar as s
 from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Access, Kernel, Statement
+from graphc.planning import sort_kernels
 from graphc.planning.convolutions import convolution_of
 from graphc.planning.memory import aligned
 from graphc.planning.native_plan import INPUTS, NativePlan
 from graphc.planning.product_kernels import convolution_kernel, product_kernel
-from graphc.planning.sort_kernels import LONGEST_COUNTED, Rows, counting_kernel, exchange_kernels
+from graphc.planning.sort_kernels import Rows, counting_kernel, exchange_kernels
 from graphc.planning.steps import (
     CheckStep,
     ContractionStep,
@@ -139,7 +140,7 @@ class Translation:
         if not math.prod(shape):
             return lambda found: []
         source, results = scope.element(x), [scope.place(value) for value in step.node.outputs]
-        if rows.n <= LONGEST_COUNTED:
+        if rows.n <= sort_kernels.LONGEST_COUNTED:
             kernel = counting_kernel(rows)
             return self.launch(kernel, [source, *results], kernel.buffers, step)
         room = rows.before * rows.behind * rows.filled
@@ -159,7 +160,7 @@ class Translation:
         dtypes: Sequence[Any],
         step: Step | None,
         careful: bool = False,
-        baked: int = LARGEST_BAKED,
+        baked: int | None = None,
     ) -> Draft:
         """The launch of a kernel on buffers at these places."""
         if not math.prod(kernel.extents[: kernel.n_outer]):

@@ -78,6 +78,9 @@ class Device:
     def lend(self, array: np.ndarray[Any, Any]) -> None:
         """A card has memory of its own."""
 
+    def regain(self, buffer: Any) -> None:
+        """Nothing is lent."""
+
     def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
         """Sends bytes. CUDA has read them when this returns: they are in memory that pages."""
         (buffer + at).copy_from_host_async(array.ctypes.data, array.nbytes, self.stream)

@@ -89,12 +89,13 @@ class Device:
         cl.enqueue_copy(self.queue, buffer, array, dst_offset=at, is_blocking=False)
 
     def copy_out(self, array: np.ndarray[Any, Any], buffer: Any, at: int) -> None:
-        """Fetches bytes; of lent memory only the right to read them."""
-        if buffer.flags & cl.mem_flags.USE_HOST_PTR:
-            mapped, _ = cl.enqueue_map_buffer(self.queue, buffer, cl.map_flags.READ, at, array.shape, array.dtype)
-            mapped.base.release(self.queue)
-        else:
-            cl.enqueue_copy(self.queue, array, buffer, src_offset=at)
+        """Fetches bytes."""
+        cl.enqueue_copy(self.queue, array, buffer, src_offset=at)
+
+    def regain(self, buffer: Any) -> None:
+        """What was written to lent memory can be read."""
+        mapped, _ = cl.enqueue_map_buffer(self.queue, buffer, cl.map_flags.READ, 0, (buffer.size,), np.uint8)
+        mapped.base.release(self.queue)
 
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a program."""
