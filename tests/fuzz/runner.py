@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -244,9 +245,9 @@ def coarsest(program: Program, outcome: Outcome) -> str:
     """The float dtype with the largest epsilon that a program uses, by its text and its results."""
     text = program.source() + " ".join(leaf.dtype for leaf in program.leaves)
     text += " ".join(a.dtype.name for a in outcome.outputs)
-    used = [d for d in FLOATS if d in text] + (
-        ["float32"] if ".float()" in text or "/" in text or "gc.sin" in text else []
-    )
+    whole = any(leaf.dtype not in FLOATS for leaf in program.leaves)  # beside a number with a point: float32
+    single = ".float()" in text or "/" in text or "gc.sin" in text or (whole and re.search(r"[ (]\d+\.\d", text))
+    used = [d for d in FLOATS if d in text] + (["float32"] if single else [])
     return max(used or ["float32"], key=EPS.__getitem__)
 
 
