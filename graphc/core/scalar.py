@@ -10,7 +10,7 @@ Example: `x = leaf(0, float32)`; `sigmoid = 1 / (1 + exp(-x))`; `evaluate(sigmoi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -381,9 +381,12 @@ bits, from_bits = _function("bits"), _function("from_bits")  # a float read as t
 # -- walking trees --------------------------------------------------------------------------------------------------
 
 
-def postorder(*roots: Scalar) -> list[Scalar]:
-    """Every distinct node object once, operands before users."""
-    done: set[int] = set()
+def postorder(*roots: Scalar, done: Collection[int] = (), usual: bool = False) -> list[Scalar]:
+    """Every distinct node object once, operands before users; those whose `id` is in `done` are left out.
+
+    `usual`: the first branch of `rarely` is not walked, as whoever prints that node prints it apart.
+    """
+    seen = set(done)
     order: list[Scalar] = []
     stack: list[Scalar | None] = [*reversed(roots)]
     while stack:
@@ -392,13 +395,14 @@ def postorder(*roots: Scalar) -> list[Scalar]:
             x = stack.pop()
             assert x is not None
         elif x.args:
-            if id(x) not in done:
+            if id(x) not in seen:
                 stack.append(x)
                 stack.append(None)
-                stack.extend([a for a in reversed(x.args) if id(a) not in done])
+                args = (x.args[0], x.args[2]) if usual and x.op == "rarely" else x.args
+                stack.extend([a for a in reversed(args) if id(a) not in seen])
             continue
-        if id(x) not in done:
-            done.add(id(x))
+        if id(x) not in seen:
+            seen.add(id(x))
             order.append(x)
     return order
 

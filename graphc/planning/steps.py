@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from graphc.core import scalar as s
+from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.ir.program import Node, Value
 
@@ -154,9 +155,13 @@ CONTROL_OPS = ("scan", "while_loop", "cond")
 Step: TypeAlias = KernelStep | ContractionStep | CheckStep | HostStep | ControlStep | ConvolutionStep | SortStep
 
 
+def copy_kernel(type_: TensorType) -> Kernel:
+    """Copies a whole tensor from buffer 0 to buffer 1."""
+    source, place = Access(0, (1,), 0), Access(1, (1,), 0)
+    statement = Statement(s.leaf(0, type_.dtype), store=place)
+    return Kernel((int(type_.size),), 1, (source,), (statement,), (type_.dtype, type_.dtype))
+
+
 def copy_step(value: Value, target: Buffered, level: int) -> CopyStep:
     """Copies a value in memory to another place."""
-    source, place = Access(0, (1,), 0), Access(1, (1,), 0)
-    statement = Statement(s.leaf(0, value.dtype), store=place)
-    kernel = Kernel((int(value.type.size),), 1, (source,), (statement,), (value.dtype, value.dtype))
-    return CopyStep(level, kernel, (value, target), (target,), (value.node,))
+    return CopyStep(level, copy_kernel(value.type), (value, target), (target,), (value.node,))

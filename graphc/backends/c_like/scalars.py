@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.backends.c_like.writing import Lines, Source
+from graphc.backends.c_like.writing import Lines
 from graphc.backends.formulas import portable, transcendentals
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, is_half
@@ -107,7 +107,7 @@ class _Printer:
 
     def names_of(self, roots: Sequence[Scalar]) -> list[str]:
         """Prints trees."""
-        for x in _in_order(roots, self.names):
+        for x in s.postorder(*roots, done=self.names, usual=True):
             self.names[id(x)] = self.printed(x)
         return [self.names[id(x)] for x in roots]
 
@@ -338,24 +338,4 @@ _WRAPPING = {"add": "+", "sub": "-", "mul": "*", "neg": "-", "and": "&", "or": "
 _COMPARISONS = {"lt": "<", "le": "<=", "eq": "==", "ne": "!="}
 
 
-def _in_order(roots: Sequence[Scalar], done: dict[int, str]) -> list[Scalar]:
-    """Nodes that are not in `done` yet, operands before users; the first branch of `rarely` is left to that node."""
-    order: list[Scalar] = []
-    seen: set[int] = set(done)
-    stack: list[Scalar | None] = [*reversed(roots)]
-    while stack:
-        x = stack.pop()
-        if x is None:  # the operands of the node below are done
-            x = stack.pop()
-            assert x is not None
-        elif x.args and id(x) not in seen:
-            stack += (x, None)
-            stack.extend((x.args[2], x.args[0]) if x.op == "rarely" else reversed(x.args))
-            continue
-        if id(x) not in seen:
-            seen.add(id(x))
-            order.append(x)
-    return order
-
-
-__all__ = ["Source", "literal", "memory_type", "print_trees", "register_type", "to_memory"]
+__all__ = ["literal", "memory_type", "print_trees", "register_type", "to_memory"]

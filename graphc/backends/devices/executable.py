@@ -14,12 +14,11 @@ import numpy as np
 
 from graphc.backends.c_like.heads import Dialect
 from graphc.backends.c_like.tiles import Target
-from graphc.backends.devices.runs import Base, follow, strided
+from graphc.backends.devices.runs import Base, follow
 from graphc.backends.devices.translation import HostCall, Launch, Translation
+from graphc.backends.runs.host import elements, evaluated
 from graphc.core.errors import BackendError
-from graphc.core.quiet import quiet, quiet_reset, quiet_set
 from graphc.core.tensor_types import float64
-from graphc.ir.blame import blame
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program
 from graphc.planning.native_plan import NativePlan
@@ -213,16 +212,8 @@ class DeviceExecutable:
 
     def host(self, call: HostCall, table: list[Base]) -> None:
         """Does what only Python can: fetches, evaluates, sends."""
-        node = call.step.node
-        token = quiet_set(quiet)
-        try:
-            operands = [self._operand(x, table[slot], offset) for x, (slot, offset) in call.operands]
-            found = node.op.eval(*operands, **node.attrs)
-        except Exception as error:
-            raise blame(error, node) from error.__cause__
-        finally:
-            quiet_reset(token)
-        results = (found,) if node.op.n_outputs == 1 else found
+        operands = [self._operand(x, table[slot], offset) for x, (slot, offset) in call.operands]
+        results = evaluated(call.step.node, operands)
         for (type_, (slot, offset)), result in zip(call.results, results, strict=True):
             buffer, at = table[slot]
             self._send(buffer, at + offset, np.ascontiguousarray(np.asarray(result, type_.dtype.np)))
@@ -238,7 +229,7 @@ class DeviceExecutable:
         self.waits += 1
         array = np.empty(nbytes_of(x.value.type), np.uint8)
         self._receive(array, base[0], base[1] + offset)
-        return strided(array.view(x.value.dtype.np), x.shape, x.strides, x.offset)
+        return elements(array.view(x.value.dtype.np), x)
 
     def _tell_host_steps(self) -> None:
         hosts = [x.step.node.op.name for x in self.translation.instructions if isinstance(x, HostCall)]

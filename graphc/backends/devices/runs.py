@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from graphc.backends.devices.translation import HostCall, Launch
 from graphc.backends.runs.instructions import Branch, Copy, Loop, Slot, Swap, While
 
@@ -70,11 +68,3 @@ def _move(loop: Loop | While, table: list[Base]) -> None:
         if slot.stride:
             buffer, at = table[slot.slot]
             table[slot.slot] = buffer, at + slot.stride
-
-
-def strided(array: Any, shape: Sequence[int], strides: Sequence[int], offset: int) -> Any:
-    """Elements of a flat array, strides in elements."""
-    if not array.size:
-        return np.empty(shape, array.dtype)
-    step = array.itemsize
-    return np.lib.stride_tricks.as_strided(array[offset:], shape, [n * step for n in strides])

@@ -14,9 +14,8 @@ from graphc.backends.c_like.tiles import Target
 from graphc.backends.c_like.writing import Source
 from graphc.backends.runs.control import Draft, control
 from graphc.backends.runs.places import Scope, Where
-from graphc.core import scalar as s
 from graphc.core.tensor_types import TensorType
-from graphc.ir.kernel import Access, Kernel, Statement
+from graphc.ir.kernel import Kernel
 from graphc.planning import sort_kernels
 from graphc.planning.convolutions import convolution_of
 from graphc.planning.memory import aligned
@@ -33,6 +32,7 @@ from graphc.planning.steps import (
     SortStep,
     Step,
     Strided,
+    copy_kernel,
 )
 
 
@@ -97,11 +97,8 @@ class Translation:
                 return control(self, step, 0, scope)
             case KernelStep() | CheckStep():
                 places = [scope.place(value) for value in step.buffers]
-                dtypes = step.kernel.buffers
                 inputs = [scope.plan.places[value].area == INPUTS for value in step.buffers]
-                return self.launch(
-                    step.kernel, places, dtypes, step, careful=any(inputs[i] for i in _stored(step.kernel))
-                )
+                return self.launch(step.kernel, places, step, careful=any(inputs[i] for i in _stored(step.kernel)))
             case ContractionStep():
                 return self.product(step, scope)
             case ConvolutionStep():
@@ -109,7 +106,7 @@ class Translation:
                     step.node.op.name, convolution_of(step.node), step.node.attrs.get("parts", 1)
                 )
                 places = [*map(scope.element, step.operands), scope.place(step.node.outputs[0])]
-                return self.launch(kernel, places, kernel.buffers, step)
+                return self.launch(kernel, places, step)
             case SortStep():
                 return self.sort(step, scope)
         call = HostCall(
@@ -127,7 +124,7 @@ class Translation:
             step.a, step.b, out.dtype, shape, float(step.node.attrs.get("alpha", 1.0)), step.c, step.scale
         )
         values = [step.a.value, step.b.value, out, *(x.value for x in (step.scale, step.c) if x is not None)]
-        return self.launch(kernel, [scope.place(v) for v in values], kernel.buffers, step, careful=True)
+        return self.launch(kernel, [scope.place(v) for v in values], step, careful=True)
 
     def sort(self, step: SortStep, scope: Scope) -> Draft:
         """Rows put in order."""
@@ -142,7 +139,7 @@ class Translation:
         source, results = scope.element(x), [scope.place(value) for value in step.node.outputs]
         if rows.n <= sort_kernels.LONGEST_COUNTED:
             kernel = counting_kernel(rows)
-            return self.launch(kernel, [source, *results], kernel.buffers, step)
+            return self.launch(kernel, [source, *results], step)
         room = rows.before * rows.behind * rows.filled
         scratch = [self.scratch_start, self.scratch_start + aligned(room * dtype.itemsize)]
         self.arena_bytes = max(self.arena_bytes, scratch[1] + aligned(room * 4))
@@ -150,14 +147,13 @@ class Translation:
         first, *exchanges, last = exchange_kernels(rows)
         launches = [(first, [source, *filled]), *((x, filled) for x in exchanges), (last, [*filled, *results])]
         # sizes that are arguments: most of the exchanges share one text
-        drafts = [self.launch(kernel, places, kernel.buffers, step, baked=0) for kernel, places in launches]
+        drafts = [self.launch(kernel, places, step, baked=0) for kernel, places in launches]
         return lambda found: [made for draft in drafts for made in draft(found)]
 
     def launch(
         self,
         kernel: Kernel,
         places: Sequence[Where],
-        dtypes: Sequence[Any],
         step: Step | None,
         careful: bool = False,
         baked: int | None = None,
@@ -171,7 +167,7 @@ class Translation:
             or print_kernel(self.source, kernel, self.target.items, careful, baked)
         )
         used = self.scratch_start
-        found = [(*where, d.itemsize) for where, d in zip(places, dtypes, strict=True)]
+        found = [(*where, d.itemsize) for where, d in zip(places, kernel.buffers, strict=True)]
         kept = [x for x in kernel.statements if x.kept]
         for nbytes, statement in zip(printed.scratch, kept, strict=False):
             found.append((self.arena, used, statement.dtype.itemsize))
@@ -182,12 +178,7 @@ class Translation:
 
     def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:
         """Copies of whole tensors from one place to another."""
-        drafts = []
-        for type_, source, target in copies:
-            whole = Access(0, (1,), 0), Access(1, (1,), 0)
-            statement = Statement(s.leaf(0, type_.dtype), store=whole[1])
-            kernel = Kernel((int(type_.size),), 1, whole[:1], (statement,), (type_.dtype, type_.dtype))
-            drafts.append(self.launch(kernel, (source, target), kernel.buffers, None))
+        drafts = [self.launch(copy_kernel(type_), (source, target), None) for type_, source, target in copies]
         return lambda found: [made for draft in drafts for made in draft(found)]
 
 

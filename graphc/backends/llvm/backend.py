@@ -14,10 +14,9 @@ from graphc.backends.llvm.launcher import Launcher
 from graphc.backends.llvm.pool import pool
 from graphc.backends.llvm.runner import assemble
 from graphc.backends.llvm.translation import CYCLES_A_NANOSECOND, Translation
+from graphc.backends.runs.host import elements, evaluated
 from graphc.backends.runs.places import Scope
 from graphc.core.errors import BackendError
-from graphc.core.quiet import quiet, quiet_reset, quiet_set
-from graphc.ir.blame import blame
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.descriptions import describe_native
@@ -27,7 +26,6 @@ from graphc.planning.regions import plan_regions
 from graphc.planning.steps import ControlStep, HostStep, Step, Strided
 
 _empty = np.empty
-_as_strided = np.lib.stride_tricks.as_strided
 
 #: Estimated cycles of a whole run below which the GIL is kept.
 SHORT_RUN = 20_000
@@ -183,16 +181,8 @@ class LlvmExecutable:
 
     def _host(self, step: HostStep, scope: Scope, table: int) -> None:
         """Evaluates a node on the arrays of the run whose table stands at that address."""
-        node = step.node
-        token = quiet_set(quiet)
-        try:
-            found = node.op.eval(*[self._operand(x, scope, table) for x in step.operands], **node.attrs)
-        except Exception as error:
-            raise blame(error, node) from error.__cause__
-        finally:
-            quiet_reset(token)
-        results = (found,) if node.op.n_outputs == 1 else found
-        for value, result in zip(node.outputs, results, strict=True):
+        results = evaluated(step.node, [self._operand(x, scope, table) for x in step.operands])
+        for value, result in zip(step.node.outputs, results, strict=True):
             self._array(value, scope, table)[...] = np.asarray(result).reshape(-1)
 
     def _array(self, value: Value, scope: Scope, table: int) -> Any:
@@ -205,8 +195,4 @@ class LlvmExecutable:
         return np.frombuffer(memoryview((ctypes.c_char * n).from_address(address)), value.dtype.np)
 
     def _operand(self, x: Strided, scope: Scope, table: int) -> Any:
-        array = self._array(x.value, scope, table)
-        if not array.size:
-            return np.empty(x.shape, array.dtype)
-        step = array.itemsize
-        return _as_strided(array[x.offset :], x.shape, [n * step for n in x.strides])
+        return elements(self._array(x.value, scope, table), x)

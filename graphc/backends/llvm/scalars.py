@@ -7,7 +7,7 @@ Values are in registers as `registers.py` says. What LLVM has no instruction for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -102,7 +102,7 @@ class _Printer:
     def _fill(
         self, names: Names, roots: Sequence[Scalar], outside: Callable[[Scalar], str], contracted: Collection[int]
     ) -> None:
-        for x in _in_order(roots, names):
+        for x in s.postorder(*roots, done=names, usual=True):
             if x.op in ("leaf", "index"):
                 names[id(x)] = outside(x)
             elif x.op == "const":
@@ -557,22 +557,3 @@ _PORTABLE: dict[str, Callable[..., Scalar]] = {
     "floor": portable.floor, "ceil": portable.ceil, "rint": portable.rint,
     "trunc": portable.trunc, "scale": portable.scale,
 }  # fmt: skip
-
-
-def _in_order(roots: Sequence[Scalar], done: Names) -> Iterator[Scalar]:
-    """Nodes that are not in `done` yet, operands before users; the first branch of `rarely` is left to that node."""
-    stack: list[Scalar | None] = [*reversed(roots)]
-    while stack:
-        x = stack.pop()
-        if x is None:  # the operands of the node below are done
-            x = stack.pop()
-            assert x is not None
-        elif x.args:
-            if id(x) not in done:
-                stack.append(x)
-                stack.append(None)
-                args = (x.args[2], x.args[0]) if x.op == "rarely" else x.args[::-1]
-                stack.extend([a for a in args if id(a) not in done])
-            continue
-        if id(x) not in done:
-            yield x

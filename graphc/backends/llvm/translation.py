@@ -13,10 +13,9 @@ from graphc.backends.llvm.native_code import addresses, begin
 from graphc.backends.llvm.runner import Call, Host, Instruction, Region, Task
 from graphc.backends.runs.control import Draft, control
 from graphc.backends.runs.places import Scope, Where
-from graphc.core import scalar as s
 from graphc.core.errors import BackendError
 from graphc.core.tensor_types import TensorType
-from graphc.ir.kernel import Access, Kernel, Statement
+from graphc.ir.kernel import Kernel
 from graphc.planning.convolutions import convolution_of
 from graphc.planning.costs import kernel_cycles
 from graphc.planning.fusion import contiguous
@@ -32,6 +31,7 @@ from graphc.planning.steps import (
     SortStep,
     Step,
     Strided,
+    copy_kernel,
 )
 
 #: Cycles below which handing a part to another thread costs more than it brings.
@@ -168,10 +168,7 @@ class Translation:
         """Copies of whole tensors from one place to another."""
         drafts, cycles = [], 0.0
         for type_, source, target in copies:
-            whole = Access(0, (1,), 0), Access(1, (1,), 0)
-            statement = Statement(s.leaf(0, type_.dtype), store=whole[1])
-            kernel = Kernel((int(type_.size),), 1, whole[:1], (statement,), (type_.dtype, type_.dtype))
-            draft, cost = self._task(kernel, (*source, *target), number)
+            draft, cost = self._task(copy_kernel(type_), (*source, *target), number)
             drafts.append(draft)
             cycles += cost
         work = int(cycles / CYCLES_A_NANOSECOND)
