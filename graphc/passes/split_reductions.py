@@ -11,8 +11,11 @@ from graphc.ir.program import Node, Program
 from graphc.passes.rewrite import Build, Replacement, Rules, rewrite
 from graphc.primitives.views import reshape
 
-#: Fewer results than this leave too little to do side by side.
-FEW = 256
+#: Fewer results than this leave too little to do side by side: of folds across rows, whose results share vectors, and of folds
+#: along them, which may share a pass with what reads the row again.
+FEW, FEW_ROWS = 256, 32
+#: Longer rows do not stay near the processor between two passes over them.
+LONGEST_ROW = 65536
 #: More elements than this are worth two steps.
 MANY = 1 << 15
 #: The first step gives at most this many partial results for each result, at least LEAST.
@@ -34,7 +37,8 @@ def split(node: Node, build: Build) -> Replacement:
     axes: tuple[int, ...] = node.attrs["axes"]
     folded = [int(x.shape[a]) for a in axes]
     results = math.prod(int(n) for n in node.outputs[0].shape)
-    if results >= FEW or math.prod(folded) * max(results, 1) < MANY or math.prod(folded) < 4096:
+    along = axes == tuple(range(x.type.ndim - len(axes), x.type.ndim)) and math.prod(folded) <= LONGEST_ROW
+    if results >= (FEW_ROWS if along else FEW) or math.prod(folded) * max(results, 1) < MANY or math.prod(folded) < 4096:
         return None
     axis = next((a for a in axes if x.shape[a] != 1), None)
     if axis is None:

@@ -17,6 +17,7 @@ from graphc.core.op import ArgReduction, Cumulative, Elementwise, Kind, Reductio
 from graphc.core.tensor_types import int64
 from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
+from graphc.passes.split_reductions import LONGEST_ROW
 from graphc.planning.convolutions import is_native
 from graphc.planning.groups import Group, Load, NotFusable, Part, finish
 from graphc.planning.index_maps import Space, Split
@@ -46,8 +47,6 @@ CHEAP = 3
 LARGEST = 160
 #: A group has at most this many statements.
 MOST_STATEMENTS = 48
-#: Rows longer than this are not kept on the stack between two passes over them.
-LONGEST_ROW = 65536
 #: A fold with fewer rows than this and more elements than that is not joined to what makes its operand.
 FEW_ROWS, MANY_ELEMENTS = 256, 1 << 15
 
