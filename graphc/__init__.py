@@ -13,9 +13,10 @@ from graphc import eager as _eager  # noqa: F401  opens the eager door
 from graphc import errors
 from graphc.core.config import config
 from graphc.core.context import SLOTS as _SLOTS
-from graphc.core.context import eagerly
+from graphc.core.context import eagerly, get_default_device, set_default_device
 from graphc.core.devices import Device as device  # noqa: N813
 from graphc.core.dims import Dim
+from graphc.core.errors import OutOfMemoryError
 from graphc.core.lazy import lazy_attributes, lazy_import
 from graphc.core.tensor_types import (
     DType as dtype,  # noqa: N813
@@ -117,6 +118,7 @@ _MODULES = {
         "gradcheck",
         "backends",
         "cuda",
+        "opencl",
         "version",
         "linalg",
     )
@@ -130,6 +132,9 @@ _LAZY = {
 _load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
 _eager_calls = lazy_import("graphc.eager_calls")
 _SLOTS.executor = lambda *call: _eager_calls.prepare(*call)
+_device_ops = lazy_import("graphc.backends.devices.ops")
+_SLOTS.memory = lambda kind, number: _device_ops.memory_for(kind, number)
+_SLOTS.evaluate = lambda *call: _device_ops.evaluate(*call)
 
 
 def __getattr__(name: str) -> Any:
@@ -144,8 +149,12 @@ def __dir__() -> Any:
     return sorted({*globals(), *_MODULES, *_LAZY})
 
 
+if config.device != "cpu":
+    set_default_device(config.device)
+
 __all__ = [
-    "Dim", "Size", "Tensor", "bfloat16", "bool_", "config", "device", "dtype", "eagerly", "enable_grad", "errors", "float16",
-    "float32", "float64", "inference_mode", "int8", "int16", "int32", "int64", "is_grad_enabled", "is_inference_mode_enabled",
-    "no_grad", "set_grad_enabled", "set_printoptions", "uint8", "__version__",
+    "Dim", "OutOfMemoryError", "Size", "Tensor", "bfloat16", "bool_", "config", "device", "dtype", "eagerly", "enable_grad",
+    "errors", "float16", "float32", "float64", "get_default_device", "inference_mode", "int8", "int16", "int32", "int64",
+    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_default_device", "set_grad_enabled", "set_printoptions",
+    "uint8", "__version__",
 ]  # fmt: skip

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
-
+from graphc.core.arrays import is_array, write_elements
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import GradientError
 from graphc.core.op import Op, View
@@ -88,7 +87,7 @@ def mark_detached(out: TensorBase, source: TensorBase) -> None:
     """
     counter = counter_of(source)
     out._version = counter
-    symbolic = not isinstance(source._data, np.ndarray)
+    symbolic = not is_array(source._data)
     if symbolic:
         out._layout = getattr(source, "_layout", None)
     if symbolic or type(source._edge) is not tuple:
@@ -101,7 +100,7 @@ def refresh(tensor: TensorBase) -> None:
     if view is None or view.base._version is None or view.stamp == view.base._version.count:
         return
     recorder = STATE.recorder
-    symbolic = not isinstance(tensor._data, np.ndarray)
+    symbolic = not is_array(tensor._data)
     if symbolic and recorder is None:
         return
     base = view.base
@@ -157,7 +156,7 @@ def write(target: Any, value: Any) -> Any:
         return target
     refresh(target)
     check_writable(target)
-    np.copyto(target._data, value._data)
+    write_elements(target._data, value._data)
     finish_write(target, value)
     return target
 

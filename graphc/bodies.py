@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff import pull_to, zeros_of
+from graphc.core.arrays import is_array
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import SymbolicError, user_line
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, edge_of
@@ -58,7 +59,7 @@ class BodyTrace(Recorder):
     def shadow(self, tensor: Any) -> Any:
         """The symbol for a tensor; one from outside becomes an input."""
         data = tensor._data
-        if type(data) is not np.ndarray and (isinstance(data, TypeOnly) or data.node.table is self.table):
+        if not is_array(data) and (isinstance(data, TypeOnly) or data.node.table is self.table):
             return tensor
         if self.parent is None:
             raise SymbolicError(f"a closed body met a tensor from outside at {user_line()}")

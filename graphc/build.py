@@ -36,6 +36,7 @@ from graphc.builds import (
     no_recompile,
     tensor_of,
 )
+from graphc.core.arrays import is_array
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, recording
 from graphc.core.dims import comparisons
@@ -48,9 +49,6 @@ from graphc.layouts import Decision, form_of, lies, shown
 from graphc.nests import Mutables, flatten, has_sizes, objects_in, refill, unflatten, with_sizes
 from graphc.surroundings import Surroundings
 from graphc.tracing import Trace, paused_gc
-
-_ndarray = np.ndarray
-
 
 _NO_KEYWORDS = flatten({}, [])
 
@@ -161,7 +159,7 @@ class CompiledFunction:
         seen: dict[int, int] = {}
         for i, x in enumerate(leaves):
             array = x._data
-            if type(array) is not _ndarray:
+            if not is_array(array):
                 raise SymbolicError(
                     f"a symbolic tensor {array.type} was passed to a compiled function outside of its own trace, at "
                     f"{user_line()}"

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from graphc.compiled_backward import Backward
+from graphc.core.arrays import memory_of, memory_owner, moved, shares_memory, write_elements
 from graphc.core.context import EPOCH, SLOTS
 from graphc.core.dims import is_static
 from graphc.core.errors import RecompileError, user_line
@@ -19,8 +18,6 @@ from graphc.executable import Built
 from graphc.layouts import Decision, Form, lies
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Guard, ask
-
-_ndarray = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ def memory_meets(build: Build, call: Call) -> bool:
             (array, any(source == i for source in written if isinstance(source, int)))
         )
     if any(len(found) > 1 for found in places.values()) and any(
-        (a_written or b_written) and np.shares_memory(a, b)
+        (a_written or b_written) and shares_memory(a, b)
         for found in places.values()
         for n, (a, a_written) in enumerate(found)
         for b, b_written in found[n + 1 :]
@@ -203,16 +200,9 @@ def memory_meets(build: Build, call: Call) -> bool:
     for source in captured.values():
         array = source.tensor._data
         for other, other_written in places.get(id(memory_owner(array)), ()):
-            if (other_written or any(source is s for s in written)) and np.shares_memory(array, other):
+            if (other_written or any(source is s for s in written)) and shares_memory(array, other):
                 return True
     return False
-
-
-def memory_owner(array: Any) -> Any:
-    """The object that holds an array's memory."""
-    while type(array) is _ndarray and array.base is not None:
-        array = array.base
-    return array
 
 
 def write_array(tensor: Any, array: Any) -> None:
@@ -220,9 +210,9 @@ def write_array(tensor: Any, array: Any) -> None:
     if tensor._data is array:
         pass  # written in place by the run
     elif tensor._data.shape == array.shape and tensor._data.flags.writeable:
-        np.copyto(tensor._data, array)
+        write_elements(tensor._data, array)
     else:
-        tensor._data = array
+        tensor._data = moved(array, memory_of(tensor._data))
     if tensor._version is not None:
         tensor._version.count += 1
 

@@ -11,10 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from graphc.autodiff import zeros_of
 from graphc.control import scan_op
+from graphc.core.arrays import duplicate
 from graphc.core.context import SLOTS, STATE, apply
 from graphc.core.dims import Dim, Size, substitute
 from graphc.core.op import Elementwise, Kind, View
@@ -66,7 +65,7 @@ class Backward:
         """
         kept: list[Any] = []
         for i, (tensor, array) in enumerate(zip(tensors, arrays, strict=True)):
-            kept.append(np.array(array) if i in written else array if tensor is None else Saved(tensor))
+            kept.append(duplicate(array) if i in written else array if tensor is None else Saved(tensor))
         edges = [None if t is None else edge_of(t) for t in tensors]
         metas = tuple((arrays[i].shape, arrays[i].dtype) for i in self.wants)
         out_metas = tuple((array.shape, array.dtype) for array in outputs)

@@ -4,6 +4,7 @@ the tape. The closures do exactly what `apply` says; they only know in advance w
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import mark_view, refresh
+from graphc.core.arrays import ARRAYS, device_of, memory_of, moved
 from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
-from graphc.core.errors import GraphcError, OperandError, SymbolicError, user_line
+from graphc.core.errors import DeviceError, GraphcError, OperandError, SymbolicError, user_line
 from graphc.core.one_call import one_call
 from graphc.core.op import Elementwise, Kind, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
@@ -29,9 +31,9 @@ _new, _new_entry = TensorBase.__new__, Entry.__new__
 
 
 def wrap(array: Any) -> Tensor:
-    """A new tensor around a NumPy array (or a NumPy scalar, which becomes 0-d)."""
+    """A new tensor around an array (or a NumPy scalar, which becomes 0-d)."""
     tensor = _new(Tensor)
-    tensor._data = array if type(array) is _ndarray else np.asarray(array)
+    tensor._data = array if isinstance(array, ARRAYS) else np.asarray(array)
     tensor._edge = tensor._version = tensor._base = None
     return tensor
 
@@ -51,7 +53,7 @@ def explain(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any], error: Ex
     for x in inputs:
         if not isinstance(x, TensorBase):
             return TypeError(f"{op.name}(): expected a Tensor, got {type(x).__name__}")
-        if not isinstance(x._data, _ndarray):
+        if not isinstance(x._data, ARRAYS):
             return SymbolicError(
                 f"{op.name}: a symbolic tensor {type_of_data(x._data)} was used outside the trace or graph it belongs to, "
                 f"at {user_line()}\n  hint: return it from the traced function, or fetch it with Session.run"
@@ -113,14 +115,46 @@ def evaluation(op: Op) -> Callable[..., Any]:
     return evaluate
 
 
+#: Bytes of an operand that are sent to another operand's device without a word.
+_FEW = 1 << 16
+
+
+def together(inputs: tuple[Any, ...], memory: Any) -> list[Any]:
+    """The operands' arrays for an op in a device's memory.
+
+    What is on the host and wants no gradient is sent there, which is logged if it is much; numbers may stay. DeviceError for
+    what wants one, and for what is on another device.
+    """
+    arrays = []
+    for x in inputs:
+        array = x._data
+        if type(array) is _ndarray and array.ndim and (x._edge is None or not STATE.grad):
+            if array.nbytes > _FEW:
+                logging.getLogger("graphc.devices").warning(
+                    "%d bytes are copied from cpu to %s at %s: use .to(%r) once", array.nbytes, memory.device, user_line(),
+                    str(memory.device),
+                )  # fmt: skip
+            array = memory.put(array)
+        elif array.ndim and memory_of(array) is not memory:
+            raise DeviceError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{memory.device} and {device_of(array)}!"
+            )
+        elif type(array) is not _ndarray and array.memory is not memory:
+            array = moved(array, memory)
+        arrays.append(array)
+    return arrays
+
+
 def general(op: Op) -> Callable[..., Any]:
     """The closure of an op of any kind. Types are checked once per signature and remembered.
 
     Results lie row by row, except that elementwise ops keep the order of their operands in memory, as in PyTorch.
     """
     evaluate, single = evaluation(op), op.n_outputs == 1
-    rows = not isinstance(op.kind, Elementwise | View)
+    rows, is_view = not isinstance(op.kind, Elementwise | View), isinstance(op.kind, View)
     known: dict[Any, tuple[TensorType, ...] | None] = {}
+    is_random = op.kind == Kind("random")
 
     def call(*inputs: Any, **attrs: Any) -> Any:
         recorder = STATE.recorder
@@ -128,7 +162,9 @@ def general(op: Op) -> Callable[..., Any]:
             return recorder.apply(op, inputs, attrs)
         arrays: list[Any] = []
         signature: list[Any] = [*attrs.values()]
-        taped = False
+        taped, memory = False, STATE.memory
+        if memory is not None and ((inputs and not is_random) or attrs.get("shape") == ()):
+            memory = None  # numbers stay on the host
         try:
             for x in inputs:
                 if x._base is not None:
@@ -136,6 +172,8 @@ def general(op: Op) -> Callable[..., Any]:
                 if x._edge is not None:
                     taped = True
                 array = x._data
+                if type(array) is not _ndarray:
+                    memory = array.memory
                 arrays.append(array)
                 signature.append(array.dtype.num)
                 signature.append(array.shape)
@@ -146,7 +184,10 @@ def general(op: Op) -> Callable[..., Any]:
                 known[key] = check_types(op, inputs, attrs)
             token = quiet_set(quiet)
             try:
-                result = evaluate(*arrays, **attrs)
+                if memory is None:
+                    result = evaluate(*arrays, **attrs)
+                else:
+                    result = SLOTS.evaluate(op, together(inputs, memory), attrs, known[key], memory)
             finally:
                 quiet_reset(token)
         except Exception as error:
@@ -155,11 +196,13 @@ def general(op: Op) -> Callable[..., Any]:
         outputs = (wrap(result),) if single else tuple(map(wrap, result))
         if rows:
             for out in outputs:
-                if not out._data.flags.c_contiguous:
+                if not out._data.flags.c_contiguous:  # never on a device
                     out._data = out._data.copy()
         if taped and STATE.grad:
             out_types = known.get(key) or tuple(x.tensor_type for x in outputs)
             tape_entry(op, attrs, inputs, outputs, tuple(x.tensor_type for x in inputs), out_types)
+        if memory is not None and is_view and outputs[0]._data.buffer is inputs[0]._data.buffer:
+            mark_view(outputs[0], inputs[0], op, attrs)
         return outputs[0] if single else outputs
 
     return call

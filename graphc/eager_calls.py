@@ -8,6 +8,7 @@ itself differentiated, the recorded gradient is replayed op by op.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,17 +16,18 @@ import numpy as np
 
 from graphc.assembly import Assembly
 from graphc.builds import Build, Call, write_array
+from graphc.core.arrays import is_borrowed, shares_memory
 from graphc.core.context import SLOTS, STATE, recording
 from graphc.core.tape import LEAF
 from graphc.core.tensor_types import TensorType
-from graphc.executable import Built
+from graphc.executable import Built, memory_of_all
 from graphc.layouts import own_strides, packed
 from graphc.nests import flatten, unflatten
 from graphc.primitives.views import permute
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Trace, paused_gc, symbolic
 
-#: The backend of compiled calls.
+#: The backend of compiled calls on the host.
 BACKEND = "llvm"
 
 _NO_SIZES: Mapping[str, int] = {}
@@ -44,7 +46,7 @@ def prepare(fn: Callable[..., Any], args: Any, kwargs: Any, rereads: bool) -> Ca
     leaves: list[Any] = []
     structure = (tuple, flatten(args, leaves), flatten(kwargs, leaves))
     try:
-        return EagerCall(fn, *_record(fn, structure, leaves, rereads))
+        return EagerCall(fn, *_record(fn, structure, leaves, rereads), leaves)
     except _OpenError:
         return None
     except Exception:
@@ -55,6 +57,7 @@ def prepare(fn: Callable[..., Any], args: Any, kwargs: Any, rereads: bool) -> Ca
 def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any], rereads: bool) -> tuple[Build, list[Any]]:
     """The build of one call, and per result the order of its dimensions in memory, None for rows."""
     trace = Trace()
+    backend = None if memory_of_all([leaf._data for leaf in leaves]) else BACKEND
     clones, symbols = [], []
     for i, leaf in enumerate(leaves):
         array = leaf._data
@@ -76,7 +79,7 @@ def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any], rereads: 
     call = Call(clones, structure, shapes, None, [], (), {})
     assembly = Assembly(trace, call, shapes, arguments, symbols, result, Surroundings(fn), False, rereads)
     build = assembly.finish(
-        lambda program, aliases, updates=None: Built(program, aliases, BACKEND, name=fn.__name__), None
+        lambda program, aliases, updates=None: Built(program, aliases, backend, name=fn.__name__), None
     )
     _check_closed(build)
     if build.backward is not None:
@@ -123,13 +126,15 @@ def _check_closed(build: Build) -> None:
 class EagerCall:
     """A build with what one call of it does. Safe to call from several threads."""
 
-    def __init__(self, fn: Callable[..., Any], build: Build, orders: list[Any]):
+    def __init__(self, fn: Callable[..., Any], build: Build, orders: list[Any], leaves: list[Any]):
         self.fn, self.build, self.orders = fn, build, orders
         given = [s for s in build.sources if type(s) is int]
         assert build.sources[: len(given)] == list(range(len(given)))
         self.captured: list[Any] = [s.tensor for s in build.sources[len(given) :]]  # type: ignore[union-attr]
         shapes: Any = [*build.pattern, *(t.shape for t in self.captured)]
-        self.run = build.built.executable(shapes)
+        memory = memory_of_all([t._data for t in leaves])
+        run = build.built.executable(shapes, None, memory)
+        self.run = run if memory is None else functools.partial(run, memory=memory)
         self.written = {k for k, source in enumerate(build.sources) if any(source is s for s, _ in build.updates)}
         self.single = len(build.outputs) == 1 and unflatten(build.structure, [self]) is self
         self.plain = self.single and build.outputs[0][0] == "value" and orders == [None] and not build.updates
@@ -180,5 +185,5 @@ class EagerCall:
             return False
         if len({id(x._data) for x in leaves}) < len(leaves):
             return False
-        borrowed = [x._data for x in leaves if x._data.base is not None]
-        return not any(t._data is not x and np.may_share_memory(t._data, x) for t in targets for x in borrowed)
+        borrowed = [x._data for x in leaves if is_borrowed(x._data)]
+        return not any(t._data is not x and shares_memory(t._data, x, exactly=False) for t in targets for x in borrowed)

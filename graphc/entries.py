@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.builds import Build, Call, Spent, memory_owner
+from graphc.builds import Build, Call, Spent, array_of
+from graphc.core.arrays import DeviceArray, memory_owner
 from graphc.core.context import EPOCH, SLOTS, STATE
 from graphc.core.tape import Entry as TapeEntry
 from graphc.nests import unflatten
@@ -46,6 +47,8 @@ class _Writer:
 
 def make_entry(build: Build, call: Call, lock: Any) -> Callable[[tuple[Any, ...]], Any] | None:
     """The entry for calls like this one, None where each call must decide for itself."""
+    if any(type(array_of(source, call)) is DeviceArray for source in build.sources):
+        return None
     shapes = [_shape_of(source, call) for source in build.sources]
     executable = build.built.executable(shapes)
     if not hasattr(executable, "launcher") or not _is_plain(build, call, executable):

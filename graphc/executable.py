@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from graphc.backends import find_backend
+from graphc.core.arrays import DeviceArray, Memory, duplicate, host
 from graphc.core.config import config
 from graphc.core.dims import Dim, Size, substitute
-from graphc.core.errors import BackendError, ShapeError
+from graphc.core.errors import BackendError, DeviceError, ShapeError
 from graphc.core.tensor_types import TensorType
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise, unknowns
@@ -45,7 +45,7 @@ class Built:
         start = time.perf_counter()
         self.feed_types: tuple[TensorType, ...] = tuple(v.type for v in program.inputs)
         self.recorded = program
-        self.backend: Any = find_backend(backend or config.backend)
+        self.asked, self.backend = backend, find_backend(backend or config.backend)
         self.name, self.verify, self.optimize, self.check_nans = name, verify, optimize, check_nans
         if check_nans and not getattr(self.backend, "checks_nans", False):
             raise BackendError(f"the backend {self.backend.name!r} cannot check for NaN: leave out check_nans")
@@ -60,9 +60,9 @@ class Built:
             )
         #: outputs that replace an input: output number -> input number
         self.updates = updates or {}
-        self.executables: dict[tuple[int, ...], Any] = {}
+        self.executables: dict[Any, Any] = {}
         #: of each executable, how it came to be
-        self.prepared: dict[tuple[int, ...], Prepared] = {}
+        self.prepared: dict[Any, Prepared] = {}
         self.aliases = dict(aliases)
         self.places: dict[str, tuple[int, int]] = {}
         for known in ({}, self.aliases):  # an input's own name for a size comes first
@@ -119,13 +119,15 @@ class Built:
         `known`: sizes that the inputs' shapes do not tell. Where runs are verified, outputs replace copies of inputs, and
         VerifyError is raised where they are not what the recorded program gives.
         """
-        executable = self.executable([a.shape for a in arrays], known)
+        memory = memory_of_all(arrays)
+        executable = self.executable([a.shape for a in arrays], known, memory)
+        run = executable if memory is None else functools.partial(executable, memory=memory)
         if not self.verify:
-            results: list[Any] = executable(arrays)
+            results: list[Any] = run(arrays)
             return results
         replaced = set(self.updates.values())
-        results = executable([np.array(a) if i in replaced else a for i, a in enumerate(arrays)])
-        check_run(self.ways(self.sizes([a.shape for a in arrays], known)), arrays, results)
+        results = run([duplicate(a) if i in replaced else a for i, a in enumerate(arrays)])
+        check_run(self.ways(self.sizes([a.shape for a in arrays], known)), [*map(host, arrays)], [*map(host, results)])
         return results
 
     def ways(self, sizes: Mapping[str, int]) -> Ways:
@@ -134,19 +136,24 @@ class Built:
         native = NATIVE if self.backend.fuses else ()
         return Ways(self.name, recorded, sizes, DEFAULT if self.optimize else (), native, self.backend)
 
-    def executable(self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None) -> Any:
-        """The planned and compiled program for inputs of these shapes."""
+    def executable(
+        self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None, memory: Memory | None = None
+    ) -> Any:
+        """The planned and compiled program for inputs of these shapes, for the device whose memory is given.
+
+        DeviceError where another backend than the device's was asked for.
+        """
         sizes = self.sizes(shapes, known)
-        key = tuple(sizes.values())
+        key: Any = tuple(sizes.values()) if memory is None else (*sizes.values(), memory)
         found = self.executables.get(key)
         if found is None:
             start, passes = time.perf_counter(), list[PassReport]()
             with paused_gc():
-                static = specialise(self.program, sizes) if key else self.program
-                if self.backend.fuses:
+                static = specialise(self.program, sizes) if sizes else self.program
+                backend, options = self.backend_for(memory)
+                if backend.fuses:
                     static = optimise(static, NATIVE, config.verify or self.verify, reports=passes)
-                checks = {"check_nans": True} if self.check_nans else {}
-                found = self.backend.compile(static, self.updates, **checks)
+                found = backend.compile(static, self.updates, **options)
             if len(self.executables) >= config.largest_cache:
                 oldest = next(iter(self.executables))
                 self.executables.pop(oldest, None)
@@ -154,6 +161,30 @@ class Built:
             self.prepared[key] = Prepared(sizes, passes, (time.perf_counter() - start) * 1e3)
             self.executables[key] = found
         return found
+
+    def backend_for(self, memory: Memory | None) -> tuple[Any, dict[str, Any]]:
+        """The backend for arrays in that memory (None: the host's), and the options it compiles with."""
+        checks = {"check_nans": True} if self.check_nans else {}
+        if memory is None:
+            return self.backend, checks
+        kind = memory.device.type
+        if self.asked not in (None, kind):
+            raise DeviceError(
+                f"{self.name} was compiled for backend={self.asked!r}, and its tensors are on {memory.device}"
+            )
+        backend = find_backend(kind)
+        if checks and not getattr(backend, "checks_nans", False):
+            raise BackendError(f"the backend {kind!r} cannot check for NaN: leave out check_nans")
+        return backend, {**checks, "number": memory.device.index}
+
+
+def memory_of_all(arrays: Sequence[Any]) -> Memory | None:
+    """The device's memory that arrays are in; those on the host are sent there. DeviceError for two devices."""
+    found = {a.memory for a in arrays if type(a) is DeviceArray}
+    if len(found) > 1:
+        names = " and ".join(sorted(str(memory.device) for memory in found))
+        raise DeviceError(f"Expected all tensors to be on the same device, but found at least two devices, {names}!")
+    return found.pop() if found else None
 
 
 def _shown(size: Size, number: Size) -> str:

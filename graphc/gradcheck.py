@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff import pull_to, seeds_for
+from graphc.core.arrays import host, memory_of, moved
 from graphc.core.context import SLOTS, set_grad
 from graphc.core.errors import ArgumentError, GradientError
 from graphc.core.tape import LEAF, TensorBase, edge_of
@@ -55,19 +56,28 @@ def _outputs(func: Callable[..., Any], args: Sequence[Any]) -> list[Any]:
     return [p for p in parts if isinstance(p, TensorBase) and p.dtype.category == FLOAT]
 
 
+def _numbers(tensor: Any) -> Any:
+    return host(tensor._data).astype(np.float64).ravel()
+
+
+def _beside(tensor: Any, array: Any) -> Any:
+    """An array as a tensor on another's device."""
+    return SLOTS.new_tensor(moved(array, memory_of(tensor._data)))
+
+
 def _numeric(func: Callable[..., Any], args: tuple[Any, ...], i: int, k: int, eps: float) -> Any:
     """The Jacobian by central differences, [elements of input i, elements of output k]."""
-    array = args[i]._data
+    array = host(args[i]._data)
     rows = []
     with set_grad(False):
         for at in np.ndindex(*array.shape):
             values = []
             for sign in (1, -1):
-                moved = array.copy()
-                moved[at] += sign * eps
+                shifted = array.copy()
+                shifted[at] += sign * eps
                 changed = list(args)
-                changed[i] = SLOTS.new_tensor(moved)
-                values.append(_outputs(func, changed)[k]._data.astype(np.float64).ravel())
+                changed[i] = _beside(args[i], shifted)
+                values.append(_numbers(_outputs(func, changed)[k]))
             rows.append((values[0] - values[1]) / (2 * eps))
     return np.array(rows).reshape(array.size, -1)
 
@@ -83,9 +93,9 @@ def _analytic(func: Callable[..., Any], args: tuple[Any, ...], i: int, k: int) -
         if out._edge is None:
             columns.append(np.zeros(size))
             continue
-        roots = seeds_for([out], [SLOTS.new_tensor(seed)])
+        roots = seeds_for([out], [_beside(out, seed)])
         (g,) = pull_to(roots, [args[i]], retain_graph=True, create_graph=False)
-        columns.append(np.zeros(size) if g is None else g._data.astype(np.float64).ravel())
+        columns.append(np.zeros(size) if g is None else _numbers(g))
     return np.array(columns).reshape(-1, size).T
 
 
@@ -93,7 +103,7 @@ def gradgradcheck(func: Callable[..., Any], inputs: Any, grad_outputs: Any = Non
     """Whether second derivatives equal finite differences of first ones; arguments as for `gradcheck`."""
     args = (inputs,) if isinstance(inputs, TensorBase) else tuple(inputs)
     rng = np.random.default_rng(0)
-    seeds = [SLOTS.new_tensor(rng.standard_normal(o._data.shape).astype(o._data.dtype)) for o in _outputs(func, args)]
+    seeds = [_beside(o, rng.standard_normal(o._data.shape).astype(o._data.dtype)) for o in _outputs(func, args)]
 
     def first(*moved: Any) -> Any:
         leaves = [

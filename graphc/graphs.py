@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from graphc.aliasing import refresh
 from graphc.autodiff import pull_to, seeds_for
+from graphc.core.arrays import is_array
 from graphc.core.context import SLOTS, STATE, recording
 from graphc.core.dims import Dim, is_size
 from graphc.core.errors import (
@@ -33,8 +32,6 @@ from graphc.ir.program import INPUT, Node, Program, Value, toposort
 from graphc.ir.specialise import dims_of
 from graphc.ir.text import program_text
 from graphc.tracing import Capture, Recorder, paused_gc, symbolic
-
-_ndarray = np.ndarray
 
 
 class UpdateGroup:
@@ -316,7 +313,7 @@ def gradients(ys: Any, xs: Any, grad_outputs: Any = None, allow_unused: bool = F
     ys = [ys] if isinstance(ys, TensorBase) else list(ys)
     xs = [xs] if isinstance(xs, TensorBase) else list(xs)
     grad_outputs = [grad_outputs] if isinstance(grad_outputs, TensorBase) else grad_outputs
-    owner = next((y._data.node.table for y in ys if type(y._data) is not _ndarray), None)
+    owner = next((y._data.node.table for y in ys if not is_array(y._data)), None)
     recorder = STATE.recorder
     if owner is not None and (recorder is None or recorder.table is not owner):  # type: ignore[attr-defined]
         raise GraphError(f"gradients of graph tensors are built under `with graph.as_default():` (at {user_line()})")
@@ -342,7 +339,7 @@ def gradients(ys: Any, xs: Any, grad_outputs: Any = None, allow_unused: bool = F
 
 def _named(recorder: Any, x: Any) -> str:
     shadow = recorder.shadow(x) if recorder is not None else x
-    if type(shadow._data) is _ndarray:
+    if is_array(shadow._data):
         return f"an eager tensor {shadow.tensor_type}"
     node = shadow._data.node
     name = f"{node.attrs['name']}: " if node.op is INPUT else ""

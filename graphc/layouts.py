@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphc.aliasing import mark_view
+from graphc.core.arrays import shadow_of
 from graphc.core.dims import Dim, Shape, Size, is_static, substitute
 from graphc.core.errors import SymbolicError, user_line
 from graphc.core.op import OUT, Elementwise, Op, View
@@ -94,6 +95,7 @@ def substituted(x: Any, known: Mapping[str, Size]) -> Any:
 
 def form_of(array: Any) -> Form:
     """How an array lies in memory."""
+    array = shadow_of(array)
     if array.flags.c_contiguous:
         return None
     order = tuple(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))

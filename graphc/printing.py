@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import refresh
+from graphc.core.arrays import DeviceArray, host, is_array
 from graphc.core.errors import ArgumentError
 from graphc.core.tape import LEAF
 from graphc.core.tensor_types import FLOAT, bool_, defaults, dtype_of, int64
@@ -63,9 +64,9 @@ def set_printoptions(
 def format_tensor(tensor: Any) -> str:
     """PyTorch's `tensor([...], dtype=..., requires_grad=True)`, or the type of a symbolic tensor."""
     data = tensor._data
-    if not isinstance(data, np.ndarray):
+    if not is_array(data):
         return f"Tensor({data.type}, symbolic)"
-    body = format_array(data, len(_PREFIX))
+    body = format_array(host(data), len(_PREFIX))
     return _with_notes(_PREFIX + body, _notes(tensor, data), len(_PREFIX)) + ")"
 
 
@@ -78,7 +79,7 @@ def format_array(data: np.ndarray[Any, Any], indent: int = 0) -> str:
     return _block(data, indent, summarised, shown)
 
 
-def _notes(tensor: Any, data: np.ndarray[Any, Any]) -> list[str]:
+def _notes(tensor: Any, data: Any) -> list[str]:
     """What stands behind the elements: size of an empty tensor, unusual dtype, place in the graph."""
     notes = []
     refresh(tensor)
@@ -86,6 +87,8 @@ def _notes(tensor: Any, data: np.ndarray[Any, Any]) -> list[str]:
     usual = (defaults.float_dtype,) if data.size == 0 else (defaults.float_dtype, int64, bool_)
     if data.size == 0 and data.ndim != 1:
         notes.append(f"size={data.shape}")
+    if type(data) is DeviceArray:
+        notes.append(f"device='{data.memory.device}'")
     if dtype not in usual:
         notes.append(f"dtype={dtype}")
     if tensor._edge is LEAF:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core.arrays import host, is_array
 from graphc.core.context import SLOTS, eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError, FileFormatError, SymbolicError
 from graphc.core.lazy import lazy_import
@@ -127,9 +128,9 @@ def show(path: tuple[Any, ...]) -> str:
 
 def concrete(tensor: Any, what: str) -> Any:
     """The array of a tensor; SymbolicError if it has none yet."""
-    if not isinstance(tensor._data, np.ndarray):
+    if not is_array(tensor._data):
         raise SymbolicError(f"cannot save {what}: it is symbolic, its values are known only when the graph runs")
-    return tensor._data
+    return host(tensor._data)
 
 
 def check_dtype(array: Any, what: str) -> DType:

@@ -15,6 +15,7 @@ import numpy as np
 from graphc.backends import backend_names, find_backend
 from graphc.builds import Recompile, check_may_build, write_array
 from graphc.compiled_backward import replay
+from graphc.core.arrays import duplicate, host, is_array
 from graphc.core.config import config
 from graphc.core.context import SLOTS, eagerly
 from graphc.core.dims import Dim, Size, substitute
@@ -27,8 +28,6 @@ from graphc.ir.program import Value
 from graphc.nests import flatten, unflatten
 from graphc.sharing import Doubt
 from graphc.tracing import Capture, plain_name
-
-_ndarray = np.ndarray
 
 
 class SharedLock:
@@ -101,7 +100,7 @@ class Session:
         if not isinstance(graph, Graph):
             raise GraphError(f"Session takes a Graph, got {type(graph).__name__}")
         self.graph, self.optimize, self.verify, self.check_nans = graph, optimize, verify, check_nans
-        self.backend = backend or config.backend
+        self._asked, self.backend = backend, backend or config.backend
         if self.backend == "eager":
             if check_nans:
                 raise BackendError("check_nans looks at the steps of a plan, and the backend 'eager' has none")
@@ -203,7 +202,7 @@ class Session:
             )
         if fetch._base is not None:
             self.graph.derive_anew(fetch)
-        if type(fetch._data) is not _ndarray:
+        if not is_array(fetch._data):
             if fetch._data.node.table is not graph.table:
                 raise FetchError(
                     f"a tensor {fetch._data.type} made at {fetch._data.origin_text()} belongs to another graph "
@@ -262,7 +261,7 @@ class Session:
             sources = self._sources(program.inputs)
             if feeds is not None:
                 self._check_fed(sources, feeds, leaves)
-            backend = None if self.backend == "eager" else self.backend
+            backend = None if self.backend == "eager" else self._asked
             built = Built(
                 program, self.graph.aliases, backend, self.optimize, self.verify, self.graph.name,
                 check_nans=self.check_nans,
@@ -317,7 +316,7 @@ class Session:
         results = self._compute(prepared.built, self._read(prepared, feeds, leaves))
         for capture, k in prepared.writes:
             _store(capture, results[k])
-        return [None if k is None else results[k] for k in prepared.picks]
+        return [None if k is None else host(results[k]) for k in prepared.picks]
 
     def _read(self, prepared: PreparedRun, feeds: dict[Value, Any], leaves: list[Any]) -> list[Any]:
         """The arrays a run reads, checked against what the build assumes."""
@@ -373,7 +372,7 @@ class Session:
     def _compute(self, built: Built, arrays: list[Any]) -> list[Any]:
         if self.backend == "eager":
             tensors = [SLOTS.new_tensor(a) for a in arrays]
-            return [np.array(t._data) for t in replay(built.recorded, tensors, built.aliases)]
+            return [duplicate(t._data) for t in replay(built.recorded, tensors, built.aliases)]
         return built.run(arrays)
 
     def _check_fed(self, sources: list[tuple[str, Any]], feeds: dict[Value, Any], leaves: list[Any]) -> None:
@@ -448,10 +447,10 @@ def _path(roots: Sequence[Value], goal: Value) -> list[Value]:
 def _as_feed(name: str, want: TensorType, value: Any) -> Any:
     """The array to feed; FeedError where dtype or shape do not fit."""
     if isinstance(value, TensorBase):
-        if type(value._data) is not _ndarray:
+        if not is_array(value._data):
             raise FeedError(f"{name}: a symbolic tensor cannot be fed (at {user_line()})")
         value = value._data
-    if isinstance(value, _ndarray):
+    if is_array(value):
         try:
             have = dtype_of(value.dtype)
         except TypeError as error:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from graphc.core.context import SLOTS
-from graphc.core.devices import check_device
 from graphc.core.dims import is_size
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, float32
@@ -60,8 +59,7 @@ class Tensor(Reshaping):
             return creation.empty(*args[0])
         if len(args) == 1 and isinstance(args[0], TensorBase):
             return args[0].detach()  # type: ignore[attr-defined]
-        check_device(device)
-        return creation.tensor(*args, dtype=float32)
+        return creation.tensor(*args, dtype=float32, device=device)
 
     @property
     def T(self) -> Any:  # noqa: N802

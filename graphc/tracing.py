@@ -19,6 +19,7 @@ import numpy as np
 
 from graphc.aliasing import mark_detached, refresh
 from graphc.autodiff import order_entries
+from graphc.core.arrays import extent, is_array, shares_memory
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Dim, Size, assumptions, substitute
 from graphc.core.errors import AliasError, OperandError, SymbolicError, TraceLeakError, show_line, user_frame, user_line
@@ -28,8 +29,6 @@ from graphc.core.tensor_types import TensorType, float64, type_of_array
 from graphc.eager import describe_operands
 from graphc.ir.program import Origin, Table, Value
 from graphc.layouts import Layouts, layout_of_constant, save_layouts
-
-_ndarray = np.ndarray
 
 
 @dataclass(eq=False)
@@ -227,7 +226,7 @@ class Recorder:
         if not isinstance(tensor, TensorBase):
             raise TypeError(f"expected a Tensor, got {type(tensor).__name__}")
         data = tensor._data
-        if type(data) is not _ndarray:
+        if not is_array(data):
             if isinstance(data, TypeOnly) or data.node.table is self.table:
                 return tensor
             raise SymbolicError(
@@ -243,7 +242,7 @@ class Recorder:
 
     def _capture(self, tensor: Any) -> Any:
         view = tensor._base
-        if view is not None and type(view.base._data) is _ndarray and _follows(tensor, view):
+        if view is not None and is_array(view.base._data) and _follows(tensor, view):
             base = self.shadow(view.base)
             with set_grad(view.tracked), recording(self):
                 derived = base
@@ -388,7 +387,7 @@ class Recorder:
 
     def read_number(self, tensor: Any, asked: str) -> Any:
         """Raises SymbolicError: the numbers of a tensor are not known while recording."""
-        what = "a symbolic tensor" if type(tensor._data) is not _ndarray else "a tensor that is read anew at each run"
+        what = "a symbolic tensor" if not is_array(tensor._data) else "a tensor that is read anew at each run"
         raise SymbolicError(
             f"{asked} of {what}, {tensor.tensor_type}, at {user_line()}: its numbers are known only when the graph runs\n"
             "  hint: use gc.where, gc.cond, gc.while_loop or gc.scan for decisions that depend on data, "
@@ -426,7 +425,7 @@ def _follows(tensor: Any, view: ViewOf) -> bool:
     """Whether a concrete view still lies in its base's memory, in its base's dtype."""
     base = view.base._data
     return base.dtype == tensor._data.dtype and (
-        tensor._data.size == 0 or bool(np.may_share_memory(base, tensor._data))
+        tensor._data.size == 0 or shares_memory(base, tensor._data, exactly=False)
     )
 
 
@@ -487,9 +486,9 @@ class Trace(Recorder):
     def check_aliases(self) -> None:
         """Raises AliasError if two captured tensors overlap without a common base and one of them is written."""
         plain = [c for c in self.captures.values() if c.tensor is not None and c.tensor._data.size]
-        ranges = sorted((*_extent(c.tensor._data), i) for i, c in enumerate(plain))
+        ranges = sorted((*extent(c.tensor._data), i) for i, c in enumerate(plain))
         for (_, end, i), (start, _, j) in pairwise(ranges):
-            if start < end and np.shares_memory(plain[i].tensor._data, plain[j].tensor._data):
+            if start < end and shares_memory(plain[i].tensor._data, plain[j].tensor._data):
                 written = [c for c in (plain[i], plain[j]) if c.shadow._data is not c.value]
                 if written:
                     raise AliasError(
@@ -497,10 +496,6 @@ class Trace(Recorder):
                         f"tensor, and {written[0].name} is written: a graph cannot follow that\n"
                         "  hint: make one a view of the other, or clone it"
                     )
-
-
-def _extent(array: Any) -> tuple[int, int]:
-    return np.lib.array_utils.byte_bounds(array)
 
 
 @contextmanager

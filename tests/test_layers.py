@@ -25,7 +25,7 @@ FLOORS: dict[int, list[list[str]]] = {
         ["core/__init__.py"],
         [
             *("core/config.py", "core/lazy.py", "core/quiet.py", "core/errors.py", "core/devices.py", "core/dims.py"),
-            *("core/tensor_types.py", "core/erf.py", "core/scalar.py"),
+            *("core/tensor_types.py", "core/arrays.py", "core/erf.py", "core/scalar.py"),
         ],
     ],
     1: [["core/context.py", "core/op.py", "core/tape.py", "core/one_call.py"]],
@@ -74,7 +74,7 @@ FLOORS: dict[int, list[list[str]]] = {
             ["data/"],
             ["saving.py", "graph_files.py", "explaining/"],
         ),
-        *(["cuda.py"], ["version.py"], ["linalg.py"], ["errors.py"]),
+        *(["accelerators.py", "cuda.py", "opencl.py"], ["version.py"], ["linalg.py"], ["errors.py"]),
     ],
     11: [["__init__.py", "as_torch.py", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"]],
 }

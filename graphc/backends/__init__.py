@@ -69,6 +69,16 @@ def find_backend(name: str) -> Backend:
     return found
 
 
+def device_count(kind: str) -> int:
+    """How many devices of a kind ("cuda", "opencl") there are; 0 also where its driver cannot be asked."""
+    backend: Any = find_backend(kind)
+    try:
+        found: int = backend.count()
+    except BackendError:
+        return 0
+    return found
+
+
 def _load_llvm() -> Backend:
     _runtime.prepare()  # compiles, if it must, while Python imports the rest
     return _llvm.LlvmBackend()
@@ -87,6 +97,6 @@ register_backend("cuda", lambda: _nvidia.CudaBackend())
 register_backend("null", lambda: _null.NullBackend())
 
 __all__ = [
-    "Backend", "Executable", "backend_names", "cuda", "cudnn", "find_backend", "mkl", "mkldnn", "mps", "openmp",
+    "Backend", "Executable", "backend_names", "cuda", "cudnn", "device_count", "find_backend", "mkl", "mkldnn", "mps", "openmp",
     "register_backend",
 ]  # fmt: skip

@@ -16,6 +16,8 @@ class Config:
         self.dump: str = environ.get("GRAPHC_DUMP", "")
         #: `GRAPHC_BACKEND=name`: the backend of `compile` and `Session` where none is named.
         self.backend: str = environ.get("GRAPHC_BACKEND", "") or "llvm"
+        #: `GRAPHC_DEVICE=opencl:0`: the device on which tensors are made where none is named.
+        self.device: str = environ.get("GRAPHC_DEVICE", "") or "cpu"
         #: `GRAPHC_EAGER=numpy|compiled`: eager code runs all compositions op by op, or each as a compiled call from its first
         #: call on; "auto" decides by their cost (core/one_call.py).
         self.eager: str = environ.get("GRAPHC_EAGER", "") or "auto"

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from graphc.core.devices import CPU, Device
+from graphc.core.errors import DeviceError
+
 if TYPE_CHECKING:
     from graphc.core.op import Op
     from graphc.core.tape import TensorBase
@@ -68,6 +71,8 @@ class State(threading.local):
 
     recorder: Recorder | None = None
     grad: bool = True
+    #: the device memory in which eager code makes tensors of nothing; None: the host's
+    memory: Any = None
     #: "forward", "backward" (a gradient rule is running) or "update" (an optimizer is)
     role: str = "forward"
     #: the origin of the forward op whose gradient is being computed, if known
@@ -84,6 +89,10 @@ class Slots:
     new_tensor: Callable[[Any], Any]  # tensors.py: a Tensor around an array, a value or a bare type
     executor: Callable[..., Any]  # eager_calls.py: the compiled call of a composition marked with `one_call`
     generator: Callable[[], Any]  # functions/random: the default random generator
+    memory: Callable[
+        [str, int], Any
+    ]  # backends/devices/ops.py: the memory of a device; DeviceError where there is none
+    evaluate: Callable[..., Any]  # the same: an op's results in the memory of a device
 
 
 SLOTS = Slots()
@@ -138,6 +147,57 @@ def guard(owner: Any, name: str, value: Any) -> Any:
 def at_start(tensor: Any) -> Any:
     """Kept statistics as evaluation reads them: in a graph those of the start of a run, not what its train op will write."""
     return tensor if STATE.recorder is None else STATE.recorder.at_start(tensor)
+
+
+def place(device: Any) -> Any:
+    """The memory of the device that is named, None for the host's; without a name, the one that tensors are made in now.
+
+    DeviceError where there is no such device.
+    """
+    if device is None:
+        return STATE.memory
+    found = Device(device)
+    if found.type == "cpu":
+        return None
+    if found.type not in ("opencl", "cuda"):
+        raise DeviceError(f"no {found.type} device here: tensors live on the CPU, on OpenCL and on CUDA devices")
+    return SLOTS.memory(found.type, found.index or 0)
+
+
+@contextmanager
+def making_in(memory: Any) -> Iterator[None]:
+    """Within, eager code of this thread makes tensors in that device memory, None for the host's."""
+    before, STATE.memory = STATE.memory, memory
+    try:
+        yield
+    finally:
+        STATE.memory = before
+
+
+def set_default_device(device: Any) -> None:
+    """Makes tensors on that device from now on, in every thread, where no other is named; None: on the CPU."""
+    State.memory = None if device is None else place(device)
+    STATE.__dict__.pop("memory", None)
+
+
+def get_default_device() -> Device:
+    """The device on which tensors are made where none is named."""
+    return CPU if STATE.memory is None else STATE.memory.device
+
+
+def _enter(device: Device) -> Device:
+    _ENTERED.append(making_in(place(device)))
+    _ENTERED[-1].__enter__()
+    return device
+
+
+def _leave(device: Device, *error: Any) -> None:
+    _ENTERED.pop().__exit__(*error)
+
+
+_ENTERED: list[Any] = []
+# `with device("opencl"): ...` makes tensors there
+Device.__enter__, Device.__exit__ = _enter, _leave  # type: ignore[attr-defined]
 
 
 @contextmanager

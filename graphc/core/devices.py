@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.core.errors import ArgumentTypeError, BackendError, DeviceError
+from graphc.core.errors import ArgumentTypeError, BackendError
 
 KNOWN = ("cpu", "cuda", "opencl", "mps", "meta")
 
@@ -48,11 +48,3 @@ class Device:
 
 
 CPU = Device("cpu")
-
-
-def check_device(device: Any) -> Device:
-    """The Device asked for; DeviceError for one that has no tensors here."""
-    found = CPU if device is None else Device(device)
-    if found.type != "cpu":
-        raise DeviceError(f"no {found.type} device here: eager tensors live on the CPU (device='cpu')")
-    return CPU

@@ -129,6 +129,10 @@ class DeviceError(BackendError, AssertionError):
     """A device that is not there was asked to work (PyTorch asserts that it is)."""
 
 
+class OutOfMemoryError(GraphcError, RuntimeError, MemoryError):
+    """A device has no room for what a run needs; nothing was changed by it."""
+
+
 class FileFormatError(GraphcError, RuntimeError, ValueError):
     """A file that is not what it should be; nothing was changed."""
 

@@ -7,6 +7,8 @@ renting or buying skis), so that no program takes more than about twice the bett
 together were worth loading the compiler. What NumPy was given is estimated from sizes, never measured, so that the same calls
 take the same ways in every run.
 
+On a device each signature is compiled at once, as each op of the body would be.
+
 A recording context (a trace, a graph) records the body. `GRAPHC_EAGER` (`config.eager`) forces one way.
 """
 
@@ -18,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from graphc.core.arrays import DeviceArray
 from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
 from graphc.core.tape import TensorBase
@@ -91,7 +94,7 @@ def one_call(weight: float = 1.0, elements: Callable[..., int] | None = None, re
                 return fn(*args, **kwargs)
             if type(found) is float:
                 found = LEDGER.pay(found, A_CALL + weight * (size if elements is None else elements(*args, **kwargs)))
-                if way != "compiled" and not LEDGER.is_due(found):
+                if way != "compiled" and not LEDGER.is_due(found) and not _is_on_device(leaves):
                     _remember(known, signature, found)
                     return fn(*args, **kwargs)
                 found = SLOTS.executor(fn, args, kwargs, rereads)
@@ -102,6 +105,11 @@ def one_call(weight: float = 1.0, elements: Callable[..., int] | None = None, re
         return call  # type: ignore[return-value]
 
     return mark
+
+
+def _is_on_device(leaves: list[Any]) -> bool:
+    """Whether an argument is on a device, where each op by itself is compiled too."""
+    return any(type(x._data) is DeviceArray for x in leaves)
 
 
 def _remember(known: dict[Any, Any], signature: Any, what: Any) -> None:
@@ -125,7 +133,9 @@ def _describe(nest: Any, leaves: list[Any], key: list[Any]) -> int:
         if isinstance(x, TensorBase):
             data = x._data
             if type(data) is not _ndarray:
-                raise _UnknownError
+                if type(data) is not DeviceArray:
+                    raise _UnknownError
+                key.append(data.memory)
             wants = x._edge is not None if x._base is None else x.requires_grad  # type: ignore[attr-defined]
             key += (data.shape, data.dtype.num, wants, data.flags.c_contiguous or data.strides)
             leaves.append(x)

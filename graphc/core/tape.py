@@ -70,7 +70,7 @@ class ViewOf:
 
 
 class TensorBase:
-    """The slots every tensor has. `_data` is an ndarray, a program's value, or `TypeOnly`.
+    """The slots every tensor has. `_data` is an array (of the host or a device), a program's value, or `TypeOnly`.
 
     `_edge`: None (no gradient), `LEAF`, or `(entry, output index)`. `_version`: the write counter, None until someone
     needs one. `_base`: a `ViewOf` for views. `_grad`: unset or the gradient of a leaf. `_layout`: unset, or where the elements
@@ -89,8 +89,7 @@ class TensorBase:
     @property
     def tensor_type(self) -> TensorType:
         """Shape and dtype (`type` is PyTorch's method)."""
-        data = self._data
-        return type_of_array(data) if isinstance(data, np.ndarray) else data.type
+        return type_of_data(self._data)
 
     @property
     def shape(self) -> Any:

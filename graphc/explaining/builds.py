@@ -86,10 +86,12 @@ def pass_data(report: PassReport) -> Data:
     }  # fmt: skip
 
 
-def _plan(built: Built, key: tuple[int, ...], times: Times) -> Data:
+def _plan(built: Built, key: Any, times: Times) -> Data:
     """A planned and compiled program; a backend that tells nothing of itself gives its text only."""
     executable, prepared = built.executables[key], built.prepared[key]
+    device = next((str(x.device) for x in key if not isinstance(x, int)), "")
     found: Data = {
+        "device": device,
         "sizes": {name: int(n) for name, n in prepared.sizes.items()},
         "passes": [pass_data(x) for x in prepared.passes],
         "ms": round(prepared.ms, 3),

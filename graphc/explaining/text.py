@@ -127,7 +127,8 @@ def _passes(passes: Sequence[Data]) -> Iterator[str]:
 
 def _plan(plan: Data) -> Iterator[str]:
     sizes = ", ".join(f"{name} = {n}" for name, n in plan["sizes"].items())
-    yield f"plan{f' for {sizes}' if sizes else ''}, made in {plan['ms']:.1f} ms" + (
+    where = f" on {plan['device']}" if plan["device"] else ""
+    yield f"plan{where}{f' for {sizes}' if sizes else ''}, made in {plan['ms']:.1f} ms" + (
         f": {_cost(plan['cost'])}" if "cost" in plan else ""
     )
     if plan["passes"]:

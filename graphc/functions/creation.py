@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.context import SLOTS, STATE, set_grad
-from graphc.core.devices import check_device
+from graphc.core.arrays import device_of, shares_memory
+from graphc.core.context import SLOTS, STATE, place, set_grad
 from graphc.core.dims import Dim, Size, size_max
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import LEAF, TensorBase
@@ -29,6 +29,7 @@ from graphc.core.tensor_types import (
     promote_dtypes,
     scalar_dtype,
 )
+from graphc.functions.placing import on
 from graphc.functions.promotion import cast_to, is_number, plain, scalar_operand
 from graphc.functions.sizes import as_size, as_sizes
 from graphc.primitives.comparison import equal, less
@@ -49,9 +50,11 @@ def from_array(array: Any) -> Any:
 
 
 def finished(x: Any, requires_grad: bool, device: Any) -> Any:
-    """x, as a leaf whose gradient is wanted if so; DtypeError for a dtype that has none, BackendError for a device."""
-    if device is not None:
-        check_device(device)
+    """x on a device, as a leaf whose gradient is wanted if so; DtypeError for a dtype that has none."""
+    if device is not None or STATE.memory is not None:
+        memory = place(device)
+        if STATE.recorder is None:
+            x = on(x, memory)
     if requires_grad:
         if x.dtype.category != FLOAT:
             raise DtypeError("Only Tensors of floating point dtype can require gradients", f"not {x.dtype!r}")
@@ -204,22 +207,23 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """`data` as a tensor, without a copy where it is a tensor or NumPy array of that dtype already."""
     want = None if dtype is None else as_dtype(dtype)
     if isinstance(data, TensorBase):
-        return data if want is None else cast_to(data, want)
+        out = data if want is None else cast_to(data, want)
+        return out if device is None else finished(out, False, device)
     if isinstance(data, np.ndarray) and data.dtype in DTYPE_OF:
-        return from_array(data if want is None else np.asarray(data, want.np))
-    return _built(data, want)
+        return finished(from_array(data if want is None else np.asarray(data, want.np)), False, device)
+    return finished(_built(data, want), False, device)
 
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: Any = None, requires_grad: bool = False) -> Any:
     """`obj` as a tensor: `copy=True` always copies, `copy=False` raises ArgumentError where a copy is needed."""
     if copy:
         return tensor(obj, dtype=dtype, requires_grad=requires_grad, device=device)
-    out = as_tensor(obj, dtype)
-    if copy is False and out is not obj and not (isinstance(obj, np.ndarray) and np.may_share_memory(out._data, obj)):
+    out = as_tensor(obj, dtype, device)
+    if copy is False and out is not obj and not (isinstance(obj, np.ndarray) and shares_memory(out._data, obj, False)):
         raise ArgumentError("can't alias arbitrary sequence into a tensor", "copy=None or copy=True")
     if out is obj and requires_grad != (out._edge is not None):
         out = out.detach()
-    return finished(out, requires_grad, device)
+    return finished(out, requires_grad, out.device)
 
 
 def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
@@ -325,7 +329,8 @@ def _like(name: str, input: Any, value: Any, dtype: Any, requires_grad: bool, de
     if not isinstance(input, TensorBase):
         raise ArgumentTypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     chosen = input.dtype if dtype is None else as_dtype(dtype)
-    return full(tuple(input.shape), value, dtype=chosen, requires_grad=requires_grad, device=device)
+    where = device_of(input._data) if device is None else device
+    return full(tuple(input.shape), value, dtype=chosen, requires_grad=requires_grad, device=where)
 
 
 def zeros_like(

@@ -9,6 +9,7 @@ from graphc.core.dims import Shape
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_float, need_tensor
+from graphc.functions.placing import beside
 from graphc.functions.promotion import scalar_operand
 from graphc.functions.random import mask_sample
 from graphc.functions.subscripts import write_into
@@ -23,6 +24,7 @@ def _check_p(p: float) -> None:
         raise ArgumentError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
+@beside
 def _dropped(x: Any, mask_shape: Shape, p: float, training: bool, inplace: bool) -> Any:
     _check_p(p)
     if not training or p == 0:
@@ -57,6 +59,7 @@ def feature_dropout(input: Any, p: float = 0.5, training: bool = True, inplace: 
     return _dropped(input, channels_of(input, None), p, training, inplace)
 
 
+@beside
 def _alpha_dropped(x: Any, mask_shape: Shape, p: float, training: bool, inplace: bool) -> Any:
     _check_p(p)
     if not training or p == 0:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.context import SLOTS, eagerly, set_grad
-from graphc.core.devices import CPU, check_device
+from graphc.core.context import SLOTS, eagerly, place, set_grad
+from graphc.core.devices import CPU
 from graphc.core.dims import Shape
 from graphc.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from graphc.core.tape import TensorBase
@@ -41,8 +41,7 @@ class Generator:
     """
 
     def __init__(self, device: Any = None):
-        if device is not None:
-            check_device(device)
+        place(device)
         self._initial = _fresh_seed()
         self._state: tuple[Any, Any] | None = None
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.context import STATE, set_grad
+from graphc.core.arrays import device_of, is_array
+from graphc.core.context import STATE, making_in, place, set_grad
 from graphc.core.dims import Shape, product
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -40,6 +41,7 @@ from graphc.functions.generators import (
     source_of,
 )
 from graphc.functions.indexing import searchsorted
+from graphc.functions.placing import beside
 from graphc.functions.promotion import cast_to, is_number, promote, scalar_operand
 from graphc.functions.sizes import as_size, as_sizes
 from graphc.functions.subscripts import write_into
@@ -169,7 +171,8 @@ def rand(
     pin_memory: bool = False,
 ) -> Any:
     """Uniform numbers from [0, 1) of the given sizes."""
-    out = uniform_sample(_shape(args, size), _float_dtype("rand", dtype), generator)
+    with making_in(place(device)):
+        out = uniform_sample(_shape(args, size), _float_dtype("rand", dtype), generator)
     return finished(out, requires_grad, device)
 
 
@@ -184,7 +187,8 @@ def randn(
     pin_memory: bool = False,
 ) -> Any:
     """Numbers of mean 0 and variance 1, normally distributed, of the given sizes."""
-    out = normal_sample(_shape(args, size), _float_dtype("randn", dtype), generator)
+    with making_in(place(device)):
+        out = normal_sample(_shape(args, size), _float_dtype("randn", dtype), generator)
     return finished(out, requires_grad, device)
 
 
@@ -211,7 +215,8 @@ def randint(
     if given or high is None or size is None or is_number(size):
         raise ArgumentTypeError("randint() takes (high, size) or (low, high, size), with a tuple of ints as size")
     low = 0 if low is None else low
-    out = integer_sample(as_size(low, "low"), as_size(high, "high"), as_sizes((size,)), generator)
+    with making_in(place(device)):
+        out = integer_sample(as_size(low, "low"), as_size(high, "high"), as_sizes((size,)), generator)
     return finished(cast_to(out, int64 if dtype is None else as_dtype(dtype)), requires_grad, device)
 
 
@@ -229,13 +234,20 @@ def randperm(
     count = as_size(n, "n")
     if isinstance(count, int) and count < 0:
         raise ShapeError(f"n must be non-negative, got {count}")
-    keys = source_of(generator).bits((count,), 64)
+    with making_in(place(device)):
+        keys = source_of(generator).bits((count,), 64)
     order = sort(keys, axis=0, descending=False, stable=True)[1]
     return finished(cast_to(order, int64 if dtype is None else as_dtype(dtype)), requires_grad, device)
 
 
-def _like(input: Any, dtype: Any) -> tuple[Shape, DType]:
-    return tuple(need_tensor(input).shape), input.dtype if dtype is None else as_dtype(dtype)
+def _like(input: Any, dtype: Any, device: Any) -> tuple[Shape, DType, Any]:
+    """Shape, dtype and device of a tensor like the input."""
+    shape = tuple(need_tensor(input).shape)
+    return (
+        shape,
+        input.dtype if dtype is None else as_dtype(dtype),
+        device_of(input._data) if device is None else device,
+    )
 
 
 def rand_like(
@@ -249,7 +261,7 @@ def rand_like(
     memory_format: Any = None,
 ) -> Any:
     """`rand` of the input's shape and dtype."""
-    shape, chosen = _like(input, dtype)
+    shape, chosen, device = _like(input, dtype, device)
     return rand(shape, generator=generator, dtype=chosen, device=device, requires_grad=requires_grad)
 
 
@@ -264,7 +276,7 @@ def randn_like(
     memory_format: Any = None,
 ) -> Any:
     """`randn` of the input's shape and dtype."""
-    shape, chosen = _like(input, dtype)
+    shape, chosen, device = _like(input, dtype, device)
     return randn(shape, generator=generator, dtype=chosen, device=device, requires_grad=requires_grad)
 
 
@@ -281,7 +293,7 @@ def randint_like(
     memory_format: Any = None,
 ) -> Any:
     """`randint` of the input's shape and dtype: `randint_like(x, high)` or `randint_like(x, low, high)`."""
-    shape, chosen = _like(input, dtype)
+    shape, chosen, device = _like(input, dtype, device)
     if len(args) == 2:
         low, high = args
     elif args:
@@ -294,7 +306,7 @@ def randint_like(
 
 def _known(x: Any) -> bool:
     """Whether the numbers of x can be looked at here."""
-    return STATE.recorder is None and isinstance(x._data, np.ndarray) and x._data.size > 0
+    return STATE.recorder is None and is_array(x._data) and x._data.size > 0
 
 
 def _flat_all(condition: Any) -> bool:
@@ -344,6 +356,7 @@ def _scaled(x: Any, factor: Any, shift: Any) -> Any:
     return x + shift if isinstance(shift, TensorBase) or shift != 0 else x
 
 
+@beside
 def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     """1 with the probability each element of `input` gives, else 0; with `p`, that probability for all elements."""
     x = need_tensor(input)
@@ -368,6 +381,7 @@ def _hits(p: Any, shape: Shape, generator: Any) -> Any:
     return mask_sample(shape, p, generator)
 
 
+@beside
 def multinomial(input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None) -> Any:
     """Positions drawn with probabilities proportional to `input`, f32[n] or f32[m, n] -> i64[num_samples] or i64[m, ..].
 
@@ -428,6 +442,7 @@ def _work_dtype(fn: str, self: Any) -> DType:
     return float64 if self.dtype is float64 else float32
 
 
+@beside
 def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Any:
     """Fills with uniform numbers from [from_, to); returns self. ShapeError (a RuntimeError) for from_ > to."""
     _need_float_dtype("check_uniform_bounds", need_tensor(self, "self").dtype)
@@ -436,6 +451,7 @@ def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any =
     return _fill(self, uniform_sample(tuple(self.shape), self.dtype, generator), to - from_, from_)
 
 
+@beside
 def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
     """Fills with normal numbers; returns self."""
     _need_float_dtype("normal_kernel_cpu", need_tensor(self, "self").dtype)
@@ -443,11 +459,13 @@ def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = 
     return _fill(self, normal_sample(tuple(self.shape), self.dtype, generator), std, mean)
 
 
+@beside
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fills with 1 with probability p (a number or a tensor that broadcasts), else 0; returns self."""
     return _fill(self, _hits(p, tuple(need_tensor(self, "self").shape), generator))
 
 
+@beside
 def random_(self: Any, *args: Any, from_: Any = 0, to: Any = None, generator: Any = None) -> Any:
     """Fills with whole numbers: all the dtype holds (floats: exactly), `random_(to)` or `random_(from_, to)`."""
     dtype = need_tensor(self, "self").dtype
@@ -463,6 +481,7 @@ def random_(self: Any, *args: Any, from_: Any = 0, to: Any = None, generator: An
     return _fill(self, integer_sample(from_, to, tuple(self.shape), generator))
 
 
+@beside
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Fills with exponentially distributed numbers of rate lambd; returns self."""
     work = _work_dtype("exponential_", self)
@@ -471,6 +490,7 @@ def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any
     return _fill(self, e.log(open_uniform_sample(tuple(self.shape), work, generator)), -1 / lambd)
 
 
+@beside
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
     """Fills with exp of normal numbers of the given mean and std; returns self."""
     work = _work_dtype("log_normal_", self)
@@ -479,6 +499,7 @@ def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: An
     return _fill(self, e.exp(_scaled(normal_sample(tuple(self.shape), work, generator), std, mean)))
 
 
+@beside
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
     """Fills with Cauchy distributed numbers; returns self."""
     work = _work_dtype("cauchy_", self)
@@ -488,6 +509,7 @@ def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: An
     return _fill(self, e.tan((u - 0.5) * math.pi), sigma, median)
 
 
+@beside
 def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
     """Fills with the number of trials until the first success of probability p: 1, 2, ...; returns self."""
     if need_tensor(self, "self").dtype is bool_:

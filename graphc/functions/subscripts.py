@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core.arrays import is_array
 from graphc.core.context import STATE, eagerly
 from graphc.core.dims import Dim, Shape, Size, is_static, size_max, size_min
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError, DtypeError, IndexRangeError, ShapeError
@@ -127,7 +128,7 @@ def _checked_indices(item: Any) -> Any:
         item = cast_to(item, bool_)
     if item.dtype not in (int64, int32, bool_):
         raise DimensionError("tensors used as indices must be long, int, byte or bool tensors")
-    if not item.shape and STATE.recorder is None and isinstance(item._data, np.ndarray):
+    if not item.shape and STATE.recorder is None and is_array(item._data):
         return item.item()
     return item if item.dtype is bool_ else cast_to(item, int64)
 

@@ -7,10 +7,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from graphc.aliasing import mark_detached, refresh, write
 from graphc.autodiff import pull_to_leaves, same_shape, seeds_for
+from graphc.core.arrays import is_array, is_borrowed, like, memory_of, moved, write_elements
 from graphc.core.context import EPOCH, SLOTS, STATE, set_grad
 from graphc.core.errors import ArgumentTypeError, DtypeError, GradientError, ShapeError
 from graphc.core.tape import LEAF, Entry, TensorBase, counter_of
@@ -19,8 +18,6 @@ from graphc.functions.promotion import as_operand
 from graphc.methods.shapes import Shapes
 from graphc.primitives.copying import copy
 from graphc.primitives.elementwise import add
-
-_ndarray = np.ndarray
 
 
 class RemovableHandle:
@@ -286,22 +283,23 @@ def _accumulate(taken: set[int], create_graph: bool, leaf: Any, g: Any) -> None:
         if create_graph:
             leaf.grad = add(have, g)
         else:
-            write(have, add(have, g))
+            write(have, add(have, g))  # on the leaf's device
         return
     if create_graph:
         leaf.grad = g
         return
-    data = g._data
-    if type(data) is _ndarray:
+    data = moved(g._data, memory_of(leaf._data)) if is_array(g._data) else g._data
+    if is_array(data):
         if (
             id(data) in taken
-            or data.base is not None
+            or is_borrowed(data)
             or not data.flags.writeable
             or hasattr(leaf, "_hooks")
             or not _lies_like(data, leaf._data)
         ):
-            data = np.empty_like(leaf._data, g._data.dtype)
-            np.copyto(data, g._data)
+            made = like(leaf._data, data.dtype)
+            write_elements(made, data)
+            data = made
         taken.add(id(data))
     fresh = SLOTS.new_tensor(data)
     if STATE.recorder is not None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import mark_detached, mark_lazily, refresh, write
-from graphc.core.context import SLOTS, STATE
-from graphc.core.devices import Device, check_device
+from graphc.core.arrays import DeviceArray, device_of, is_array, memory_of, moved, shadow_of
+from graphc.core.context import SLOTS, STATE, place
+from graphc.core.devices import Device
 from graphc.core.dims import is_size
 from graphc.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from graphc.core.tape import TensorBase
@@ -27,6 +28,7 @@ from graphc.core.tensor_types import (
     uint8,
 )
 from graphc.functions import creation, indexing, pointwise, shaping
+from graphc.functions.placing import on
 from graphc.functions.promotion import as_operand
 from graphc.layouts import in_rows, strides_of
 from graphc.methods.numbers import Numbers
@@ -42,15 +44,17 @@ class Memory(Numbers):
     __slots__ = ()
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
-        return int(self._array("data_ptr()").__array_interface__["data"][0])
+        """The address of the first element; on a device, of the place that stands for it."""
+        self._concrete("data_ptr()")
+        data = self._data
+        return int(shadow_of(data).__array_interface__["data"][0])
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps between neighbours along each dimension, in elements."""
         data, recorder = self._data, STATE.recorder
         if recorder is not None:
             steps: tuple[Any, ...] = recorder.layouts.told(recorder.shadow(self))
-        elif type(data) is _ndarray:
+        elif is_array(data):
             steps = tuple(s // data.itemsize for s in data.strides)
         else:
             steps = strides_of(self)
@@ -69,7 +73,7 @@ class Memory(Numbers):
             recorder.layouts.matter = True
             return bool(recorder.layouts.are_rows(recorder.shadow(self)))
         data = self._data
-        return bool(data.flags.c_contiguous) if type(data) is _ndarray else in_rows(self.shape, strides_of(self))
+        return bool(data.flags.c_contiguous) if is_array(data) else in_rows(self.shape, strides_of(self))
 
     def contiguous(self, memory_format: Any = None) -> Any:
         """This tensor if its elements lie row by row, else a copy that does."""
@@ -78,8 +82,8 @@ class Memory(Numbers):
         rows = self.is_contiguous() if recorder is None else recorder.layouts.are_rows(here)
         out = self if rows else copy_op(self)
         if not rows:
-            if type(out._data) is _ndarray:
-                out._data = np.ascontiguousarray(out._data)
+            if is_array(out._data):
+                out._data = _in_rows(out._data)
             out._layout = None
         if recorder is not None:
             recorder.layouts.gave_rows(here, here if rows else out)
@@ -109,7 +113,10 @@ class Memory(Numbers):
     def _view_dtype(self, dtype: DType) -> Any:
         if dtype.itemsize != self.dtype.itemsize:
             raise ShapeError("view(dtype) needs a dtype of the same size")
-        out = SLOTS.new_tensor(self._array("view(dtype)").view(dtype.np))
+        self._concrete("view(dtype)")
+        data = self._data
+        viewed = data.view(data.shadow.view(dtype.np)) if type(data) is DeviceArray else data.view(dtype.np)
+        out = SLOTS.new_tensor(viewed)
         mark_detached(out, self)
         return out
 
@@ -135,15 +142,16 @@ class Memory(Numbers):
         dtype, device, copy = kwargs.get("dtype"), kwargs.get("device"), kwargs.get("copy", False)
         for arg in args:
             if isinstance(arg, TensorBase):
-                dtype = arg.dtype
+                dtype, device = arg.dtype, device_of(arg._data)
             elif isinstance(arg, DType):
                 dtype = arg
             elif isinstance(arg, str | Device | int) and not isinstance(arg, bool):
                 device = arg
-        check_device(device)
-        if dtype is not None and as_dtype(dtype) is not self.dtype:
-            return cast(self, dtype=as_dtype(dtype))
-        return copy_op(self) if copy else self
+        memory = None if device is None else place(device)
+        out = self if dtype is None or as_dtype(dtype) is self.dtype else cast(self, dtype=as_dtype(dtype))
+        if device is not None and is_array(self._data) and STATE.recorder is None:
+            out = on(out, memory)
+        return copy_op(self) if copy and out is self else out
 
     def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
         """The name of this tensor's type, or the tensor cast to `dtype` (a DType or a name such as `torch.FloatTensor`)."""
@@ -152,17 +160,16 @@ class Memory(Numbers):
         return self.to(from_legacy(dtype))
 
     def type_as(self, other: Any) -> Any:
-        """This tensor in the other's dtype."""
-        return self.to(other.dtype)
+        """This tensor in the other's dtype, on its device."""
+        return self.to(other)
 
     def cpu(self, memory_format: Any = None) -> Any:
-        """This tensor: it is on the CPU."""
-        return self
+        """This tensor on the CPU; itself if it is there."""
+        return self.to("cpu")
 
     def cuda(self, device: Any = None, non_blocking: bool = False) -> Any:
-        """Raises BackendError where there is no CUDA device."""
-        check_device("cuda" if device is None else device)
-        return self
+        """This tensor on a CUDA device; DeviceError where there is none."""
+        return self.to("cuda" if device is None else Device(device))
 
     # --- in place -------------------------------------------------------------------------------------------------
 
@@ -220,42 +227,56 @@ class Memory(Numbers):
         array = (
             np.resize(self._array("resize_()"), shape) if np.prod(shape, dtype=int) else np.empty(shape, self.dtype.np)
         )
-        self.data = SLOTS.new_tensor(array)
+        self.data = SLOTS.new_tensor(moved(array, memory_of(self._data)))
         return self
 
     # --- new_* ------------------------------------------------------------------------------------------------------
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
         """A tensor of `data`, of this one's dtype unless told otherwise."""
-        return creation.tensor(data, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        return creation.tensor(
+            data, dtype=dtype or self.dtype, requires_grad=requires_grad, device=device or self.device
+        )
 
     def new_zeros(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
         """Zeros, of this one's dtype unless told otherwise."""
-        return creation.zeros(*size, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        return creation.zeros(
+            *size, dtype=dtype or self.dtype, requires_grad=requires_grad, device=device or self.device
+        )
 
     def new_ones(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
         """Ones, of this one's dtype unless told otherwise."""
-        return creation.ones(*size, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        return creation.ones(
+            *size, dtype=dtype or self.dtype, requires_grad=requires_grad, device=device or self.device
+        )
 
     def new_empty(self, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
         """Memory with any content, of this one's dtype unless told otherwise."""
-        return creation.empty(*size, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        return creation.empty(
+            *size, dtype=dtype or self.dtype, requires_grad=requires_grad, device=device or self.device
+        )
 
     def new_full(
         self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
     ) -> Any:
         """One number everywhere, of this one's dtype unless told otherwise."""
-        return creation.full(size, fill_value, dtype=dtype or self.dtype, requires_grad=requires_grad)
+        return creation.full(
+            size, fill_value, dtype=dtype or self.dtype, requires_grad=requires_grad, device=device or self.device
+        )
 
     def new(self, *args: Any) -> Any:
         """Legacy constructor in this tensor's dtype: sizes, or data."""
         if not args or all(is_size(a) for a in args):
-            return creation.empty(*(args or (0,)), dtype=self.dtype)
-        return creation.tensor(args[0], dtype=self.dtype)
+            return creation.empty(*(args or (0,)), dtype=self.dtype, device=self.device)
+        return creation.tensor(args[0], dtype=self.dtype, device=self.device)
 
     def where(self, condition: Any, other: Any) -> Any:
         """This tensor where `condition` holds, else `other`."""
         return pointwise.where(condition, self, other)
+
+
+def _in_rows(data: Any) -> Any:
+    return data.memory.rows(data) if type(data) is DeviceArray else np.ascontiguousarray(data)
 
 
 def _stretched(src: Any, target: Any) -> Any:

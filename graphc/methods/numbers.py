@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import refresh
-from graphc.core.context import STATE
+from graphc.core.arrays import DeviceArray, duplicate, host, is_array
+from graphc.core.context import STATE, place
 from graphc.core.dims import Dim
 from graphc.core.errors import ArgumentTypeError, GradientError, NumberError, SymbolicError, user_line
 from graphc.core.tape import LEAF, TensorBase
@@ -18,30 +19,32 @@ from graphc.functions.promotion import is_number
 from graphc.methods.gradients import Gradients
 from graphc.printing import format_tensor
 
-_ndarray = np.ndarray
-
 
 class Numbers(Gradients):
     """What needs the elements themselves; SymbolicError where only a run can know them."""
 
     __slots__ = ()
 
-    def _array(self, asked: str) -> Any:
-        """The NumPy array; SymbolicError where only a run can know it."""
+    def _concrete(self, asked: str) -> None:
+        """Raises SymbolicError where only a run can know the elements."""
         if STATE.recorder is not None:
-            return STATE.recorder.read_number(self, asked)
-        if type(self._data) is not _ndarray:
+            STATE.recorder.read_number(self, asked)
+        if not is_array(self._data):
             raise SymbolicError(
                 f"{asked} of a symbolic tensor {self._data.type} at {user_line()}: its numbers are known only when the graph "
                 "runs\n  hint: fetch it with Session.run, or return it from the compiled function"
             )
-        return self._data
+
+    def _array(self, asked: str) -> Any:
+        """The elements as a NumPy array, a copy of those on a device; SymbolicError where only a run can know them."""
+        self._concrete(asked)
+        return host(self._data)
 
     def numpy(self, *, force: bool = False) -> Any:
-        """The elements as a NumPy array that shares memory."""
+        """The elements as a NumPy array, which shares the tensor's memory unless that is a device's."""
         if self._base is not None:
             refresh(self)
-        if not force and self._edge is not None and STATE.recorder is None and type(self._data) is _ndarray:
+        if not force and self._edge is not None and STATE.recorder is None and is_array(self._data):
             raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._array("numpy()")
 
@@ -113,7 +116,7 @@ class Numbers(Gradients):
         return format_tensor(self)
 
     def __format__(self, spec: str) -> str:
-        if self.ndim == 0 and type(self._data) is _ndarray and STATE.recorder is None:
+        if self.ndim == 0 and is_array(self._data) and STATE.recorder is None:
             return format(self.item(), spec)
         return object.__format__(self, spec)
 
@@ -127,7 +130,8 @@ class Numbers(Gradients):
             raise GradientError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
             )
-        memo[id(self)] = out = self._like(self._array("a deep copy").copy(order="K"))
+        self._concrete("a deep copy")
+        memo[id(self)] = out = self._like(duplicate(self._data))
         grad = self.grad
         if grad is not None:
             out._grad = grad.__deepcopy__(memo)
@@ -145,12 +149,15 @@ class Numbers(Gradients):
         return out
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return (_rebuild, (type(self), self._array("pickling"), self._edge is not None))
+        array = self._array("pickling")
+        device = str(self.device) if type(self._data) is DeviceArray else None
+        return (_rebuild, (type(self), array, self._edge is not None, device))
 
 
-def _rebuild(cls: Any, array: Any, requires_grad: bool) -> Any:
-    """Unpickling: a leaf of class `cls`."""
+def _rebuild(cls: Any, array: Any, requires_grad: bool, device: str | None = None) -> Any:
+    """Unpickling: a leaf of class `cls`, on the device where it was."""
     out = TensorBase.__new__(cls)
-    out._data, out._edge = array, LEAF if requires_grad else None
+    out._data = array if device is None else place(device).put(array)
+    out._edge = LEAF if requires_grad else None
     out._version = out._base = None
     return out

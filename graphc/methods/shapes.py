@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from graphc.aliasing import refresh
-from graphc.core.devices import CPU, Device
+from graphc.core.arrays import device_of, is_array
+from graphc.core.devices import Device
 from graphc.core.dims import product
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DTYPE_OF, FLOAT, DType, dtype_of
@@ -94,10 +95,15 @@ class Shapes(TensorBase):
 
     @property
     def device(self) -> Device:
-        """Where the elements are."""
-        return CPU
+        """Where the elements are; of a symbolic tensor, the CPU: what a graph runs on is told by what it is fed."""
+        return device_of(self._data)
 
-    is_cuda = is_sparse = is_quantized = is_complex_ = is_mps = False
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the elements are on a CUDA device."""
+        return self.device.type == "cuda"
+
+    is_sparse = is_quantized = is_complex_ = is_mps = False
     layout = "strided"
 
     def is_floating_point(self) -> bool:
@@ -115,8 +121,9 @@ class Shapes(TensorBase):
     @property
     def is_symbolic(self) -> bool:
         """Whether this stands for a value of a graph or trace, instead of holding numbers."""
-        return type(self._data) is not _ndarray
+        return not is_array(self._data)
 
     def get_device(self) -> int:
-        """-1: the CPU has no number."""
-        return -1
+        """The number of the device; -1 for the CPU."""
+        index = self.device.index
+        return -1 if index is None else index

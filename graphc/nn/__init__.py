@@ -1,8 +1,20 @@
 """Neural networks: PyTorch's `torch.nn`."""
 
-from graphc.nn import functional, init, modules, parameter, utils
+from graphc.nn import functional, init, modules, parallel, parameter, utils
 from graphc.nn.modules import *  # noqa: F403
 from graphc.nn.modules import __all__ as _layers
+from graphc.nn.parallel import DataParallel
 from graphc.nn.parameter import Buffer, Parameter
 
-__all__ = [*_layers, "Buffer", "Parameter", "functional", "init", "modules", "parameter", "utils"]
+__all__ = [
+    *_layers,
+    "Buffer",
+    "DataParallel",
+    "Parameter",
+    "functional",
+    "init",
+    "modules",
+    "parallel",
+    "parameter",
+    "utils",
+]

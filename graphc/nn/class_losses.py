@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from graphc.core.arrays import DeviceArray
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -64,6 +65,7 @@ def _classes(x: Any, target: Any, ignore_index: int) -> tuple[Any, Any]:
     target = cast_to(target, int64)
     if (
         known(target)
+        and type(target._data) is not DeviceArray
         and target._data.min(initial=0) >= 0
         and (ignore_index < 0 or not (target._data == ignore_index).any())
     ):

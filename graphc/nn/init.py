@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from graphc.core.arrays import is_array
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, SymbolicError, user_line
 from graphc.core.tape import TensorBase
@@ -30,7 +31,7 @@ def _quietly(fn: F) -> F:
     @functools.wraps(fn)
     def init(*args: Any, **kwargs: Any) -> Any:
         tensor = args[0] if args else kwargs.get("tensor")
-        if isinstance(tensor, TensorBase) and not isinstance(tensor._data, np.ndarray):
+        if isinstance(tensor, TensorBase) and not is_array(tensor._data):
             raise SymbolicError(
                 f"{fn.__name__} cannot fill a symbolic tensor {tensor.tensor_type} at {user_line()}\n  hint: make and fill it "
                 "inside `with gc.eagerly():`, or use the tensor's own method to fill it anew at each run"

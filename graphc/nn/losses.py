@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core.arrays import host, is_array
 from graphc.core.context import STATE
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -97,7 +98,7 @@ def promoted(input: Any, target: Any) -> tuple[Any, Any]:
 
 def known(x: Any) -> bool:
     """Whether the numbers of a tensor can be looked at here."""
-    return STATE.recorder is None and isinstance(x._data, np.ndarray)
+    return STATE.recorder is None and is_array(x._data)
 
 
 def above_zero(x: Any) -> Any:
@@ -212,7 +213,7 @@ def gaussian_nll_loss(
             raise ArgumentError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ArgumentError(reduction + " is not valid")
-    if known(v) and bool((v._data < 0).any()):
+    if known(v) and bool((host(v._data) < 0).any()):
         raise ArgumentError("var has negative entry/entries")
     below = less(v, number(eps, v))
     v = v + choose(below, eps - v, number(0, v)).detach()
@@ -244,7 +245,7 @@ def binary_cross_entropy(
         )
     if x.dtype is not t.dtype:
         raise DtypeError(f"Found dtype {t.dtype.name} but expected {x.dtype.name}", "equal dtypes")
-    if known(x) and bool(((x._data < 0) | (x._data > 1)).any()):
+    if known(x) and bool(np.any((host(x._data) < 0) | (host(x._data) > 1))):
         raise ShapeError("all elements of input should be between 0 and 1")
     return _binary_cross_entropy(x, t, weight, reduction)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from graphc.core.arrays import is_array
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentTypeError, GradientError, SymbolicError, user_line
 from graphc.core.tape import LEAF, TensorBase, counter_of
@@ -21,7 +20,7 @@ def _adopt(tensor: Tensor, data: Any, requires_grad: bool) -> None:
             data = empty(0)
     if not isinstance(data, TensorBase):
         raise ArgumentTypeError(f"{type(tensor).__name__}: data must be a Tensor, not {type(data).__name__}")
-    if not isinstance(data._data, np.ndarray):
+    if not is_array(data._data):
         raise SymbolicError(
             f"{type(tensor).__name__} cannot be made from a symbolic tensor {data.tensor_type} at {user_line()}: its numbers "
             "are known only when the graph runs\n  hint: make its data inside `with gc.eagerly():`"

@@ -16,12 +16,14 @@ import numpy as np
 
 from graphc.build import compile
 from graphc.builds import may_build
+from graphc.core.arrays import DeviceArray, memory_of
 from graphc.core.config import config
 from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, playing, set_grad
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError
 from graphc.core.one_call import A_CALL, LEDGER, WORTH
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, defaults, float32, float64
+from graphc.functions.placing import on
 from graphc.functions.promotion import cast_to
 from graphc.graphs import Graph, UpdateGroup, gradients
 from graphc.optim.groups import ParamGroup, StateMap
@@ -239,7 +241,11 @@ class Optimizer:
             return False
         if any(p._base is not None or not p._data.flags.c_contiguous for _, p in pairs):
             return False
-        if config.eager == "compiled" or LEDGER.is_due(self._spent, WORTH * (1 + _A_PARAMETER * len(pairs))):
+        if (
+            config.eager == "compiled"
+            or any(type(p._data) is DeviceArray for _, p in pairs)
+            or LEDGER.is_due(self._spent, WORTH * (1 + _A_PARAMETER * len(pairs)))
+        ):
             return True
         self._spent = LEDGER.pay(self._spent, sum([2 * A_CALL + 4 * p._data.size for _, p in pairs]))
         return False
@@ -254,7 +260,8 @@ class Optimizer:
             for group, p in pairs:
                 self._state_for(group, p)
             held = tuple(pairs)
-            found = self._compiled[key] = compile(lambda *grads: self._apply_for_now(held, grads), backend="llvm")
+            backend = None if any(type(p._data) is DeviceArray for _, p in pairs) else "llvm"
+            found = self._compiled[key] = compile(lambda *grads: self._apply_for_now(held, grads), backend=backend)
         return found
 
     def __getstate__(self) -> dict[str, Any]:
@@ -314,7 +321,15 @@ class Optimizer:
                     if not key.startswith("_"):
                         held[key] = tensor
                 self.settle({**made, **held})
+        if type(p._data) is DeviceArray:
+            self._follow(p, (made[key] if key.startswith("_") else held[key] for key in wanted))
         return {key: made[key] if key.startswith("_") else held[key] for key in wanted}
+
+    def _follow(self, p: Any, state: Iterable[Any]) -> None:
+        """Sees to it that state is where its parameter is, which may have been moved."""
+        for tensor in state:
+            if memory_of(tensor._data) is not p._data.memory:
+                tensor.data = on(tensor.detach(), p._data.memory)
 
     def settle(self, state: Mapping[str, Any]) -> None:
         """Called when state of one parameter was made or loaded, to bring hidden state in line with the rest of it."""
@@ -324,7 +339,7 @@ class Optimizer:
         made = self._made.setdefault(p, {})
         tensor = made.get(key)
         if tensor is None or tuple(tensor.shape) != tuple(shape) or tensor.dtype is not dtype:
-            tensor = made[key] = zeros(shape, dtype)
+            tensor = made[key] = on(zeros(shape, dtype), memory_of(p._data))
         return tensor
 
     # -- saving -----------------------------------------------------------------------------------

@@ -38,7 +38,11 @@ def split(node: Node, build: Build) -> Replacement:
     folded = [int(x.shape[a]) for a in axes]
     results = math.prod(int(n) for n in node.outputs[0].shape)
     along = axes == tuple(range(x.type.ndim - len(axes), x.type.ndim)) and math.prod(folded) <= LONGEST_ROW
-    if results >= (FEW_ROWS if along else FEW) or math.prod(folded) * max(results, 1) < MANY or math.prod(folded) < 4096:
+    if (
+        results >= (FEW_ROWS if along else FEW)
+        or math.prod(folded) * max(results, 1) < MANY
+        or math.prod(folded) < 4096
+    ):
         return None
     axis = next((a for a in axes if x.shape[a] != 1), None)
     if axis is None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from graphc.build import CompiledFunction
+from graphc.core.arrays import is_array
 from graphc.core.errors import ArgumentTypeError, GraphError
 from graphc.core.lazy import lazy_import
 from graphc.core.tape import TensorBase
@@ -25,7 +24,7 @@ def to_dot(x: Any, optimized: bool = False, name: str = "") -> str:
     x: Graph, compiled function, symbolic tensor, Program, or an eager tensor for its tape. `optimized=True` shows a compiled
     function's program after the passes. Raises GraphError for a compiled function that was not called yet.
     """
-    if isinstance(x, TensorBase) and isinstance(x._data, np.ndarray):
+    if isinstance(x, TensorBase) and is_array(x._data):
         return tape_dot(x, name or "tape")
     program, names = program_of(x, optimized)
     return program_dot(program, name=name or "graph", output_names=names)
@@ -36,7 +35,7 @@ def to_networkx(x: Any, optimized: bool = False) -> Any:
 
     Node attributes: op, type, role, module, line; edge attributes: type, operand (which one it is). Arguments as `to_dot`.
     """
-    if isinstance(x, TensorBase) and isinstance(x._data, np.ndarray):
+    if isinstance(x, TensorBase) and is_array(x._data):
         return tape_networkx(x)
     program, _ = program_of(x, optimized)
     graph = networkx.MultiDiGraph()

@@ -9,10 +9,13 @@ text = source.text(OPENCL)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from graphc.backends.c_like.heads import Dialect
+
+_NAME, _CALLED = re.compile(r"\b[A-Za-z_]\w*"), re.compile(r"(\w+)\(")
 
 
 class Lines:
@@ -64,7 +67,7 @@ class Source:
 
     def __init__(self) -> None:
         self._tables: dict[tuple[str, str], str] = {}
-        self._functions: list[str] = []
+        self._functions: dict[str, str] = {}
         self._known: dict[Hashable, str] = {}
 
     def table(self, kind: str, literals: Sequence[str]) -> str:
@@ -89,7 +92,8 @@ class Source:
 
     def add_function(self, head: str, lines: Lines) -> None:
         """A function whose lines have been written."""
-        self._functions.append("\n".join([f"{head} {{", *lines.lines, "}"]))
+        (name,) = [x for x in _CALLED.findall(head) if x != "KERNEL"][:1]
+        self._functions[name] = "\n".join([f"{head} {{", *lines.lines, "}"])
 
     def add_kernel(self, items: int, parameters: Sequence[str], lines: Lines) -> str:
         """The name of a kernel with these lines; equal ones are kept once."""
@@ -99,11 +103,34 @@ class Source:
             self.add_function(f"KERNEL({items}) {self._known[key]}({', '.join(parameters)})", lines)
         return self._known[key]
 
-    def text(self, dialect: Dialect) -> str:
-        """All of it as a compiler reads it."""
-        tables = []
+    @property
+    def kernels(self) -> list[str]:
+        """The names of all kernels."""
+        return [name for name in self._functions if name.startswith("kernel")]
+
+    def text(self, dialect: Dialect, kernels: Sequence[str] | None = None) -> str:
+        """All of it, or what these kernels need, as a compiler reads it."""
+        body = "\n\n".join(self._parts(kernels).values())
+        return f"{dialect.head}{dialect.double if 'f64' in body else ''}\n{body}\n"
+
+    def alone(self, kernel: str) -> str:
+        """A kernel with what it needs, under names that do not depend on what else is here: what it is told by."""
+        parts = self._parts([kernel])
+        names = {name: f"{name.rstrip('_0123456789')}_{n}" for n, name in enumerate(parts)}
+        return _NAME.sub(lambda found: names.get(found[0], found[0]), "\n".join(parts.values()))
+
+    def _parts(self, kernels: Sequence[str] | None) -> dict[str, str]:
+        """Tables and functions by name, those that the kernels need."""
+        parts = {}
         for (kind, body), name in self._tables.items():
             element, _, size = kind.partition("[")
-            tables.append(f"TABLE {element} {name}[{size} = {{{body}}};")
-        body = "\n\n".join([*tables, *self._functions])
-        return f"{dialect.head}{dialect.double if 'f64' in body else ''}\n{body}\n"
+            parts[name] = f"TABLE {element} {name}[{size} = {{{body}}};"
+        parts |= self._functions
+        if kernels is None:
+            return parts
+        needed, asked = set(kernels), list(kernels)
+        while asked:
+            used = {x for x in _NAME.findall(parts[asked.pop()]) if x in parts} - needed
+            needed |= used
+            asked += used
+        return {name: text for name, text in parts.items() if name in needed}

@@ -6,75 +6,26 @@ What differs between devices is a `Device`: memory, copies, the compiler, the st
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from graphc.backends.c_like.heads import Dialect
-from graphc.backends.c_like.tiles import Target
+from graphc.backends.devices.kernels import built
+from graphc.backends.devices.memory import DeviceMemory
+from graphc.backends.devices.protocol import Device
 from graphc.backends.devices.runs import Base, follow
 from graphc.backends.devices.translation import HostCall, Launch, Translation
 from graphc.backends.runs.host import elements, evaluated
-from graphc.core.errors import BackendError
-from graphc.core.tensor_types import float64
+from graphc.core.arrays import DeviceArray, host, write_elements
+from graphc.core.errors import BackendError, OutOfMemoryError
 from graphc.ir.interpret import interpret
-from graphc.ir.program import Program
+from graphc.ir.program import Program, Value
 from graphc.planning.native_plan import NativePlan
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
 from graphc.planning.steps import Strided
-
-
-class Kernel(Protocol):
-    """A kernel with its arguments."""
-
-    def set_buffer(self, n: int, buffer: Any) -> None:
-        """Argument n from now on."""
-
-    def set_word(self, n: int, word: Any) -> None:
-        """Argument n from now on, a NumPy scalar."""
-
-    def start(self) -> None:
-        """Starts it behind all that was started before."""
-
-
-class Device(Protocol):
-    """A device, which does what it is given in order. `target`: what texts for it should fit; `double`: whether it has float64.
-
-    Arrays that are copied are bytes, and contiguous.
-    """
-
-    name: str
-    kind: str
-    dialect: Dialect
-    target: Target
-    double: bool
-
-    def held(self) -> AbstractContextManager[Any]:
-        """While it lasts the device belongs to this thread."""
-
-    def build(self, text: str) -> Any:
-        """The program of a text; BackendError shows the compiler's words."""
-
-    def alloc(self, nbytes: int) -> Any:
-        """A buffer of its memory, freed when nobody has it."""
-
-    def lend(self, array: Any) -> Any:
-        """A buffer that is the array itself, for a device without memory of its own; None for others."""
-
-    def regain(self, buffer: Any) -> None:
-        """Sees to it that what was written to a lent buffer is in the array, when all that was started is done."""
-
-    def copy_in(self, buffer: Any, at: int, array: Any) -> None:
-        """Sends an array to byte `at` of a buffer. Need not wait until it is there."""
-
-    def copy_out(self, array: Any, buffer: Any, at: int) -> None:
-        """Fills an array from byte `at` of a buffer, when all that was started is done."""
-
-    def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
-        """A kernel of a program, for so many groups of so many items."""
 
 
 class DeviceBackend:
@@ -83,13 +34,17 @@ class DeviceBackend:
     name: str
     fuses = True
 
-    def device(self) -> Device:
-        """The device; BackendError where there is none."""
+    def device(self, number: int = 0) -> Device:
+        """A device by its number; BackendError where there is none."""
         raise NotImplementedError
 
-    def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> DeviceExecutable:
+    def count(self) -> int:
+        """How many devices there are; BackendError where even that cannot be asked."""
+        raise NotImplementedError
+
+    def compile(self, program: Program, updates: Mapping[int, int] | None = None, number: int = 0) -> DeviceExecutable:
         """An executable for a program whose sizes are numbers; BackendError where the device cannot do what it asks."""
-        return DeviceExecutable(plan_regions(program, updates or {}), self.device())
+        return DeviceExecutable(plan_regions(program, updates or {}), partial(self.device, number))
 
 
 class DeviceExecutable:
@@ -98,64 +53,117 @@ class DeviceExecutable:
     `launches`: the kernels started so far, by all runs; `waits`: how often one waited for the device before it fetched results.
     """
 
-    def __init__(self, plan: NativePlan, device: Device):
-        self.plan, self.program, self.device = plan, plan.program, device
-        self.translation = Translation(plan, device.target)
+    def __init__(self, plan: NativePlan, opened: Callable[[], Device]):
+        self.plan, self.program, self._opened = plan, plan.program, opened
+        self.device = opened()
+        self.translation = Translation(plan, self.device.target)
         self.launches = self.waits = 0
         self.peak = self.translation.arena_bytes + plan.output_bytes
-        self._functions: dict[int, _Function] = {}
-        self._table: list[Base] | None = None
+        n, in_place = len(self.program.inputs), plan.in_place
+        #: where the outputs are in a run's table, and which of these are no inputs
+        self._slots = [1 + in_place[k] if k in in_place else 1 + n + k for k in range(len(self.program.outputs))]
+        self._fresh = [slot for slot in self._slots if slot > n]
         self._tell_host_steps()
-        text = self.translation.source.text(device.dialect)
-        if "f64" in text and not device.double:
-            raise BackendError(f"{device.name} has no {float64.name}")
-        self._program = device.build(text)
+        self._build()
+
+    def _build(self) -> None:
+        """Gives the device its kernels."""
+        device = self.device
+        self._table: list[Base] | None = None
+        self._functions: dict[int, _Function] = {}
+        self._kernels = built(self.translation.source, device, self._made_at)
+
+    def _made_at(self, kernel: str) -> str:
+        """The ops that a kernel does, and the user's lines."""
+        steps = [x.step for x in self.translation.launches if x.printed.name == kernel and x.step is not None]
+        nodes = [node for step in steps for node in step.nodes]
+        lines = dict.fromkeys(str(origin) for node in nodes for origin in node.origins[:1])
+        return f"{' '.join(dict.fromkeys(n.op.name for n in nodes)) or 'a copy'}, at {', '.join(lines) or 'no line'}"
 
     @property
     def steps(self) -> str:
-        """The steps as text."""
-        return self.plan.text
+        """The steps as text, then the kernels."""
+        return f"{self.plan.text}\n{self.translation.source.text(self.device.dialect)}"
 
-    def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """The outputs for one array per input, each new memory but those written over an input. Errors name the user's line."""
-        with self.device.held():
-            code, n_inputs = self.translation, len(arrays)
-            self._table = self._table or self._new_table()
-            table = [*self._table]  # lent memory is held no longer than the run
-            inputs, in_place = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays], self.plan.in_place
-            for i in in_place.values():
-                if not inputs[i].flags.writeable:
-                    inputs[i] = inputs[i].copy()
-            outputs = [
-                inputs[in_place[k]] if k in in_place else np.empty(tuple(map(int, value.shape)), value.dtype.np)
-                for k, value in enumerate(self.program.outputs)
+    def __call__(self, arrays: Sequence[Any], memory: DeviceMemory | None = None) -> list[Any]:
+        """The outputs for one array per input, each new but those written over an input. Errors name the user's line.
+
+        New outputs are in `memory`, this device's, if it is given; then the run waits for nothing, but to see whether an index
+        was bad. Else they are on the host, whose memory is lent to the device where it can be.
+        """
+        if self.device.lost:
+            self.device = self._opened()
+            self._build()
+        try:
+            return self._run(arrays, memory)
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(f"{error}\n{self.needs}") from error.__cause__
+
+    @property
+    def needs(self) -> str:
+        """What a run holds, and its largest tensors with the lines that made them."""
+        values = {v for v in self.plan.places if isinstance(v, Value)} | {*self.program.inputs, *self.program.outputs}
+        largest = sorted(values, key=lambda v: (-nbytes_of(v.type), v.node.number))[:5]
+        inputs = sum(nbytes_of(v.type) for v in self.program.inputs)
+        lines = [f"    {nbytes_of(v.type):,}: {v.type} made at {v.origin_text() or 'the start'}" for v in largest]
+        return "\n".join(
+            [
+                f"  the run holds {self.peak:,} bytes at its peak beside inputs of {inputs:,}; its largest tensors:",
+                *lines,
             ]
-            slots = [1 + in_place[k] if k in in_place else 1 + n_inputs + k for k in range(len(outputs))]
-            fresh = {slot: array for slot, array in zip(slots, outputs, strict=True) if slot > n_inputs}
-            lent = {
-                slot
-                for slot, array in {**dict(enumerate(inputs, 1)), **fresh}.items()
-                if self._lend(table, slot, array)
-            }
-            for slot, array in enumerate(inputs, 1):
-                if slot not in lent:
-                    self._send(table[slot][0], 0, array)
-            self._send(table[0][0], 0, np.zeros(1, np.int32))
-            follow(self, self.translation.instructions, table)
-            fault = np.empty(1, np.int32)
-            self._receive(fault, *table[0])
-            if fault[0]:
-                interpret(self.program, inputs)
-                raise BackendError("a kernel found a fault where the same program in NumPy does not")
-            for slot, array in zip(slots, outputs, strict=True):
+        )
+
+    def _run(self, arrays: Sequence[Any], memory: DeviceMemory | None) -> list[Any]:
+        with self.device.held():
+            code, in_place = self.translation, self.plan.in_place
+            table = [*(self._table or self._new_table())]  # memory of arrays is held no longer than the run
+            inputs = [self._input(array, i in in_place.values()) for i, array in enumerate(arrays)]
+            made = [self._made(value, memory) for k, value in enumerate(self.program.outputs) if k not in in_place]
+            places = dict(enumerate(inputs, 1)) | dict(zip(self._fresh, made, strict=True))
+            lent = {slot for slot, array in places.items() if memory is None and self._lend(table, slot, array)}
+            for slot, array in places.items():
+                if type(array) is DeviceArray:
+                    table[slot] = array.buffer.handle, array.offset
+                elif slot not in lent:
+                    buffer = self._own(table, slot, array.nbytes)
+                    if slot <= len(inputs):
+                        self._send(buffer, 0, array)
+            if code.fails:
+                self._send(table[0][0], 0, np.zeros(1, np.int32))
+            follow(self, code.instructions, table)
+            if code.fails:
+                self._check(table, inputs)
+            for slot in self._slots:
                 if slot in lent:
                     self.device.regain(table[slot][0])
-                else:
-                    self._receive(array, *table[slot])
+                elif type(places[slot]) is not DeviceArray:
+                    self._receive(places[slot], *table[slot])
+            if lent:
+                self.device.finish()
             own = {code.arena, *code.constants}
             for function in self._functions.values():
                 function.forget(own)
-            return [self._given(k, out, arrays) for k, out in enumerate(outputs)]
+            return [self._given(k, places[slot], arrays) for k, slot in enumerate(self._slots)]
+
+    def _input(self, array: Any, is_written: bool) -> Any:
+        """An array as kernels read it, in rows."""
+        if type(array) is DeviceArray:
+            return array.memory.rows(array)
+        rows = np.ascontiguousarray(array).reshape(array.shape)
+        return rows if rows.flags.writeable or not is_written else rows.copy()
+
+    def _made(self, value: Value, memory: DeviceMemory | None) -> Any:
+        """A new array for an output."""
+        shape, dtype = tuple(map(int, value.shape)), value.dtype.np
+        return np.empty(shape, dtype) if memory is None else memory.new(shape, dtype)
+
+    def _check(self, table: list[Base], inputs: Sequence[Any]) -> None:
+        """Raises what the program raises, if a kernel has found a fault."""
+        fault = np.empty(1, np.int32)
+        self._receive(fault, *table[0])
+        if fault[0]:
+            interpret(self.program, list(map(host, inputs)))
+            raise BackendError("a kernel found a fault where the same program in NumPy does not")
 
     def _given(self, k: int, out: Any, arrays: Sequence[Any]) -> Any:
         """Output k: the input's array where it is written over one."""
@@ -164,7 +172,7 @@ class DeviceExecutable:
         array = arrays[self.plan.in_place[k]]
         if array is out or not array.flags.writeable:
             return out
-        array[...] = out
+        write_elements(array, out)
         return array
 
     # --- memory ---------------------------------------------------------------------------------------------------
@@ -174,20 +182,29 @@ class DeviceExecutable:
         code = self.translation
         table: list[Base] = [(None, 0)] * code.slots
         table[0], table[code.arena] = (self._alloc(4), 0), (self._alloc(code.arena_bytes), 0)
+        self._send(table[0][0], 0, np.zeros(1, np.int32))
         for slot, array in code.constants.items():
             table[slot] = self._alloc(array.nbytes), 0
             self._send(table[slot][0], 0, np.ascontiguousarray(array))
+        self._table = table
         return table
 
     def _lend(self, table: list[Base], slot: int, array: Any) -> bool:
-        """Sees to it that a slot has memory for an array; whether that is the array's own."""
-        lent = self.device.lend(_raw(array)) if array.nbytes else None
+        """Whether a slot's memory is that of a host's array."""
+        if type(array) is DeviceArray or not array.nbytes:
+            return False
+        lent = self.device.lend(_raw(array))
         if lent is not None:
             table[slot] = lent, 0
-        elif table[slot][0] is None:
-            assert self._table is not None
-            self._table[slot] = table[slot] = self._alloc(array.nbytes), 0
         return lent is not None
+
+    def _own(self, table: list[Base], slot: int, nbytes: int) -> Any:
+        """A buffer for a slot, kept from run to run."""
+        assert self._table is not None
+        if self._table[slot][0] is None:
+            self._table[slot] = self._alloc(nbytes), 0
+        table[slot] = self._table[slot]
+        return table[slot][0]
 
     def _alloc(self, nbytes: int) -> Any:
         return self.device.alloc(max(nbytes, 16))
@@ -207,7 +224,7 @@ class DeviceExecutable:
         self.launches += 1
         function = self._functions.get(id(launch))
         if function is None:
-            function = self._functions[id(launch)] = _Function(launch, self._program, self.device)
+            function = self._functions[id(launch)] = _Function(launch, *self._kernels[launch.printed.name], self.device)
         function(table)
 
     def host(self, call: HostCall, table: list[Base]) -> None:
@@ -242,10 +259,10 @@ class DeviceExecutable:
 class _Function:
     """The kernel of one launch; arguments are set only where they have changed."""
 
-    def __init__(self, launch: Launch, program: Any, device: Device):
+    def __init__(self, launch: Launch, program: Any, name: str, device: Device):
         printed, first = launch.printed, 2 * len(launch.places)
         self.places, self.last = launch.places, first + len(printed.words)
-        self.kernel = device.kernel(program, printed.name, printed.groups, printed.items, self.last + 1)
+        self.kernel = device.kernel(program, name, printed.groups, printed.items, self.last + 1)
         self.known: list[Base] = [(None, -1)] * len(launch.places)
         self.fault: Any = None
         word = np.int64 if printed.wide else np.int32

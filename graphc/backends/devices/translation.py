@@ -67,6 +67,10 @@ class Translation:
         self.arena = 1 + self.n_inputs + self.n_outputs
         self.slots = self.arena + 1
         self.constants: dict[int, Any] = {}
+        #: whether a kernel may set the fault word
+        self.fails = False
+        #: every launch there is
+        self.launches: list[Launch] = []
         self.scratch_start = self.arena_bytes = aligned(plan.arena_bytes)
         inputs = [(1 + i, 0) for i in range(self.n_inputs)]
         outputs = [(1 + self.n_inputs + k, 0) for k in range(self.n_outputs)]
@@ -161,6 +165,7 @@ class Translation:
         """The launch of a kernel on buffers at these places."""
         if not math.prod(kernel.extents[: kernel.n_outer]):
             return lambda found: []
+        self.fails |= any(x.fails for x in kernel.statements)
         printed = (
             print_product(self.source, kernel, self.target)
             or print_lanes(self.source, kernel, self.target, careful)
@@ -174,6 +179,7 @@ class Translation:
             used += aligned(nbytes)
         self.arena_bytes = max(self.arena_bytes, used)
         launch = Launch(printed, tuple(found), step)
+        self.launches.append(launch)
         return lambda _: [launch]
 
     def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:

@@ -13,7 +13,10 @@ import numpy as np
 from graphc.backends.c_like.heads import CUDA
 from graphc.backends.c_like.tiles import Target
 from graphc.backends.nvidia.nvrtc import cuda, machine_code, missing
-from graphc.core.errors import BackendError
+from graphc.core.errors import BackendError, DeviceError, OutOfMemoryError
+from graphc.core.lazy import lazy_import
+
+cupy: Any = lazy_import("cupy")
 
 #: Items of a group: eight warps.
 _ITEMS = 256
@@ -40,7 +43,7 @@ class Kernel:
 
 
 class Device:
-    """A device (`devices/executable.py` tells what it must offer), with a stream that does what it is given in order."""
+    """A device (`devices/protocol.py` tells what it must offer), with a stream that does what it is given in order."""
 
     kind, dialect, double = "cuda", CUDA, True
 
@@ -53,27 +56,53 @@ class Device:
         self.lock = threading.RLock()
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)
-        self._modules: dict[str, Any] = {}
+        self.kernels: dict[str, tuple[Any, str]] = {}
+        #: whether it has stopped for good, with all that was on it
+        self.lost = False
+        self.total_memory: int = properties["totalGlobalMem"]
+        self.most = 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """While it lasts the device belongs to this thread, and its stream is the one of the thread."""
         with self.lock, self.device, self.stream:
-            yield
+            try:
+                yield
+            except MemoryError as error:
+                raise OutOfMemoryError(f"{self.name} has no room: {error}") from error
+            except cuda.runtime.CUDARuntimeError as error:
+                raise self._stopped(error) from error
+            except cuda.driver.CUDADriverError as error:
+                raise self._stopped(error) from error
+
+    def _stopped(self, error: Exception) -> DeviceError:
+        """CUDA errors of a run stay with the process: its context is of no more use."""
+        self.lost = True
+        return DeviceError(
+            f"{self.name} has stopped ({error}): the tensors on it are lost, and CUDA works again only in a new process"
+        )
 
     def build(self, text: str) -> Any:
         """The loaded module of a text; BackendError shows the compiler's words."""
         with self.held():
-            found = self._modules.get(text)
-            if found is None:
-                found = cuda.Module()
-                found.load(machine_code(text, self.architecture))
-                self._modules[text] = found
+            found = cuda.Module()
+            found.load(machine_code(text, self.architecture))
         return found
 
     def alloc(self, nbytes: int) -> Any:
         """A buffer, from CuPy's pool."""
-        return cuda.alloc(nbytes)
+        found = cuda.alloc(nbytes)
+        self.most = max(self.most, self.usage()[0])
+        return found
+
+    def usage(self) -> tuple[int, int, int]:
+        """Bytes in use, the most there ever were, and those held in all; those of CuPy's other users count too."""
+        pool = cupy.get_default_memory_pool()
+        return pool.used_bytes(), self.most, pool.total_bytes()
+
+    def release(self) -> None:
+        """Gives memory that nobody uses back to the driver."""
+        cupy.get_default_memory_pool().free_all_blocks()
 
     def lend(self, array: np.ndarray[Any, Any]) -> None:
         """A card has memory of its own."""
@@ -90,22 +119,35 @@ class Device:
         (buffer + at).copy_to_host_async(array.ctypes.data, array.nbytes, self.stream)
         self.stream.synchronize()
 
+    def copy_within(self, target: Any, to: int, source: Any, at: int, nbytes: int) -> None:
+        """Copies bytes from one buffer to another."""
+        (target + to).copy_from_device_async(source + at, nbytes, self.stream)
+
+    def finish(self) -> None:
+        """Waits."""
+        self.stream.synchronize()
+
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a module."""
         return Kernel(program.get_function(name), groups, items, n_args)
 
 
-@functools.cache
-def device(number: int = 0) -> Device:
-    """A device by its number; BackendError where there is none."""
+def count() -> int:
+    """How many devices there are; BackendError where CUDA cannot be asked."""
     try:
-        count = cuda.runtime.getDeviceCount()
+        found: int = cuda.runtime.getDeviceCount()
     except ImportError as error:
         raise missing(error) from None
     except RuntimeError as error:  # what CuPy raises for every failure of CUDA
         raise BackendError(
             f"no CUDA device was found ({error}): install NVIDIA's driver (the command nvidia-smi then lists the card)"
         ) from None
-    if number >= count:
-        raise BackendError(f"there is no CUDA device {number}: there are {count}")
+    return found
+
+
+@functools.cache
+def device(number: int = 0) -> Device:
+    """A device by its number; BackendError where there is none."""
+    if number >= count():
+        raise BackendError(f"there is no CUDA device {number}: there are {count()}")
     return Device(number)

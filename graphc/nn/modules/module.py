@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from graphc.core.arrays import device_of
 from graphc.core.context import STATE, eagerly
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, DType, as_dtype
@@ -199,7 +200,7 @@ class Module(ModuleTree):
         dtype, device = kwargs.get("dtype"), kwargs.get("device")
         for arg in args:
             if isinstance(arg, TensorBase):
-                dtype = arg.dtype
+                dtype, device = arg.dtype, device_of(arg._data)
             elif isinstance(arg, DType):
                 dtype = arg
             elif not isinstance(arg, bool):
@@ -239,7 +240,7 @@ class Module(ModuleTree):
         return self._apply(lambda t: t.cpu())
 
     def cuda(self, device: Any = None) -> Any:
-        """Moves parameters and buffers to a CUDA device; BackendError where there is none."""
+        """Moves parameters and buffers to a CUDA device; DeviceError where there is none."""
         return self._apply(lambda t: t.cuda(device))
 
     def to_empty(self, *, device: Any = None, recurse: bool = True) -> Any:

@@ -7,8 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-import numpy as np
-
+from graphc.core.arrays import is_array
 from graphc.core.context import EPOCH, STATE, eagerly
 from graphc.core.errors import ShapeError, user_line
 from graphc.core.tape import LEAF, TensorBase
@@ -162,7 +161,7 @@ class ModuleTree:
         if isinstance(value, Buffer) and name not in buffers:
             self._forget(name, "_parameters", "_modules")
             self.register_buffer(name, value, value.persistent)
-        elif value is not None and not isinstance(value._data, np.ndarray) and STATE.recorder is not None:
+        elif value is not None and not is_array(value._data) and STATE.recorder is not None:
             _write_recorded(type(self).__name__, name, buffers[name], value)
         else:
             self._bind("_buffers", name, value)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.core.arrays import host, is_array
 from graphc.core.context import STATE, eagerly
 from graphc.core.errors import ArgumentError, ShapeError, SymbolicError, user_line
 from graphc.core.tensor_types import INT
@@ -132,8 +133,8 @@ def reordered(x: Any, dim: int, permutation: Any) -> Any:
     """x with the parts along `dim` in the order of a permutation i64[N]; x itself for None."""
     if permutation is None:
         return x
-    known = isinstance(permutation._data, np.ndarray)
-    return index_select(x, dim, from_array(permutation._data) if known else permutation)
+    known = is_array(permutation._data)
+    return index_select(x, dim, from_array(host(permutation._data)) if known else permutation)
 
 
 def _layout(counts: Sequence[int]) -> Layout:
@@ -146,13 +147,13 @@ def _layout(counts: Sequence[int]) -> Layout:
 def layout_of(sequence: PackedSequence) -> Layout:
     """The layout that batch_sizes tell; SymbolicError where only a run could know them."""
     sizes = sequence.batch_sizes
-    made_here = isinstance(sequence.data._data, np.ndarray) == (STATE.recorder is None)
-    if not isinstance(sizes._data, np.ndarray) or not made_here:
+    made_here = is_array(sequence.data._data) == (STATE.recorder is None)
+    if not is_array(sizes._data) or not made_here:
         raise SymbolicError(
             f"the lengths of a PackedSequence that was made outside are known only when the graph runs (at {user_line()})"
             "\n  hint: call pack_padded_sequence inside the traced function, with lengths as a list of ints"
         )
-    return _layout(sizes._data.tolist())
+    return _layout(host(sizes._data).tolist())
 
 
 def _as_lengths(lengths: Any) -> list[int]:

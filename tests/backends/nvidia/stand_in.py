@@ -66,9 +66,15 @@ class Pointer:
     def copy_to_host_async(self, address: int, size: int, stream: Stream) -> None:
         cl.enqueue_copy(devices.device().queue, bytes_at(address, size), buffers[self.ptr], src_offset=self.at)
 
+    def copy_from_device_async(self, source: Pointer, size: int, stream: Stream) -> None:
+        cl.enqueue_copy(
+            devices.device().queue, buffers[self.ptr], buffers[source.ptr], byte_count=size, src_offset=source.at,
+            dst_offset=self.at,
+        )  # fmt: skip
+
 
 def alloc(size: int) -> Pointer:
-    assert current == ["Device", "Stream"]
+    assert current[-2:] == ["Device", "Stream"]
     buffers[len(buffers) + 1] = devices.device().alloc(size)
     return Pointer(len(buffers))
 
@@ -85,7 +91,7 @@ class Module:
         kernel = cl.Kernel(self.program, name)
 
         def start(grid: tuple[int, ...], block: tuple[int, ...], args: list[Any]) -> None:
-            assert current == ["Device", "Stream"]
+            assert current[-2:] == ["Device", "Stream"]
             values = [buffers[x] if "*" in p else x for p, x in zip(self.parameters[name], args, strict=True)]
             kernel.set_args(*values)
             size = tuple(a * b for a, b in zip(grid, block, strict=True))
@@ -102,8 +108,14 @@ def _compile(text: str, options: tuple[str, ...]) -> None:
     assert options[-1] == "--gpu-architecture=sm_90"
 
 
-PROPERTIES = {"name": b"a stand-in", "sharedMemPerBlock": 1 << 15, "multiProcessorCount": 16}
-runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda number: PROPERTIES)
+PROPERTIES = {"name": b"a stand-in", "sharedMemPerBlock": 1 << 15, "multiProcessorCount": 16, "totalGlobalMem": 1 << 30}
+runtime = SimpleNamespace(
+    getDeviceCount=lambda: 1, getDeviceProperties=lambda number: PROPERTIES, CUDARuntimeError=NVRTCError
+)  # fmt: skip
+driver = SimpleNamespace(CUDADriverError=NVRTCError)
+#: what is asked of `cupy` itself
+pool = SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_all_blocks=lambda: None)
+whole = SimpleNamespace(get_default_memory_pool=lambda: pool)
 nvrtc = SimpleNamespace(
     createProgram=lambda text, name, headers, names: text, compileProgram=_compile, getCUBIN=str.encode,
     destroyProgram=lambda text: None, NVRTCError=NVRTCError,

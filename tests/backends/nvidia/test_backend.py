@@ -14,6 +14,7 @@ from tolerances import assert_close
 
 import graphc as gc
 from graphc import nn
+from graphc.backends.devices import ops
 from graphc.backends.nvidia import devices, nvrtc
 from graphc.core.errors import BackendError
 from graphc.core.lazy import lazy_import
@@ -28,6 +29,8 @@ def cupy(monkeypatch: Any) -> Iterator[Any]:
     def use(module: Any) -> None:
         monkeypatch.setattr(devices, "cuda", module)
         monkeypatch.setattr(nvrtc, "cuda", module)
+        monkeypatch.setattr(devices, "cupy", stand_in.whole)
+        monkeypatch.setattr(ops, "_MEMORIES", {})
         devices.device.cache_clear()
 
     yield use
@@ -79,6 +82,21 @@ def test_without_a_device(cupy: Any) -> None:
 def test_functions(cupy: Any, f: Any) -> None:
     cupy(stand_in)
     assert_close(run(f, X).numpy(), f(gc.from_numpy(X)).numpy(), n=70)
+    assert not stand_in.current
+
+
+@pytest.mark.opencl
+def test_tensors(cupy: Any) -> None:
+    cupy(stand_in)
+    grads = []
+    for device in ("cpu", "cuda"):
+        x = gc.from_numpy(X).to(device).requires_grad_()
+        (gc.softmax(x[:, 1:], 1) * x.flip(1)[:, :32]).sum().backward()
+        assert x.is_cuda == (device == "cuda") and x.grad.device == x.device
+        grads.append(x.grad.cpu().numpy())
+    assert_close(grads[1], grads[0], n=70)
+    assert gc.cuda.is_available() and gc.cuda.get_device_name() == "a stand-in"
+    gc.cuda.synchronize()
     assert not stand_in.current
 
 

@@ -1,0 +1,48 @@
+"""Kernels of a device, each built once for all programs that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from graphc.backends.c_like.writing import Source
+from graphc.backends.devices.protocol import Device
+from graphc.core.errors import BackendError
+from graphc.core.tensor_types import float64
+
+#: Kernels kept by a device; the one unused longest goes first.
+_MOST = 8192
+
+
+def built(source: Source, device: Device, made_at: Callable[[str], str]) -> dict[str, tuple[Any, str]]:
+    """By the name of each kernel of a source: the program that has it, and its name there. New ones are built together.
+
+    `made_at(name)`: the user's lines that a kernel does. BackendError shows the kernel that cannot be built, those lines, and
+    the compiler's words.
+    """
+    texts = {name: source.alone(name) for name in source.kernels}
+    if not device.double and any("f64" in text for text in texts.values()):
+        raise BackendError(f"{device.name} has no {float64.name}")
+    known = device.kernels
+    new = [name for name, text in texts.items() if text not in known]
+    if new:
+        program = _program(source, device, new, made_at)
+        known |= {texts[name]: (program, name) for name in new}
+    for text in texts.values():
+        known[text] = known.pop(text)
+    found = {name: known[text] for name, text in texts.items()}
+    while len(known) > _MOST:
+        known.pop(next(iter(known)))
+    return found
+
+
+def _program(source: Source, device: Device, names: list[str], made_at: Callable[[str], str]) -> Any:
+    try:
+        return device.build(source.text(device.dialect, names))
+    except BackendError as error:
+        for name in names:
+            try:
+                device.build(source.text(device.dialect, [name]))
+            except BackendError as found:
+                raise BackendError(f"{found}\n  it does {made_at(name)}") from found.__cause__
+        raise error

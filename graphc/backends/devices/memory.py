@@ -1,0 +1,129 @@
+"""Tensors in the memory of a device: room for them, and copies, also between arrays that do not lie in rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc.backends.c_like.writing import Lines, Source
+from graphc.backends.devices.protocol import Device, Kernel
+from graphc.core.arrays import Buffer, DeviceArray, shares_memory
+from graphc.core.devices import Device as Name
+
+_KINDS = {1: "u8", 2: "i16", 4: "u32", 8: "u64"}
+
+
+class DeviceMemory:
+    """The memory of a device (`core/arrays.py` says what it offers)."""
+
+    def __init__(self, device: Name, driver: Device):
+        self.device, self.driver = device, driver
+        self._copies: dict[tuple[int, int], tuple[Kernel, int]] = {}
+
+    def over(self, shadow: np.ndarray[Any, Any]) -> DeviceArray:
+        """Room for elements that lie as those of an array that owns its memory."""
+        with self.driver.held():
+            handle = self.driver.alloc(max(shadow.nbytes, 16))
+        return DeviceArray(Buffer(self, handle, shadow), shadow)
+
+    def new(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
+        """Room for rows of elements."""
+        return self.over(np.empty(shape, dtype))
+
+    def put(self, array: np.ndarray[Any, Any]) -> DeviceArray:
+        """The elements of an array, in rows."""
+        made = self.new(array.shape, array.dtype)
+        if array.size:
+            with self.driver.held():
+                self.driver.copy_in(made.buffer.handle, 0, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return made
+
+    def get(self, array: DeviceArray) -> np.ndarray[Any, Any]:
+        """A new array of these elements, in rows."""
+        found = np.empty(array.shape, array.dtype)
+        if array.size:
+            rows = self.rows(array)
+            with self.driver.held():
+                self.driver.copy_out(found.reshape(-1).view(np.uint8), rows.buffer.handle, rows.offset)
+        return found
+
+    def rows(self, array: DeviceArray) -> DeviceArray:
+        """The array, or a copy whose elements lie in rows."""
+        if array.flags.c_contiguous:
+            return array
+        made = self.new(array.shape, array.dtype)
+        self.copy(made, array)
+        return made
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        """Writes the elements of another array of the same shape and dtype, which may overlap."""
+        if not target.size:
+            return
+        if source.buffer is target.buffer and shares_memory(source, target, exactly=False):
+            apart = self.new(source.shape, source.dtype)
+            self._copy(apart, source)
+            source = apart
+        self._copy(target, source)
+
+    def _copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        to, at = target.buffer.handle, source.buffer.handle
+        with self.driver.held():
+            if target.flags.c_contiguous and source.flags.c_contiguous:
+                self.driver.copy_within(to, target.offset, at, source.offset, target.nbytes)
+                return
+            loops = _joined(target, source)
+            kernel, total = self._kernel(target.itemsize, len(loops))
+            kernel.set_buffer(0, to)
+            kernel.set_buffer(1, at)
+            numbers = [target.offset, source.offset, target.size * target.itemsize, total * target.itemsize]
+            numbers += [n for loop in loops for n in loop]
+            for n, number in enumerate(numbers, 2):
+                kernel.set_word(n, np.int64(number // target.itemsize if n < 6 else number))
+            kernel.start()
+
+    def _kernel(self, itemsize: int, loops: int) -> tuple[Kernel, int]:
+        """The kernel that copies so many nested loops of elements of that size, and the number of its items."""
+        key = itemsize, loops
+        if key not in self._copies:
+            target, source = self.driver.target, Source()
+            groups = 8 * target.units
+            name = _print_copy(source, _KINDS[itemsize], loops, target.items)
+            program = self.driver.build(source.text(self.driver.dialect))
+            kernel = self.driver.kernel(program, name, groups, target.items, 6 + 3 * loops)
+            self._copies[key] = kernel, groups * target.items
+        return self._copies[key]
+
+    def synchronize(self) -> None:
+        """Waits until all that was started is done."""
+        with self.driver.held():
+            self.driver.finish()
+
+
+def _joined(target: DeviceArray, source: DeviceArray) -> list[tuple[int, int, int]]:
+    """Loops over both arrays, outermost first: (size, stride in the target, stride in the source), strides in elements."""
+    n = target.itemsize
+    loops: list[tuple[int, int, int]] = []
+    for size, to, at in zip(target.shape, target.strides, source.strides, strict=True):
+        if size == 1:
+            continue
+        if loops and loops[-1][1] == to // n * size and loops[-1][2] == at // n * size:
+            loops[-1] = (loops[-1][0] * size, to // n, at // n)
+        else:
+            loops.append((size, to // n, at // n))
+    return loops
+
+
+def _print_copy(source: Source, kind: str, loops: int, items: int) -> str:
+    """A kernel whose items copy an element each, and then one `total` elements further on, until all are done."""
+    f = Lines(source)
+    with f.block(f"for (i64 i = GROUP * I64({items}) + ITEM; i < size; i += total)"):
+        f.do("i64 rest = i, to = target0, at = source0")
+        for n in reversed(range(loops)):
+            f.do(f"to += rest % n{n} * t{n}")
+            f.do(f"at += rest % n{n} * s{n}")
+            f.do(f"rest /= n{n}")
+        f.do("target[to] = source[at]")
+    numbers = ["target0", "source0", "size", "total", *(f"{x}{n}" for n in range(loops) for x in "nts")]
+    parameters = [f"GLOBAL {kind} *target", f"GLOBAL const {kind} *source", *(f"const i64 {x}" for x in numbers)]
+    return source.add_kernel(items, parameters, f)
