@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphc.backends import find_backend
-from graphc.core.arrays import DeviceArray, Memory, duplicate, host
+from graphc.core.arrays import DeviceArray, Memory, duplicate, host, moved
 from graphc.core.config import config
 from graphc.core.dims import Dim, Size, substitute
 from graphc.core.errors import BackendError, DeviceError, ShapeError
@@ -120,6 +121,9 @@ class Built:
         VerifyError is raised where they are not what the recorded program gives.
         """
         memory = memory_of_all(arrays)
+        if memory is not None and self.asked not in (None, memory.device.type):
+            self._tell_detour(memory)
+            return [moved(found, memory) for found in self.run([*map(host, arrays)], known)]
         executable = self.executable([a.shape for a in arrays], known, memory)
         run = executable if memory is None else functools.partial(executable, memory=memory)
         if not self.verify:
@@ -139,10 +143,7 @@ class Built:
     def executable(
         self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None, memory: Memory | None = None
     ) -> Any:
-        """The planned and compiled program for inputs of these shapes, for the device whose memory is given.
-
-        DeviceError where another backend than the device's was asked for.
-        """
+        """The planned and compiled program for inputs of these shapes, for the device whose memory is given."""
         sizes = self.sizes(shapes, known)
         key: Any = tuple(sizes.values()) if memory is None else (*sizes.values(), memory)
         found = self.executables.get(key)
@@ -162,16 +163,18 @@ class Built:
             self.executables[key] = found
         return found
 
+    def _tell_detour(self, memory: Memory) -> None:
+        logging.getLogger("graphc.devices").info(
+            "%s: each run copies its tensors from %s to the host and back: backend=%r was asked for", self.name,
+            memory.device, self.asked,
+        )  # fmt: skip
+
     def backend_for(self, memory: Memory | None) -> tuple[Any, dict[str, Any]]:
         """The backend for arrays in that memory (None: the host's), and the options it compiles with."""
         checks = {"check_nans": True} if self.check_nans else {}
         if memory is None:
             return self.backend, checks
         kind = memory.device.type
-        if self.asked not in (None, kind):
-            raise DeviceError(
-                f"{self.name} was compiled for backend={self.asked!r}, and its tensors are on {memory.device}"
-            )
         backend = find_backend(kind)
         if checks and not getattr(backend, "checks_nans", False):
             raise BackendError(f"the backend {kind!r} cannot check for NaN: leave out check_nans")
