@@ -8,7 +8,6 @@ itself differentiated, the recorded gradient is replayed op by op.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,8 @@ from graphc.core.arrays import is_borrowed, shares_memory
 from graphc.core.context import SLOTS, STATE, recording
 from graphc.core.tape import LEAF
 from graphc.core.tensor_types import TensorType
-from graphc.executable import Built, memory_of_all
+from graphc.device_runs import where_are
+from graphc.executable import Built
 from graphc.layouts import own_strides, packed
 from graphc.nests import flatten, unflatten
 from graphc.primitives.views import permute
@@ -57,7 +57,7 @@ def prepare(fn: Callable[..., Any], args: Any, kwargs: Any, rereads: bool) -> Ca
 def _record(fn: Callable[..., Any], structure: Any, leaves: list[Any], rereads: bool) -> tuple[Build, list[Any]]:
     """The build of one call, and per result the order of its dimensions in memory, None for rows."""
     trace = Trace()
-    backend = None if memory_of_all([leaf._data for leaf in leaves]) else BACKEND
+    backend = None if where_are([leaf._data for leaf in leaves]) else BACKEND
     clones, symbols = [], []
     for i, leaf in enumerate(leaves):
         array = leaf._data
@@ -132,9 +132,7 @@ class EagerCall:
         assert build.sources[: len(given)] == list(range(len(given)))
         self.captured: list[Any] = [s.tensor for s in build.sources[len(given) :]]  # type: ignore[union-attr]
         shapes: Any = [*build.pattern, *(t.shape for t in self.captured)]
-        memory = memory_of_all([t._data for t in leaves])
-        run = build.built.executable(shapes, None, memory)
-        self.run = run if memory is None else functools.partial(run, memory=memory)
+        self.run = build.built.executable(shapes, None, where_are([t._data for t in (*leaves, *self.captured)]))
         self.written = {k for k, source in enumerate(build.sources) if any(source is s for s, _ in build.updates)}
         self.single = len(build.outputs) == 1 and unflatten(build.structure, [self]) is self
         self.plain = self.single and build.outputs[0][0] == "value" and orders == [None] and not build.updates

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphc.backends import find_backend
-from graphc.core.arrays import DeviceArray, Memory, duplicate, host, moved
+from graphc.core.arrays import Memory, duplicate, host, moved
 from graphc.core.config import config
 from graphc.core.dims import Dim, Size, substitute
-from graphc.core.errors import BackendError, DeviceError, ShapeError
+from graphc.core.errors import BackendError, ShapeError
 from graphc.core.tensor_types import TensorType
+from graphc.device_runs import Divided, Where, where_are
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise, unknowns
 from graphc.passes.pipelines import DEFAULT, NATIVE, PassReport, optimise
@@ -120,17 +121,16 @@ class Built:
         `known`: sizes that the inputs' shapes do not tell. Where runs are verified, outputs replace copies of inputs, and
         VerifyError is raised where they are not what the recorded program gives.
         """
-        memory = memory_of_all(arrays)
-        if memory is not None and self.asked not in (None, memory.device.type):
-            self._tell_detour(memory)
-            return [moved(found, memory) for found in self.run([*map(host, arrays)], known)]
-        executable = self.executable([a.shape for a in arrays], known, memory)
-        run = executable if memory is None else functools.partial(executable, memory=memory)
+        where = where_are(arrays)
+        if where is not None and self.asked not in (None, where.memory.device.type):
+            self._tell_detour(where.memory)
+            return [moved(found, where.memory) for found in self.run([*map(host, arrays)], known)]
+        executable = self.executable([a.shape for a in arrays], known, where)
         if not self.verify:
-            results: list[Any] = run(arrays)
+            results: list[Any] = executable(arrays)
             return results
         replaced = set(self.updates.values())
-        results = run([duplicate(a) if i in replaced else a for i, a in enumerate(arrays)])
+        results = executable([duplicate(a) if i in replaced else a for i, a in enumerate(arrays)])
         check_run(self.ways(self.sizes([a.shape for a in arrays], known)), [*map(host, arrays)], [*map(host, results)])
         return results
 
@@ -141,20 +141,24 @@ class Built:
         return Ways(self.name, recorded, sizes, DEFAULT if self.optimize else (), native, self.backend)
 
     def executable(
-        self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None, memory: Memory | None = None
+        self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None, where: Where | None = None
     ) -> Any:
-        """The planned and compiled program for inputs of these shapes, for the device whose memory is given."""
+        """The planned and compiled program for inputs of these shapes, for the device where they are (None: the host)."""
         sizes = self.sizes(shapes, known)
-        key: Any = tuple(sizes.values()) if memory is None else (*sizes.values(), memory)
+        key: Any = tuple(sizes.values()) if where is None else (*sizes.values(), where)
         found = self.executables.get(key)
         if found is None:
             start, passes = time.perf_counter(), list[PassReport]()
             with paused_gc():
                 static = specialise(self.program, sizes) if sizes else self.program
-                backend, options = self.backend_for(memory)
+                backend, options = self.backend_for(None if where is None else where.memory)
                 if backend.fuses:
                     static = optimise(static, NATIVE, config.verify or self.verify, reports=passes)
-                found = backend.compile(static, self.updates, **options)
+                build = functools.partial(backend.compile, **options)
+                if where is None:
+                    found = build(static, self.updates)
+                else:
+                    found = Divided(static, self.updates, where, build)
             if len(self.executables) >= config.largest_cache:
                 oldest = next(iter(self.executables))
                 self.executables.pop(oldest, None)
@@ -179,15 +183,6 @@ class Built:
         if checks and not getattr(backend, "checks_nans", False):
             raise BackendError(f"the backend {kind!r} cannot check for NaN: leave out check_nans")
         return backend, {**checks, "number": memory.device.index}
-
-
-def memory_of_all(arrays: Sequence[Any]) -> Memory | None:
-    """The device's memory that arrays are in; those on the host are sent there. DeviceError for two devices."""
-    found = {a.memory for a in arrays if type(a) is DeviceArray}
-    if len(found) > 1:
-        names = " and ".join(sorted(str(memory.device) for memory in found))
-        raise DeviceError(f"Expected all tensors to be on the same device, but found at least two devices, {names}!")
-    return found.pop() if found else None
 
 
 def _shown(size: Size, number: Size) -> str:

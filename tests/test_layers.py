@@ -53,6 +53,7 @@ FLOORS: dict[int, list[list[str]]] = {
         [
             "surroundings.py",
             "verifying.py",
+            "device_runs.py",
             "executable.py",
             "compiled_backward.py",
             "builds.py",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphc.builds import Build, Recompile
+from graphc.device_runs import Where
 from graphc.executable import Built
 from graphc.ir.program import Node, Value, consumers
 from graphc.ir.text import program_text
@@ -89,7 +90,7 @@ def pass_data(report: PassReport) -> Data:
 def _plan(built: Built, key: Any, times: Times) -> Data:
     """A planned and compiled program; a backend that tells nothing of itself gives its text only."""
     executable, prepared = built.executables[key], built.prepared[key]
-    device = next((str(x.device) for x in key if not isinstance(x, int)), "")
+    device = next((str(x.memory.device) for x in key if isinstance(x, Where)), "")
     found: Data = {
         "device": device,
         "sizes": {name: int(n) for name, n in prepared.sizes.items()},

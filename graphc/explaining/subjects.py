@@ -14,7 +14,8 @@ from graphc.core.config import config
 from graphc.core.dims import is_static
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError, ShapeError
 from graphc.core.tape import TensorBase
-from graphc.executable import Built, memory_of_all
+from graphc.device_runs import where_are
+from graphc.executable import Built
 from graphc.explaining.builds import Times, build_data, recompile_data, traced_data
 from graphc.explaining.text import render
 from graphc.graph_files import load_graph
@@ -88,7 +89,7 @@ def _compiled_data(run: CompiledFunction, kind: str, args: tuple[Any, ...], kwar
 
 def _timed(built: Built, arrays: Sequence[Any]) -> Times:
     """The times of each step for these inputs, {} where the backend cannot tell."""
-    executable = built.executable([a.shape for a in arrays], None, memory_of_all(arrays))
+    executable = built.executable([a.shape for a in arrays], None, where_are(arrays))
     return {id(executable): executable.timed(arrays)} if hasattr(executable, "timed") else {}
 
 
