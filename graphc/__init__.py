@@ -76,6 +76,19 @@ def set_default_dtype(d: Any) -> None:
     defaults.float_dtype = d
 
 
+def use_deterministic_algorithms(mode: Any, *, warn_only: Any = False) -> None:
+    """Whether programs compiled from now on add in a fixed order everywhere (`config.deterministic`).
+
+    Only sums that scatters add up on graphics cards are not so unless asked; `warn_only` changes nothing.
+    """
+    config.deterministic = mode is not False and mode != 0
+
+
+def are_deterministic_algorithms_enabled() -> Any:
+    """What `use_deterministic_algorithms` was told last."""
+    return config.deterministic
+
+
 def is_tensor(obj: Any) -> Any:
     """Whether obj is a Tensor."""
     return isinstance(obj, Tensor)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from graphc.compiled_backward import replay
-from graphc.core.context import SLOTS, recording, set_grad
+from graphc.core.arrays import host, moved
+from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import FileFormatError, GraphcError, GraphError
 from graphc.core.op import Elementwise, View
 from graphc.core.tape import LEAF, TensorBase
@@ -120,7 +121,7 @@ def _variable(capture: Capture, i: int, arrays: dict[str, Any]) -> dict[str, Any
     found: dict[str, Any] = {"name": capture.name}
     if capture.owner is not None:
         return found | {"number": float(capture.read())}
-    arrays[f"variable.{i}"] = np.array(capture.read())
+    arrays[f"variable.{i}"] = np.array(host(capture.read()))
     found["wants_grad"] = bool(capture.tensor is not None and capture.tensor._edge is LEAF)
     found["advances"] = capture.advances
     found["grad"] = capture.grad_of is not None
@@ -233,7 +234,7 @@ def _restore(
     if "number" in variable:
         numbers[name] = float(variable["number"])
         return None, graph.live(numbers, name)
-    tensor = SLOTS.new_tensor(np.array(array))
+    tensor = SLOTS.new_tensor(moved(np.array(array), STATE.memory))
     tensor.__dict__["name"] = name
     if variable["wants_grad"] and not inference:
         tensor._edge = LEAF

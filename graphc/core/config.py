@@ -29,6 +29,8 @@ class Config:
         self.cache: str = environ.get("GRAPHC_CACHE", "")
         #: Bytes that compiled objects may take on disk; those unused longest are dropped first.
         self.cache_bytes: int = 1 << 28
+        #: `GRAPHC_DETERMINISTIC=1`: what scatters add up on graphics cards is added in order, so that runs repeat to the bit.
+        self.deterministic: bool = environ.get("GRAPHC_DETERMINISTIC", "0") not in ("", "0")
         #: Constants up to this many bytes are folded and compared by value.
         self.largest_fold: int = 1 << 16
         #: Builds a compiled function or session keeps before it drops the one unused longest.

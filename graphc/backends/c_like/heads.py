@@ -2,7 +2,8 @@
 
 Types are `i8` to `i64`, `u8`, `u32`, `u64`, `f32`, `f64`; a bool in memory is a `u8`, a half is its bits (`i16`).
 `KERNEL(n)` begins a kernel whose groups have n items; `ITEM` and `GROUP` are their numbers; `LOCAL` memory belongs to a group,
-and `BARRIER` lets all items of it meet. Texts contract no product with a sum unless they say `fma`.
+and `BARRIER` lets all items of it meet. `ADD_F32` and `ADD_I32` add to an element that other items add to as well. Texts contract
+no product with a sum unless they say `fma`.
 Only OpenCL C has vectors, `f32x2` to `f32x16`, and those of `f64`, `u32` and `u64`: texts for cards have none.
 """
 
@@ -47,6 +48,14 @@ typedef ulong16 u64x16;
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
+#define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
+static inline void ADD_F32(volatile __global f32 *p, f32 x) {{
+  u32 old, seen = as_uint(*p);
+  do {{
+    old = seen;
+    seen = atomic_cmpxchg((volatile __global u32 *)p, old, as_uint(as_float(old) + x));
+  }} while (seen != old);
+}}
 """
 
 _OPENCL_DOUBLE = """\
@@ -77,6 +86,8 @@ typedef unsigned long long u64;
 #define BARRIER __syncthreads()
 #define BITS_F32(x) __float_as_int(x)
 #define F32_BITS(x) __int_as_float(x)
+#define ADD_I32(p, x) atomicAdd(p, x)
+#define ADD_F32(p, x) atomicAdd(p, x)
 """
 
 _CUDA_DOUBLE = """\

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.backends.c_like.scalars import literal, memory_type, print_trees, register_type, to_memory
 from graphc.backends.c_like.tiles import power_of_two as _power_of_two
@@ -22,7 +22,7 @@ from graphc.backends.c_like.writing import Lines, Source
 from graphc.backends.formulas.folds import joined, joined_found
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import DType, int64
+from graphc.core.tensor_types import DType, float32, int32, int64
 from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
 
 #: Extents up to this are part of the text, except that of the outermost loop.
@@ -61,20 +61,37 @@ class Printed:
     scratch: tuple[int, ...]
 
 
+#: What an item can add to memory that others add to.
+_ATOMIC = {float32: "ADD_F32", int32: "ADD_I32"}
+
+
 def print_kernel(
-    source: Source, kernel: Kernel, items: int, careful: bool = False, baked: int | None = None
+    source: Source, kernel: Kernel, items: int, careful: bool = False, baked: int | None = None, atomic: bool = False
 ) -> Printed:
     """Writes a kernel for groups of `items` items (a power of two) into a source. `baked`: instead of LARGEST_BAKED.
 
     `careful`: memory that it reads may be the memory it writes, so nothing is read again once a pass has stored.
+    `atomic`: elements that a scatter adds up are added side by side, in any order.
     """
+    given, kernel = kernel, side_by_side(kernel) if atomic else kernel
     shape = shape_of(kernel, items)
     rows = math.prod(kernel.extents[: kernel.n_outer])
     printer = KernelPrinter(source, kernel, shape, careful, baked)
+    printer.meets = kernel is not given
     name = printer.print()
     scratch = tuple(rows * printer.inner_steps * kernel.statements[n].dtype.itemsize for n in printer.scratch)
     groups = -(-rows // shape.columns)
     return Printed(name, groups, shape.items, tuple(printer.words), printer.idx == "i64", scratch)
+
+
+def side_by_side(kernel: Kernel) -> Kernel:
+    """A scatter that adds, with an item for each element that is added; another kernel as it is."""
+    if not kernel.scatters or len(kernel.extents) == kernel.n_outer:
+        return kernel
+    (statement,) = kernel.statements
+    if statement.scatter != ADD or statement.store is None or kernel.buffers[statement.store.buffer] not in _ATOMIC:
+        return kernel
+    return replace(kernel, n_outer=len(kernel.extents), statements=(replace(statement, inner=False),))
 
 
 def shape_of(kernel: Kernel, items: int) -> Shape:
@@ -119,6 +136,8 @@ class KernelPrinter:
         self.made: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.before = ""
+        #: whether items add to elements that others add to
+        self.meets = False
         kept = [n for n, x in enumerate(kernel.statements) if x.kept]
         private = -(-self.inner_steps // shape.slices) <= MOST_KEPT
         #: kept rows: in the items' own memory, in scratch memory; the others are computed again
@@ -409,6 +428,11 @@ class KernelPrinter:
         if access.guard is not None:
             (guard,) = self.values([access.guard])
         place = self.place(access)
+        if self.meets:
+            (new,) = print_trees(self.f, [s.cast(s.leaf(0, statement.dtype), target)], lambda x: value, lambda axis: "")
+            head = f"if ({guard}) " if access.guard is not None else ""
+            self.f.do(f"{head}{_ATOMIC[target]}(&{place}, {new})")
+            return
         if statement.scatter == ADD:
             old = self.f.let(register_type(target), _from_memory(place, target))
             total = s.node(

@@ -14,6 +14,7 @@ from graphc.backends.c_like.tiles import Target
 from graphc.backends.c_like.writing import Source
 from graphc.backends.runs.control import Draft, control
 from graphc.backends.runs.places import Scope, Where
+from graphc.core.config import config
 from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Kernel
 from graphc.planning import sort_kernels
@@ -63,6 +64,8 @@ class Translation:
 
     def __init__(self, plan: NativePlan, target: Target):
         self.plan, self.target, self.source = plan, target, Source()
+        #: whether sums may be added up in any order; processors have few items, each of which does a share in order
+        self.atomic = not (target.vector or config.deterministic)
         self.n_inputs, self.n_outputs = len(plan.program.inputs), len(plan.program.outputs)
         self.arena = 1 + self.n_inputs + self.n_outputs
         self.slots = self.arena + 1
@@ -169,7 +172,7 @@ class Translation:
         printed = (
             print_product(self.source, kernel, self.target)
             or print_lanes(self.source, kernel, self.target, careful)
-            or print_kernel(self.source, kernel, self.target.items, careful, baked)
+            or print_kernel(self.source, kernel, self.target.items, careful, baked, self.atomic)
         )
         used = self.scratch_start
         found = [(*where, d.itemsize) for where, d in zip(places, kernel.buffers, strict=True)]

@@ -18,6 +18,8 @@ typedef unsigned long long u64;
 #define BARRIER __syncthreads()
 #define BITS_F32(x) __float_as_int(x)
 #define F32_BITS(x) __int_as_float(x)
+#define ADD_I32(p, x) atomicAdd(p, x)
+#define ADD_F32(p, x) atomicAdd(p, x)
 typedef double f64;
 #define BITS_F64(x) __double_as_longlong(x)
 #define F64_BITS(x) __longlong_as_double(x)

@@ -31,6 +31,14 @@ typedef ulong16 u64x16;
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
+#define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
+static inline void ADD_F32(volatile __global f32 *p, f32 x) {
+  u32 old, seen = as_uint(*p);
+  do {
+    old = seen;
+    seen = atomic_cmpxchg((volatile __global u32 *)p, old, as_uint(as_float(old) + x));
+  } while (seen != old);
+}
 
 FUNCTION f32 largest_f32(const f32 x0, const f32 x1) {
   const bool v0 = x0 != x0;

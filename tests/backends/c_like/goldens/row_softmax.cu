@@ -18,6 +18,8 @@ typedef unsigned long long u64;
 #define BARRIER __syncthreads()
 #define BITS_F32(x) __float_as_int(x)
 #define F32_BITS(x) __int_as_float(x)
+#define ADD_I32(p, x) atomicAdd(p, x)
+#define ADD_F32(p, x) atomicAdd(p, x)
 
 FUNCTION f32 largest_f32(const f32 x0, const f32 x1) {
   const bool v0 = x0 != x0;
