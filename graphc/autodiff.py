@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from graphc.core.context import SLOTS, STATE, playing, set_grad
+from graphc.core.arrays import memory_of
+from graphc.core.context import SLOTS, STATE, making_in, playing, set_grad
 from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import OUT, Elementwise, Joint
 from graphc.core.tape import (
@@ -156,7 +157,13 @@ class Sweep:
             and (reach is None or key_of(edge) in self.wanted or (type(edge) is tuple and id(edge[0]) in reach))  # type: ignore[operator]
             for edge in entry.edges
         ]
-        for edge, g in zip(entry.edges, pull_back(entry, gs, needs), strict=True):
+        memory = memory_of(next(g for g in gs if g is not None)._data)
+        if memory is STATE.memory:
+            found = pull_back(entry, gs, needs)
+        else:
+            with making_in(memory):
+                found = pull_back(entry, gs, needs)
+        for edge, g in zip(entry.edges, found, strict=True):
             if g is not None:
                 self.send(edge, g)
         if not self.retain_graph and entry.saved:
@@ -291,7 +298,8 @@ def seeds_for(
         if g is None:
             if not implicit_ones and any(d != 1 for d in shape):
                 raise GradientError("grad can be implicitly created only for scalar outputs")
-            g = ones_of(y.tensor_type)
+            with making_in(memory_of(y._data)):
+                g = ones_of(y.tensor_type)
         elif not may_be_same_shape(g.shape, shape):
             raise ShapeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {tuple(g.shape)} and output[{i}] has a shape of {shape}."

@@ -23,7 +23,7 @@ class Program:
 
     def __init__(self, torch: Any):
         self.torch = torch
-        self.parameters = [torch.from_numpy(a.copy()).requires_grad_() for a in self.initial()]
+        self.parameters = [torch.tensor(a).requires_grad_() for a in self.initial()]
         self.optimizer = torch.optim.SGD(self.parameters, lr=self.rate)
 
     def initial(self) -> list[Any]:

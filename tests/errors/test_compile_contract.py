@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import shares_memory_with_numpy
 
 import graphc as gc
 from graphc import nn, optim
@@ -349,6 +350,7 @@ def test_captured_views_of_one_tensor():
     assert x.tolist() == y.tolist()
 
 
+@shares_memory_with_numpy
 def test_a_write_into_an_argument_reaches_the_caller():
     x = gc.zeros(2, 3)
     view, array = x[0], x.numpy()

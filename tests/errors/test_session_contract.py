@@ -12,6 +12,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn, optim
+from graphc.core.arrays import host
 from graphc.core.errors import (
     BackendError,
     FeedError,
@@ -165,7 +166,7 @@ def test_verify_stops_a_wrong_update(monkeypatch):
     before = [p.detach().numpy().copy() for p in model.parameters()]
     built = next(iter(session._prepared.values())).built
     right = built.executable
-    monkeypatch.setattr(built, "executable", lambda *xs: lambda arrays: [a + 1 for a in right(*xs)(arrays)])
+    monkeypatch.setattr(built, "executable", lambda *xs: lambda arrays: [host(a) + 1 for a in right(*xs)(arrays)])
     with pytest.raises(VerifyError):
         session.run("train", {"x": X})
     for p, old in zip(model.parameters(), before, strict=True):

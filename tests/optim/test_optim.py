@@ -110,11 +110,11 @@ def test_step_writes_in_place_and_skips_parameters_without_gradient():
     p, q = tensor(array, requires_grad=True), parameter([5.0])
     p = p.detach()
     p.requires_grad_(True)
-    memory = p.detach().numpy()
+    memory = p.detach()
     optimizer = SGD([p, q], lr=1.0, momentum=0.9)
     p.grad = tensor(np.array([1.0, 2.0]))
     optimizer.step()
-    np.testing.assert_array_equal(memory, [0.0, -1.0])
+    np.testing.assert_array_equal(memory.numpy(), [0.0, -1.0])
     assert q.detach().numpy().tolist() == [5.0]
     assert list(optimizer.state) == [p]
     assert p.requires_grad and p.grad_fn is None

@@ -31,7 +31,7 @@ def run(program: Program, door: str) -> list[float]:
     if door == "session":
         return run_session(program)
     step = torch.compile(program.step) if door == "compiled" else program.step
-    losses = [step(*map(torch.from_numpy, feed(program, i))).item() for i in range(STEPS)]
+    losses = [step(*map(torch.tensor, feed(program, i))).item() for i in range(STEPS)]
     if door == "compiled":
         assert len(step.recompiles) <= 2, step.recompiles
     return losses

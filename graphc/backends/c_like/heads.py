@@ -2,8 +2,8 @@
 
 Types are `i8` to `i64`, `u8`, `u32`, `u64`, `f32`, `f64`; a bool in memory is a `u8`, a half is its bits (`i16`).
 `KERNEL(n)` begins a kernel whose groups have n items; `ITEM` and `GROUP` are their numbers; `LOCAL` memory belongs to a group,
-and `BARRIER` lets all items of it meet. `ADD_F32` and `ADD_I32` add to an element that other items add to as well. Texts contract
-no product with a sum unless they say `fma`.
+and `BARRIER` lets all items of it meet. `ADD_F32` and `ADD_I32` add to an element that other items add to as well. Texts
+contract no product with a sum unless they say `fma`.
 Only OpenCL C has vectors, `f32x2` to `f32x16`, and those of `f64`, `u32` and `u64`: texts for cards have none.
 """
 

@@ -84,10 +84,9 @@ def test_in_order_where_that_is_asked_for(card: Any) -> None:
     np.testing.assert_array_equal(found, want)
 
 
-def test_in_order_on_a_processor_and_for_what_has_no_atomics(card: Any) -> None:
-    text, (found,) = compiled(
-        card, lambda at, x: gc.zeros(7, 5, dtype=x.dtype).index_add(0, at, x), PLACES, X.astype(np.float64)
-    )
+def test_in_order_where_there_are_no_atomics(card: Any) -> None:
+    values = X.astype(np.float64)
+    text, (found,) = compiled(card, lambda at, x: gc.zeros(7, 5, dtype=x.dtype).index_add(0, at, x), PLACES, values)
     assert "ADD_F32(&b" not in text
     want = np.zeros((7, 5))
     np.add.at(want, PLACES, values)

@@ -1,0 +1,16 @@
+"""What tests need of the device on which tensors are made (`GRAPHC_DEVICE`)."""
+
+from __future__ import annotations
+
+import pytest
+
+from graphc import config
+
+#: For tests of what only tensors on the host have: memory that NumPy arrays share.
+shares_memory_with_numpy = pytest.mark.skipif(
+    config.device != "cpu", reason="tensors of a device share no memory with NumPy arrays"
+)
+#: For tests of how fast paths of the host, its caches and its native code behave.
+runs_on_the_host = pytest.mark.skipif(
+    config.device != "cpu", reason="a device has no entries, objects or eager costs of llvm"
+)
