@@ -29,6 +29,8 @@ class Config:
         self.cache: str = environ.get("GRAPHC_CACHE", "")
         #: Bytes that compiled objects may take on disk; those unused longest are dropped first.
         self.cache_bytes: int = 1 << 28
+        #: `GRAPHC_TUNE=1`: which tiles make a sum of products fastest on a device is tried out when it is first met.
+        self.tune: bool = environ.get("GRAPHC_TUNE", "0") not in ("", "0")
         #: `GRAPHC_DETERMINISTIC=1`: what scatters add up on graphics cards is added in order, so that runs repeat to the bit.
         self.deterministic: bool = environ.get("GRAPHC_DETERMINISTIC", "0") not in ("", "0")
         #: Constants up to this many bytes are folded and compared by value.

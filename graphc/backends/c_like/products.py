@@ -22,7 +22,7 @@ from math import prod
 
 from graphc.backends.c_like.kernels import KernelPrinter, Printed, Shape
 from graphc.backends.c_like.scalars import register_type
-from graphc.backends.c_like.tiles import Target, Tile, tile_for
+from graphc.backends.c_like.tiles import Tables, Target, Tile, tile_for, tiles_for
 from graphc.backends.c_like.writing import Lines, Source
 from graphc.core.scalar import Scalar, postorder
 from graphc.core.tensor_types import FLOAT, DType
@@ -74,19 +74,33 @@ class Product:
         return self.kernel.statements[self.fold].tree.dtype
 
 
-def print_product(source: Source, kernel: Kernel, target: Target) -> Printed | None:
-    """Writes a kernel as tiles of sums of products into a source; None where it is no such sum, or too small to profit."""
+def print_product(source: Source, kernel: Kernel, target: Target, tile: Tile | None = None) -> Printed | None:
+    """Writes a kernel as tiles of sums of products into a source; None where it is no such sum, or too small to profit.
+
+    `tile`: which, if not the one that should fit best.
+    """
+    product = _profitable(kernel, target)
+    if product is None:
+        return None
+    printer = _TilePrinter(source, product, target, tile)
+    name = printer.print()
+    rows, columns, batch = (product.extent(x) for x in (product.a.axes, product.b.axes, product.batch))
+    groups = printer.tile.groups(rows, columns, batch)
+    return Printed(name, groups, printer.shape.items, tuple(printer.words), printer.idx == "i64", ())
+
+
+def tiles_of(kernel: Kernel, target: Target) -> list[Tile]:
+    """The tiles that a kernel can be printed with, none where it is no sum of products that profits."""
+    product = _profitable(kernel, target)
+    return [] if product is None else _TilePrinter(Source(), product, target).fitting(target)
+
+
+def _profitable(kernel: Kernel, target: Target) -> Product | None:
     product = product_of(merge_loops(kernel))
     if product is None:
         return None
-    rows, columns = product.extent(product.a.axes), product.extent(product.b.axes)
-    steps, batch = product.extent(product.steps), product.extent(product.batch)
-    if not profits(target, rows, columns, steps, batch):
-        return None
-    printer = _TilePrinter(source, product, target)
-    name = printer.print()
-    groups = printer.tile.groups(rows, columns, batch)
-    return Printed(name, groups, printer.shape.items, tuple(printer.words), printer.idx == "i64", ())
+    axes = (product.a.axes, product.b.axes, product.steps, product.batch)
+    return product if profits(target, *map(product.extent, axes)) else None
 
 
 def profits(target: Target, rows: int, columns: int, steps: int, batch: int) -> bool:
@@ -173,12 +187,13 @@ class _Walk:
 
 
 class _TilePrinter(KernelPrinter):
-    def __init__(self, source: Source, product: Product, target: Target):
+    def __init__(self, source: Source, product: Product, target: Target, tile: Tile | None = None):
         super().__init__(source, product.kernel, Shape(1, 1), careful=False)
         self.product, dtype = product, product.dtype
         self.named = {x.value for x in postorder(*self.kernel.trees()) if x.op == "index"}
         wide = dtype.itemsize == 8
-        tile = self.tile = self.choose(target, 8 if wide else 4)
+        self.itemsize = 8 if wide else 4
+        tile = self.tile = tile or self.choose(target)
         self.shape = Shape(tile.items[0] * tile.items[1], 1)
         #: integers are added up as unsigned ones, which wrap
         self.element = ("f64" if wide else "f32") if dtype.category == FLOAT else "u64" if wide else "u32"
@@ -210,14 +225,22 @@ class _TilePrinter(KernelPrinter):
         self.results(rows, columns)
         return self.source.add_kernel(self.shape.items, self.parameters(), self.f)
 
-    def choose(self, target: Target, itemsize: int) -> Tile:
-        """The tile that fits the device."""
+    def choose(self, target: Target) -> Tile:
+        """The tile that should fit the device best."""
         p = self.product
-        rows, columns, steps = ((8 if self.idx == "i64" else 4) * self.tables(x) for x in (p.a.axes, p.b.axes, p.steps))
-        return tile_for(
-            target, itemsize, p.extent(p.batch), p.extent(p.a.axes), p.extent(p.b.axes), p.extent(p.steps),
-            (rows, columns, steps),
-        )  # fmt: skip
+        rows, columns, steps = p.extent(p.a.axes), p.extent(p.b.axes), p.extent(p.steps)
+        return tile_for(target, self.itemsize, p.extent(p.batch), rows, columns, steps, self.table_bytes())
+
+    def fitting(self, target: Target) -> list[Tile]:
+        """Every tile that fits the device."""
+        p = self.product
+        rows, columns, steps = p.extent(p.a.axes), p.extent(p.b.axes), p.extent(p.steps)
+        return tiles_for(target, self.itemsize, rows, columns, steps, self.table_bytes())
+
+    def table_bytes(self) -> Tables:
+        """The bytes of tables for each row, each column and each step."""
+        p, size = self.product, 8 if self.idx == "i64" else 4
+        return size * self.tables(p.a.axes), size * self.tables(p.b.axes), size * self.tables(p.steps)
 
     def tables(self, axes: Sequence[int]) -> int:
         """How many tables loops need that are walked as one."""

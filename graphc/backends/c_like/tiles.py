@@ -95,6 +95,18 @@ def tile_for(target: Target, itemsize: int, batch: int, rows: int, columns: int,
     return replace(tile, steps=min(tile.steps, wanted))
 
 
+def tiles_for(target: Target, itemsize: int, rows: int, columns: int, steps: int, tables: Tables) -> list[Tile]:
+    """Every tile that fits the device, largest first, over as many steps as are wanted, half as many, and a quarter."""
+    sizes, most = (_processor_tiles, _STEPS) if target.vector else (_card_tiles, _LEAST_STEPS)
+    wanted = min(most, power_of_two(steps))
+    found = [
+        replace(tile, steps=n)
+        for tile in sizes(target, itemsize, rows, columns)
+        for n in dict.fromkeys((wanted, max(wanted // 2, 1), max(wanted // 4, 1)))
+    ]
+    return [tile for tile in found if tile.nbytes(itemsize, tables) <= target.local]
+
+
 def _processor_tiles(target: Target, itemsize: int, rows: int, columns: int) -> Iterator[Tile]:
     """An item alone, whose blocks are vectors: a processor has no items side by side, and its local memory is its cache.
 
@@ -131,4 +143,4 @@ def power_of_two(n: int) -> int:
     return 1 << max(n - 1, 0).bit_length()
 
 
-__all__ = ["Tables", "Target", "Tile", "power_of_two", "tile_for"]
+__all__ = ["Tables", "Target", "Tile", "power_of_two", "tile_for", "tiles_for"]

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backends.devices.function import Function
 from graphc.backends.devices.kernels import built
 from graphc.backends.devices.memory import DeviceMemory
 from graphc.backends.devices.protocol import Device
 from graphc.backends.devices.runs import Base, follow
 from graphc.backends.devices.translation import HostCall, Launch, Translation
+from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.core.arrays import DeviceArray, host, write_elements
 from graphc.core.errors import BackendError, OutOfMemoryError
@@ -56,7 +58,7 @@ class DeviceExecutable:
     def __init__(self, plan: NativePlan, opened: Callable[[], Device]):
         self.plan, self.program, self._opened = plan, plan.program, opened
         self.device = opened()
-        self.translation = Translation(plan, self.device.target)
+        self.translation = Translation(plan, self.device.target, tuner_of(self.device).tile)
         self.launches = self.waits = 0
         self.peak = self.translation.arena_bytes + plan.output_bytes
         n, in_place = len(self.program.inputs), plan.in_place
@@ -70,7 +72,7 @@ class DeviceExecutable:
         """Gives the device its kernels."""
         device = self.device
         self._table: list[Base] | None = None
-        self._functions: dict[int, _Function] = {}
+        self._functions: dict[int, Function] = {}
         self._kernels = built(self.translation.source, device, self._made_at)
 
     def _made_at(self, kernel: str) -> str:
@@ -224,7 +226,7 @@ class DeviceExecutable:
         self.launches += 1
         function = self._functions.get(id(launch))
         if function is None:
-            function = self._functions[id(launch)] = _Function(launch, *self._kernels[launch.printed.name], self.device)
+            function = self._functions[id(launch)] = Function(launch, *self._kernels[launch.printed.name], self.device)
         function(table)
 
     def host(self, call: HostCall, table: list[Base]) -> None:
@@ -254,39 +256,6 @@ class DeviceExecutable:
             logging.getLogger(f"graphc.{self.device.kind}").warning(
                 "%s: done by Python, between waits: %s", self.device.name, ", ".join(dict.fromkeys(hosts))
             )
-
-
-class _Function:
-    """The kernel of one launch; arguments are set only where they have changed."""
-
-    def __init__(self, launch: Launch, program: Any, name: str, device: Device):
-        printed, first = launch.printed, 2 * len(launch.places)
-        self.places, self.last = launch.places, first + len(printed.words)
-        self.kernel = device.kernel(program, name, printed.groups, printed.items, self.last + 1)
-        self.known: list[Base] = [(None, -1)] * len(launch.places)
-        self.fault: Any = None
-        word = np.int64 if printed.wide else np.int32
-        for n, number in enumerate(printed.words):
-            self.kernel.set_word(first + n, word(number))
-
-    def forget(self, own: set[int]) -> None:
-        """Holds only buffers of these slots any more."""
-        for n, (slot, _, _) in enumerate(self.places):
-            if slot not in own:
-                self.known[n] = (None, -1)
-
-    def __call__(self, table: list[Base]) -> None:
-        kernel = self.kernel
-        for n, (slot, offset, size) in enumerate(self.places):
-            base = table[slot]
-            if base != self.known[n]:
-                self.known[n] = base
-                kernel.set_buffer(2 * n, base[0])
-                kernel.set_word(2 * n + 1, np.int64((base[1] + offset) // size))
-        if table[0][0] is not self.fault:
-            self.fault = table[0][0]
-            kernel.set_buffer(self.last, self.fault)
-        kernel.start()
 
 
 def _raw(array: Any) -> Any:

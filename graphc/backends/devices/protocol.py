@@ -23,12 +23,12 @@ class Kernel(Protocol):
 
 
 class Device(Protocol):
-    """A device, which does what it is given in order. `target`: what texts for it should fit; `double`: whether it has float64;
-    `lost`: whether it has stopped for good; `most`: the most bytes ever in use; `kernels`: those
-    built so far (devices/kernels.py).
+    """A device, which does what it is given in order.
 
-    Arrays that are copied are bytes, and contiguous. A buffer that nobody has any more is freed when what was started with it
-    is done.
+    `target`: what texts for it should fit; `double`: whether it has float64; `lost`: whether it has stopped for good;
+    `identity`: device and driver with their versions; `most`: the most bytes ever in use; `kernels`: those built so far
+    (devices/kernels.py). Arrays that are copied are bytes, and contiguous. A buffer that nobody has any more is freed when what
+    was started with it is done.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Device(Protocol):
     double: bool
     lost: bool
     total_memory: int
+    identity: str
     most: int
     kernels: dict[str, tuple[Any, str]]
 

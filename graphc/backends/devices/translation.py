@@ -10,7 +10,7 @@ from typing import Any
 from graphc.backends.c_like.kernels import Printed, print_kernel
 from graphc.backends.c_like.lanes import print_lanes
 from graphc.backends.c_like.products import print_product
-from graphc.backends.c_like.tiles import Target
+from graphc.backends.c_like.tiles import Target, Tile
 from graphc.backends.c_like.writing import Source
 from graphc.backends.runs.control import Draft, control
 from graphc.backends.runs.places import Scope, Where
@@ -59,11 +59,11 @@ class Translation:
     """The instructions of a plan for a device; `source` has the kernels.
 
     Slots of a run's table: 0 the fault word, then inputs, outputs, the arena, constants (`constants`: their arrays), and those
-    of loops; `slots` are there in all.
+    of loops; `slots` are there in all. `tile(kernel)`: the tile of a sum of products, None for the usual choice.
     """
 
-    def __init__(self, plan: NativePlan, target: Target):
-        self.plan, self.target, self.source = plan, target, Source()
+    def __init__(self, plan: NativePlan, target: Target, tile: Callable[[Kernel], Tile | None] = lambda kernel: None):
+        self.plan, self.target, self.tile, self.source = plan, target, tile, Source()
         #: whether sums may be added up in any order; processors have few items, each of which does a share in order
         self.atomic = not (target.vector or config.deterministic)
         self.n_inputs, self.n_outputs = len(plan.program.inputs), len(plan.program.outputs)
@@ -170,7 +170,7 @@ class Translation:
             return lambda found: []
         self.fails |= any(x.fails for x in kernel.statements)
         printed = (
-            print_product(self.source, kernel, self.target)
+            print_product(self.source, kernel, self.target, self.tile(kernel))
             or print_lanes(self.source, kernel, self.target, careful)
             or print_kernel(self.source, kernel, self.target.items, careful, baked, self.atomic)
         )

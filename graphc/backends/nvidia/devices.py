@@ -60,6 +60,7 @@ class Device:
         #: whether it has stopped for good, with all that was on it
         self.lost = False
         self.total_memory: int = properties["totalGlobalMem"]
+        self.identity = f"CUDA {cuda.runtime.driverGetVersion()}, {self.name}"
         self.most = 0
 
     @contextmanager

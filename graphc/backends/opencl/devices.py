@@ -56,6 +56,7 @@ class Device:
         #: whether it has stopped for good, with all that was on it
         self.lost = False
         self.total_memory: int = device.global_mem_size
+        self.identity = f"{device.platform.version.strip()}, {self.name}, {device.driver_version.strip()}"
         self.most = 0
         is_cpu = bool(device.type & cl.device_type.CPU)
         self.target = Target(

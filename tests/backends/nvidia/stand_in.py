@@ -110,7 +110,8 @@ def _compile(text: str, options: tuple[str, ...]) -> None:
 
 PROPERTIES = {"name": b"a stand-in", "sharedMemPerBlock": 1 << 15, "multiProcessorCount": 16, "totalGlobalMem": 1 << 30}
 runtime = SimpleNamespace(
-    getDeviceCount=lambda: 1, getDeviceProperties=lambda number: PROPERTIES, CUDARuntimeError=NVRTCError
+    getDeviceCount=lambda: 1, getDeviceProperties=lambda number: PROPERTIES, driverGetVersion=lambda: 12000,
+    CUDARuntimeError=NVRTCError,
 )  # fmt: skip
 driver = SimpleNamespace(CUDADriverError=NVRTCError)
 #: what is asked of `cupy` itself
