@@ -63,6 +63,23 @@ def test_eager_equals_eval(op: Op) -> None:
             assert_close(a, b, n=terms(sample.inputs))
 
 
+@pytest.mark.slow  # a kernel for each sample and each op of its gradient
+@pytest.mark.opencl
+@pytest.mark.parametrize("op", STATIC)
+def test_eager_on_a_device_equals_eager(op: Op) -> None:
+    """Operands on the device give results and gradients there, equal to those on the host."""
+    samples = list(op.samples())
+    wanted = eager(op, samples)
+    columns = zip(samples, operands_of(op, samples), seeds_of(op, samples), strict=True)
+    rows = []
+    for sample, xs, seeds in columns:
+        there = [x.detach().to("opencl").requires_grad_(x.requires_grad) for x in xs]
+        results = forward_and_gradients(op, sample, there, [g.to("opencl") for g in seeds], gc.autograd.grad)
+        assert not xs or all(y.device == gc.device("opencl:0") for y in results)
+        rows.append([y.detach().cpu().numpy() for y in results])
+    check_equal(op, samples, rows, wanted, "eager on opencl")
+
+
 @pytest.mark.parametrize("backend", EVERY)
 @pytest.mark.parametrize("optimize", [True, False])
 @pytest.mark.parametrize("op", STATIC)

@@ -24,7 +24,7 @@ class Counting(nn.Module):
 
 def pair():
     gc.manual_seed(0)
-    model = Counting()
+    model = Counting().to("cpu")
     return model, nn.DataParallel(model, device_ids=["cpu"] * 4)
 
 
@@ -109,7 +109,7 @@ def test_mistakes():
     with pytest.raises(RuntimeError, match="no mps device"):
         nn.DataParallel(model, device_ids=["mps"])
     with pytest.raises(ValueError, match="split into 1 and 2 parts"):
-        nn.DataParallel(nn.Bilinear(5, 5, 2), device_ids=["cpu"] * 2)(gc.from_numpy(X), gc.from_numpy(X[:1]))
+        nn.DataParallel(nn.Bilinear(5, 5, 2).to("cpu"), device_ids=["cpu"] * 2)(gc.from_numpy(X), gc.from_numpy(X[:1]))
 
 
 @pytest.mark.opencl
