@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+import graphc as gc
 from graphc import config
+
+
+def here(array: Any) -> Any:
+    """An array as a tensor where tensors are made, with its order in memory."""
+    return gc.from_numpy(array).to(gc.get_default_device())
+
 
 #: For tests of what only tensors on the host have: memory that NumPy arrays share.
 shares_memory_with_numpy = pytest.mark.skipif(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import here
 
 import graphc as gc
 from graphc.core.context import STATE
@@ -112,7 +113,7 @@ OTHERS = [op for op in REGISTRY.values() if not isinstance(op.kind, Elementwise 
 @pytest.mark.parametrize("op", OTHERS, ids=lambda op: op.name)
 def test_any_other_result_lies_in_rows(op):
     for sample in op.samples():
-        operands = [gc.from_numpy(np.array(x, order="F")) for x in sample.inputs]
+        operands = [here(np.array(x, order="F")) for x in sample.inputs]
         found = op(*operands, **sample.attrs)
         assert all(x.is_contiguous() for x in (found if isinstance(found, tuple) else (found,)))
 
@@ -164,7 +165,7 @@ def both(fn, *arrays):
     """What eager and compiled code return for fresh arguments, and leave in them."""
     outcomes = []
     for run in (fn, gc.compile(fn)):
-        given = [gc.from_numpy(a.copy(order="K") if a.flags.forc else with_gaps(a.shape)) for a in arrays]
+        given = [here(a.copy(order="K") if a.flags.forc else with_gaps(a.shape)) for a in arrays]
         out = run(*given)
         outcomes.append([x.detach().numpy().copy() for x in (out, *given)])
     return outcomes
@@ -213,13 +214,13 @@ def test_view_is_refused_where_eager_code_refuses_it(layout):
     array = layouts((2, 3, 4))[layout]
     compiled = gc.compile(view_of)
     try:
-        want = view_of(gc.from_numpy(array))
+        want = view_of(here(array))
     except ShapeError:
         for _ in range(2):
             with pytest.raises(ShapeError, match=REFUSED):
-                compiled(gc.from_numpy(array))
+                compiled(here(array))
         return
-    np.testing.assert_array_equal(compiled(gc.from_numpy(array)).numpy(), want.numpy())
+    np.testing.assert_array_equal(compiled(here(array)).numpy(), want.numpy())
 
 
 def test_programs_that_random_tests_found():
@@ -242,7 +243,7 @@ def test_programs_that_random_tests_found():
 def test_one_build_serves_every_layout_where_none_matters():
     compiled = gc.compile(lambda x: (x * 2).reshape(-1) + x.flatten())
     for array in layouts((2, 3)):
-        np.testing.assert_array_equal(compiled(gc.from_numpy(array)).numpy(), 3 * array.reshape(-1))
+        np.testing.assert_array_equal(compiled(here(array)).numpy(), 3 * array.reshape(-1))
     assert len(compiled.recompiles) == 1
 
 
@@ -258,7 +259,7 @@ def test_a_build_is_kept_for_each_layout_that_matters():
 
 
 def assert_same_writes(compiled, array):
-    mine, theirs = (gc.from_numpy(array.copy(order="K") if array.flags.forc else with_gaps(array.shape)) for _ in "ab")
+    mine, theirs = (here(array.copy(order="K") if array.flags.forc else with_gaps(array.shape)) for _ in "ab")
     np.testing.assert_array_equal(compiled(mine).numpy(), halve_every_other(theirs).numpy())
     np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
 
@@ -283,7 +284,7 @@ def test_known_sizes_may_lie_at_unknown_distances():
 
     compiled = gc.compile(fn, dynamic=True)
     for n in (3, 5):
-        x = gc.from_numpy(in_order((2, n), (0, 1)))
+        x = here(in_order((2, n), (0, 1)))
         np.testing.assert_array_equal(compiled(x).numpy(), fn(x).numpy())
 
 
@@ -303,7 +304,7 @@ def test_sizes_that_happen_to_fit_are_another_build():
 
     compiled = gc.compile(fn)
     for shape in ((2, 3), (4, 5), (3, 3), (1, 6), (5, 4), (7, 7)):
-        a, b = (gc.from_numpy(in_order(shape, (0, 1))) for _ in "ab")
+        a, b = (here(in_order(shape, (0, 1))) for _ in "ab")
         np.testing.assert_array_equal(compiled(a).numpy(), fn(b).numpy())
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=str(shape))
 
@@ -317,11 +318,11 @@ def test_a_captured_tensor_that_comes_to_lie_otherwise():
 
     compiled = gc.compile(fn)
     for order in ((0, 1), (1, 0), (0, 1)):
-        state.data = gc.from_numpy(in_order((2, 3), order))
+        state.data = here(in_order((2, 3), order))
         before = state.numpy().copy()
         compiled()
         after = state.numpy().copy()
-        state.data = gc.from_numpy(before.copy() if order == (0, 1) else np.asfortranarray(before))
+        state.data = here(before.copy() if order == (0, 1) else np.asfortranarray(before))
         fn()
         np.testing.assert_array_equal(after, state.numpy())
     assert len(compiled.recompiles) >= 2
@@ -331,7 +332,7 @@ def test_a_branch_on_the_layout_is_taken_for_each():
     compiled = gc.compile(lambda x: x * 2 if x.is_contiguous() else x * 3)
     strides = gc.compile(lambda x: x * x.stride(0))
     for order, factor, step in (((0, 1), 2, 3), ((1, 0), 3, 1)):
-        x = gc.from_numpy(in_order((2, 3), order))
+        x = here(in_order((2, 3), order))
         np.testing.assert_array_equal(compiled(x).numpy(), x.numpy() * factor)
         np.testing.assert_array_equal(strides(x).numpy(), x.numpy() * step)
 
@@ -360,7 +361,7 @@ def test_a_placeholder_lies_in_rows():
 def test_a_gradient_lies_as_its_leaf_does():
     for use in (lambda w: gc.ones(2, 4) @ w.t(), lambda w: w.sum(0).exp(), lambda w: w.t().exp(), lambda w: w * 1):
         for order in ((0, 1), (1, 0)):
-            w = gc.from_numpy(in_order((3, 4), order, np.float32)).requires_grad_()
+            w = here(in_order((3, 4), order, np.float32)).requires_grad_()
             use(w).sum().backward()
             assert w.grad.stride() == w.stride()
 
@@ -396,6 +397,6 @@ def test_a_write_through_a_broadcast_of_assumed_sizes():
 
     compiled = gc.compile(fn)
     for n in (3, 5, 4):
-        a, b = (gc.from_numpy(in_order((3, n), (0, 1))) for _ in "ab")
+        a, b = (here(in_order((3, n), (0, 1))) for _ in "ab")
         np.testing.assert_array_equal(compiled(a).numpy(), fn(b).numpy())
         np.testing.assert_array_equal(a.numpy(), b.numpy())

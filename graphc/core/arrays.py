@@ -24,13 +24,13 @@ class Memory(Protocol):
         """Room for elements that lie as those of an array that owns its memory; with any content."""
 
     def put(self, array: np.ndarray[Any, Any]) -> DeviceArray:
-        """The elements of an array, in rows."""
+        """The elements of an array, in the order in which they lie."""
 
     def rows(self, array: DeviceArray) -> DeviceArray:
         """The array, or a copy whose elements lie in rows."""
 
     def get(self, array: DeviceArray) -> np.ndarray[Any, Any]:
-        """A new array of these elements, in rows, when all that was started is done."""
+        """A new array of these elements, in the order in which they lie, when all that was started is done."""
 
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
         """Writes the elements of another array of the same shape and dtype, which may overlap."""

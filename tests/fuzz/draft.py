@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from devices import here
 
 import graphc as gc
 from graphc.nn import functional as F
@@ -295,5 +296,5 @@ class Draft:
 
 def tensor_of(leaf: Leaf, k: int) -> Any:
     """A leaf as a fresh eager tensor."""
-    tensor = gc.from_numpy(leaf.array(k))
+    tensor = here(leaf.array(k))
     return tensor.requires_grad_() if leaf.grad else tensor

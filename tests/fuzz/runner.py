@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from devices import here
 
 import graphc as gc
 from graphc.nn import functional as F
@@ -56,7 +57,7 @@ def tensors_of(leaves: Sequence[Leaf], k: int, module: Any = gc) -> list[Any]:
     """Fresh eager tensors."""
     found = []
     for leaf in leaves:
-        tensor = gc.from_numpy(leaf.array(k)) if module is gc else to_torch(module, leaf.array(k))
+        tensor = here(leaf.array(k)) if module is gc else to_torch(module, leaf.array(k))
         found.append(tensor.requires_grad_() if leaf.grad else tensor)
     return found
 
@@ -109,7 +110,7 @@ class Stage:
         self.module.manual_seed(self.program.seed)
         with self.module.no_grad():
             for leaf, state in zip(self.program.states, self.states, strict=True):
-                state.copy_(gc.from_numpy(leaf.array(0)) if self.module is gc else to_torch(self.module, leaf.array(0)))
+                state.copy_(here(leaf.array(0)) if self.module is gc else to_torch(self.module, leaf.array(0)))
 
     def wanted(self, arguments: Sequence[Any]) -> list[Any]:
         """The tensors gradients are taken of: float arguments, states that ask for it."""

@@ -32,20 +32,22 @@ class DeviceMemory:
         return self.over(np.empty(shape, dtype))
 
     def put(self, array: np.ndarray[Any, Any]) -> DeviceArray:
-        """The elements of an array, in rows."""
-        made = self.new(array.shape, array.dtype)
+        """The elements of an array, in the order in which they lie."""
+        made = self.over(np.empty_like(array))
         if array.size:
+            packed = np.ascontiguousarray(array.transpose(_order(made.shadow)))
             with self.driver.held():
-                self.driver.copy_in(made.buffer.handle, 0, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+                self.driver.copy_in(made.buffer.handle, 0, packed.reshape(-1).view(np.uint8))
         return made
 
     def get(self, array: DeviceArray) -> np.ndarray[Any, Any]:
-        """A new array of these elements, in rows."""
-        found = np.empty(array.shape, array.dtype)
+        """A new array of these elements, in the order in which they lie."""
+        found = np.empty_like(array.shadow)
         if array.size:
-            rows = self.rows(array)
+            order = _order(found)
+            rows, packed = self.rows(array.view(array.shadow.transpose(order))), found.transpose(order)
             with self.driver.held():
-                self.driver.copy_out(found.reshape(-1).view(np.uint8), rows.buffer.handle, rows.offset)
+                self.driver.copy_out(packed.reshape(-1).view(np.uint8), rows.buffer.handle, rows.offset)
         return found
 
     def rows(self, array: DeviceArray) -> DeviceArray:
@@ -98,6 +100,11 @@ class DeviceMemory:
         """Waits until all that was started is done."""
         with self.driver.held():
             self.driver.finish()
+
+
+def _order(array: np.ndarray[Any, Any]) -> list[int]:
+    """The dimensions from that of the largest steps to that of the smallest."""
+    return sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
 
 
 def _joined(target: DeviceArray, source: DeviceArray) -> list[tuple[int, int, int]]:
