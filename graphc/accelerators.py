@@ -107,7 +107,9 @@ class Accelerator:
     def empty_cache(self) -> None:
         """Gives memory that nobody uses back to the driver."""
         if self.is_available():
-            self.memory().driver.release()
+            driver = self.memory().driver
+            with driver.held():
+                driver.release()
 
     def manual_seed(self, seed: int) -> None:
         """Nothing of its own: `graphc.manual_seed` seeds the one generator, whose numbers are the same on every device."""

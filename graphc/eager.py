@@ -15,7 +15,7 @@ from graphc.aliasing import mark_view, refresh
 from graphc.core.arrays import ARRAYS, device_of, memory_of, moved
 from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
-from graphc.core.errors import DeviceError, GraphcError, OperandError, SymbolicError, user_line
+from graphc.core.errors import BackendError, DeviceError, GraphcError, OperandError, SymbolicError, user_line
 from graphc.core.one_call import one_call
 from graphc.core.op import Elementwise, Kind, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
@@ -60,6 +60,8 @@ def explain(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any], error: Ex
             )
     if isinstance(error, OperandError):
         return error.about(op.name, describe_operands(op, inputs))
+    if isinstance(error, BackendError):
+        error.args = (f"{error}\n  {op.name} at {user_line() or 'no line'}",)
     if isinstance(error, GraphcError):
         return error
     try:
@@ -192,7 +194,10 @@ def general(op: Op) -> Callable[..., Any]:
                 quiet_reset(token)
         except Exception as error:
             better = explain(op, inputs, attrs, error)
-            raise better from (None if isinstance(better, GraphcError) else error.__cause__)
+            try:
+                raise better from (error.__cause__ if better is error or not isinstance(better, GraphcError) else None)
+            finally:
+                del better  # the error knows this frame: together they would keep the operands alive
         outputs = (wrap(result),) if single else tuple(map(wrap, result))
         if rows:
             for out in outputs:

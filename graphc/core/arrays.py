@@ -20,6 +20,13 @@ class Memory(Protocol):
 
     device: Device
 
+    @property
+    def driver(self) -> Any:
+        """What stands for the device now: something new when it has stopped and was opened anew."""
+
+    def handle(self, array: DeviceArray) -> Any:
+        """What the driver calls the array's buffer; DeviceError if its elements were lost with the device."""
+
     def over(self, shadow: np.ndarray[Any, Any]) -> DeviceArray:
         """Room for elements that lie as those of an array that owns its memory; with any content."""
 
@@ -42,10 +49,10 @@ class Memory(Protocol):
 class Buffer:
     """A piece of a device's memory: what its driver calls it, and the shadow of all of it."""
 
-    __slots__ = ("handle", "memory", "root", "start")
+    __slots__ = ("driver", "handle", "memory", "root", "start")
 
-    def __init__(self, memory: Memory, handle: Any, root: np.ndarray[Any, Any]):
-        self.memory, self.handle, self.root = memory, handle, root
+    def __init__(self, memory: Memory, driver: Any, handle: Any, root: np.ndarray[Any, Any]):
+        self.memory, self.driver, self.handle, self.root = memory, driver, handle, root
         self.start = int(root.__array_interface__["data"][0])
 
 

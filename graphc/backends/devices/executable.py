@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -14,14 +15,15 @@ import numpy as np
 
 from graphc.backends.devices.function import Function
 from graphc.backends.devices.kernels import built
-from graphc.backends.devices.memory import DeviceMemory
+from graphc.backends.devices.memory import DeviceMemory, room
+from graphc.backends.devices.numbers import Apart, Numbers, apart
 from graphc.backends.devices.protocol import Device
 from graphc.backends.devices.runs import Base, follow
 from graphc.backends.devices.translation import HostCall, Launch, Translation
 from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.core.arrays import DeviceArray, host, write_elements
-from graphc.core.errors import BackendError, OutOfMemoryError
+from graphc.core.errors import BackendError, GraphcError, OutOfMemoryError, user_line
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.native_plan import NativePlan
@@ -46,17 +48,18 @@ class DeviceBackend:
 
     def compile(self, program: Program, updates: Mapping[int, int] | None = None, number: int = 0) -> DeviceExecutable:
         """An executable for a program whose sizes are numbers; BackendError where the device cannot do what it asks."""
-        return DeviceExecutable(plan_regions(program, updates or {}), partial(self.device, number))
+        numbers, program = Apart(None, program) if self.device(number).double else apart(program)
+        return DeviceExecutable(plan_regions(program, updates or {}), partial(self.device, number), numbers)
 
 
 class DeviceExecutable:
-    """A plan compiled for a device.
+    """A plan compiled for a device. `numbers`: those of its last inputs that are computed from the others before each run.
 
     `launches`: the kernels started so far, by all runs; `waits`: how often one waited for the device before it fetched results.
     """
 
-    def __init__(self, plan: NativePlan, opened: Callable[[], Device]):
-        self.plan, self.program, self._opened = plan, plan.program, opened
+    def __init__(self, plan: NativePlan, opened: Callable[[], Device], numbers: Numbers | None = None):
+        self.plan, self.program, self._opened, self._numbers = plan, plan.program, opened, numbers
         self.device = opened()
         self.translation = Translation(plan, self.device.target, tuner_of(self.device).tile)
         self.launches = self.waits = 0
@@ -66,21 +69,27 @@ class DeviceExecutable:
         self._slots = [1 + in_place[k] if k in in_place else 1 + n + k for k in range(len(self.program.outputs))]
         self._fresh = [slot for slot in self._slots if slot > n]
         self._tell_host_steps()
-        self._build()
+        with self.device.held():
+            self._build()
 
     def _build(self) -> None:
         """Gives the device its kernels."""
-        device = self.device
         self._table: list[Base] | None = None
         self._functions: dict[int, Function] = {}
-        self._kernels = built(self.translation.source, device, self._made_at)
+        self._kernels = built(self.translation.source, self.device, self._made_at)
+
+    def release(self) -> None:
+        """Gives back the memory that is kept from run to run."""
+        self._table = None
+        for function in self._functions.values():
+            function.forget(set())
 
     def _made_at(self, kernel: str) -> str:
         """The ops that a kernel does, and the user's lines."""
         steps = [x.step for x in self.translation.launches if x.printed.name == kernel and x.step is not None]
         nodes = [node for step in steps for node in step.nodes]
         lines = dict.fromkeys(str(origin) for node in nodes for origin in node.origins[:1])
-        return f"{' '.join(dict.fromkeys(n.op.name for n in nodes)) or 'a copy'}, at {', '.join(lines) or 'no line'}"
+        return f"{' '.join(dict.fromkeys(n.op.name for n in nodes)) or 'a copy'}{_at(', '.join(lines))}"
 
     @property
     def steps(self) -> str:
@@ -93,59 +102,71 @@ class DeviceExecutable:
         New outputs are in `memory`, this device's, if it is given; then the run waits for nothing, but to see whether an index
         was bad. Else they are on the host, whose memory is lent to the device where it can be.
         """
-        if self.device.lost:
-            self.device = self._opened()
-            self._build()
-        try:
-            return self._run(arrays, memory)
-        except OutOfMemoryError as error:
-            raise OutOfMemoryError(f"{error}\n{self.needs}") from error.__cause__
+        device = self._opened()
+        with device.held():
+            if device is not self.device:  # that one has stopped
+                self.device = device
+                self._build()
+            try:
+                if self._numbers is not None:
+                    arrays = [*arrays, *self._numbers(arrays)]
+                return self._run(arrays, memory)
+            except OutOfMemoryError as error:
+                self.release()
+                raise OutOfMemoryError(f"{error}\n{self.needs()}") from error.__cause__
+            except BaseException:
+                if memory is None:
+                    self._settle()
+                raise
 
-    @property
     def needs(self) -> str:
         """What a run holds, and its largest tensors with the lines that made them."""
         values = {v for v in self.plan.places if isinstance(v, Value)} | {*self.program.inputs, *self.program.outputs}
         largest = sorted(values, key=lambda v: (-nbytes_of(v.type), v.node.number))[:5]
         inputs = sum(nbytes_of(v.type) for v in self.program.inputs)
-        lines = [f"    {nbytes_of(v.type):,}: {v.type} made at {v.origin_text() or 'the start'}" for v in largest]
+        peak = f"{self.peak:,} bytes at its peak beside inputs of {inputs:,}"
         return "\n".join(
             [
-                f"  the run holds {self.peak:,} bytes at its peak beside inputs of {inputs:,}; its largest tensors:",
-                *lines,
+                f"  the run at {user_line() or 'no line'} holds {peak}; its largest tensors:",
+                *[f"    {nbytes_of(v.type):,}: {v.type}{_at(v.origin_text())}" for v in largest],
             ]
         )
 
     def _run(self, arrays: Sequence[Any], memory: DeviceMemory | None) -> list[Any]:
-        with self.device.held():
-            code, in_place = self.translation, self.plan.in_place
-            table = [*(self._table or self._new_table())]  # memory of arrays is held no longer than the run
-            inputs = [self._input(array, i in in_place.values()) for i, array in enumerate(arrays)]
-            made = [self._made(value, memory) for k, value in enumerate(self.program.outputs) if k not in in_place]
-            places = dict(enumerate(inputs, 1)) | dict(zip(self._fresh, made, strict=True))
-            lent = {slot for slot, array in places.items() if memory is None and self._lend(table, slot, array)}
-            for slot, array in places.items():
-                if type(array) is DeviceArray:
-                    table[slot] = array.buffer.handle, array.offset
-                elif slot not in lent:
-                    buffer = self._own(table, slot, array.nbytes)
-                    if slot <= len(inputs):
-                        self._send(buffer, 0, array)
-            if code.fails:
-                self._send(table[0][0], 0, np.zeros(1, np.int32))
-            follow(self, code.instructions, table)
-            if code.fails:
-                self._check(table, inputs)
-            for slot in self._slots:
-                if slot in lent:
-                    self.device.regain(table[slot][0])
-                elif type(places[slot]) is not DeviceArray:
-                    self._receive(places[slot], *table[slot])
-            if lent:
-                self.device.finish()
-            own = {code.arena, *code.constants}
-            for function in self._functions.values():
-                function.forget(own)
-            return [self._given(k, places[slot], arrays) for k, slot in enumerate(self._slots)]
+        code, in_place = self.translation, self.plan.in_place
+        table = [*(self._table or self._new_table())]  # memory of arrays is held no longer than the run
+        inputs = [self._input(array, i in in_place.values()) for i, array in enumerate(arrays)]
+        made = [self._made(value, memory) for k, value in enumerate(self.program.outputs) if k not in in_place]
+        places = dict(enumerate(inputs, 1)) | dict(zip(self._fresh, made, strict=True))
+        lent = {slot for slot, array in places.items() if memory is None and self._lend(table, slot, array)}
+        for slot, array in places.items():
+            if type(array) is DeviceArray:
+                table[slot] = array.memory.handle(array), array.offset
+            elif slot not in lent:
+                buffer = self._own(table, slot, array.nbytes)
+                if slot <= len(inputs):
+                    self._send(buffer, 0, array)
+        if code.fails:
+            self._send(table[0][0], 0, np.zeros(1, np.int32))
+        follow(self, code.instructions, table)
+        if code.fails:
+            self._check(table, inputs)
+        for slot in self._slots:
+            if slot in lent:
+                self.device.regain(table[slot][0])
+            elif type(places[slot]) is not DeviceArray:
+                self._receive(places[slot], *table[slot])
+        if lent:
+            self.device.finish()
+        own = {0, code.arena, *code.constants}
+        for function in self._functions.values():
+            function.forget(own)
+        return [self._given(k, places[slot], arrays) for k, slot in enumerate(self._slots)]
+
+    def _settle(self) -> None:
+        """Waits for what a run that failed has started, as it may use memory that the host has lent."""
+        with suppress(GraphcError), self.device.held():
+            self.device.finish()
 
     def _input(self, array: Any, is_written: bool) -> Any:
         """An array as kernels read it, in rows."""
@@ -183,12 +204,13 @@ class DeviceExecutable:
         """Buffers for the fault word, the arena and constants; those of arrays come with them, slots of loops as they run."""
         code = self.translation
         table: list[Base] = [(None, 0)] * code.slots
-        table[0], table[code.arena] = (self._alloc(4), 0), (self._alloc(code.arena_bytes), 0)
+        table[0], table[code.arena] = (room(self.device, 4), 0), (room(self.device, code.arena_bytes), 0)
         self._send(table[0][0], 0, np.zeros(1, np.int32))
         for slot, array in code.constants.items():
-            table[slot] = self._alloc(array.nbytes), 0
+            table[slot] = room(self.device, array.nbytes), 0
             self._send(table[slot][0], 0, np.ascontiguousarray(array))
         self._table = table
+        self.device.holders.add(self)
         return table
 
     def _lend(self, table: list[Base], slot: int, array: Any) -> bool:
@@ -202,14 +224,11 @@ class DeviceExecutable:
 
     def _own(self, table: list[Base], slot: int, nbytes: int) -> Any:
         """A buffer for a slot, kept from run to run."""
-        assert self._table is not None
-        if self._table[slot][0] is None:
-            self._table[slot] = self._alloc(nbytes), 0
-        table[slot] = self._table[slot]
+        if table[slot][0] is None:
+            table[slot] = room(self.device, nbytes), 0
+            if self._table is not None:  # it is None when the room had to be looked for
+                self._table[slot] = table[slot]
         return table[slot][0]
-
-    def _alloc(self, nbytes: int) -> Any:
-        return self.device.alloc(max(nbytes, 16))
 
     def _send(self, buffer: Any, at: int, array: Any) -> None:
         if array.nbytes:
@@ -256,6 +275,10 @@ class DeviceExecutable:
             logging.getLogger(f"graphc.{self.device.kind}").warning(
                 "%s: done by Python, between waits: %s", self.device.name, ", ".join(dict.fromkeys(hosts))
             )
+
+
+def _at(lines: str) -> str:
+    return f" made at {lines}" if lines else ""
 
 
 def _raw(array: Any) -> Any:

@@ -29,6 +29,8 @@ class Function:
         for n, (slot, _, _) in enumerate(self.places):
             if slot not in own:
                 self.known[n] = (None, -1)
+        if 0 not in own:
+            self.fault = None
 
     def __call__(self, table: list[Base]) -> None:
         kernel = self.kernel

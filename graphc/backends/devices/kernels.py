@@ -17,12 +17,16 @@ _MOST = 8192
 def built(source: Source, device: Device, made_at: Callable[[str], str]) -> dict[str, tuple[Any, str]]:
     """By the name of each kernel of a source: the program that has it, and its name there. New ones are built together.
 
-    `made_at(name)`: the user's lines that a kernel does. BackendError shows the kernel that cannot be built, those lines, and
+    `made_at(name)`: what a kernel does, and the user's lines. BackendError shows these, the kernel that cannot be built and
     the compiler's words.
     """
     texts = {name: source.alone(name) for name in source.kernels}
-    if not device.double and any("f64" in text for text in texts.values()):
-        raise BackendError(f"{device.name} has no {float64.name}")
+    wide = [name for name, text in texts.items() if "f64" in text]
+    if wide and not device.double:
+        raise BackendError(
+            f"{device.name} has no {float64.name}, which is needed for {made_at(wide[0])}\n"
+            "  hint: use float32 (x.float()), or do this on the CPU (x.cpu())"
+        )
     known = device.kernels
     new = [name for name, text in texts.items() if text not in known]
     if new:

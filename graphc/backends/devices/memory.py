@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,57 @@ from graphc.backends.c_like.writing import Lines, Source
 from graphc.backends.devices.protocol import Device, Kernel
 from graphc.core.arrays import Buffer, DeviceArray, shares_memory
 from graphc.core.devices import Device as Name
+from graphc.core.errors import DeviceError, OutOfMemoryError, user_line
+from graphc.core.tensor_types import type_of_array
 
 _KINDS = {1: "u8", 2: "i16", 4: "u32", 8: "u64"}
 
 
-class DeviceMemory:
-    """The memory of a device (`core/arrays.py` says what it offers)."""
+def room(driver: Device, nbytes: int) -> Any:
+    """A buffer of a device that is held; if there is no room, what programs keep between their runs is given back first."""
+    try:
+        return driver.alloc(max(nbytes, 16))
+    except OutOfMemoryError:
+        driver.release()
+    return driver.alloc(max(nbytes, 16))
 
-    def __init__(self, device: Name, driver: Device):
-        self.device, self.driver = device, driver
+
+class DeviceMemory:
+    """The memory of a device (`core/arrays.py` says what it offers). It outlives the device's stopping, its elements do not."""
+
+    def __init__(self, device: Name, opened: Callable[[], Device]):
+        self.device, self._opened, self._driver = device, opened, opened()
         self._copies: dict[tuple[int, int], tuple[Kernel, int]] = {}
+
+    @property
+    def driver(self) -> Device:
+        """The device, opened anew if it has stopped."""
+        if self._driver.lost:
+            self._driver, self._copies = self._opened(), {}
+        return self._driver
 
     def over(self, shadow: np.ndarray[Any, Any]) -> DeviceArray:
         """Room for elements that lie as those of an array that owns its memory."""
-        with self.driver.held():
-            handle = self.driver.alloc(max(shadow.nbytes, 16))
-        return DeviceArray(Buffer(self, handle, shadow), shadow)
+        driver = self.driver
+        return DeviceArray(Buffer(self, driver, self._room(driver, shadow), shadow), shadow)
+
+    def _room(self, driver: Device, shadow: np.ndarray[Any, Any]) -> Any:
+        try:
+            with driver.held():
+                return room(driver, shadow.nbytes)
+        except OutOfMemoryError as error:
+            wanted = f"a tensor {type_of_array(shadow)}, {shadow.nbytes:,} bytes, at {user_line() or 'no line'}"
+            raise OutOfMemoryError(f"{error}\n  it was wanted for {wanted}") from error.__cause__
+
+    def handle(self, array: DeviceArray) -> Any:
+        """What the driver calls the array's buffer; DeviceError if its elements were lost."""
+        buffer = array.buffer
+        if buffer.driver is not self.driver:
+            raise DeviceError(
+                f"a tensor {array.type} was on {self.device} when that stopped: its elements are lost\n"
+                "  hint: move it there again from the host, or write all of it (copy_, load_state_dict)"
+            )
+        return buffer.handle
 
     def new(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Room for rows of elements."""
@@ -37,7 +73,7 @@ class DeviceMemory:
         if array.size:
             packed = np.ascontiguousarray(array.transpose(_order(made.shadow)))
             with self.driver.held():
-                self.driver.copy_in(made.buffer.handle, 0, packed.reshape(-1).view(np.uint8))
+                self.driver.copy_in(self.handle(made), 0, packed.reshape(-1).view(np.uint8))
         return made
 
     def get(self, array: DeviceArray) -> np.ndarray[Any, Any]:
@@ -47,7 +83,7 @@ class DeviceMemory:
             order = _order(found)
             rows, packed = self.rows(array.view(array.shadow.transpose(order))), found.transpose(order)
             with self.driver.held():
-                self.driver.copy_out(packed.reshape(-1).view(np.uint8), rows.buffer.handle, rows.offset)
+                self.driver.copy_out(packed.reshape(-1).view(np.uint8), self.handle(rows), rows.offset)
         return found
 
     def rows(self, array: DeviceArray) -> DeviceArray:
@@ -59,9 +95,18 @@ class DeviceMemory:
         return made
 
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
-        """Writes the elements of another array of the same shape and dtype, which may overlap."""
+        """Writes the elements of another array of the same shape and dtype, which may overlap. A buffer that was lost is made
+        anew when all of it is written."""
         if not target.size:
             return
+        buffer, flags = target.buffer, target.flags
+        if (
+            buffer.driver is not self.driver
+            and target.size == buffer.root.size
+            and (flags.c_contiguous or flags.f_contiguous)
+        ):
+            self.handle(source)  # if that is lost too, nothing changes
+            buffer.handle, buffer.driver = self._room(self.driver, buffer.root), self.driver
         if source.buffer is target.buffer and shares_memory(source, target, exactly=False):
             apart = self.new(source.shape, source.dtype)
             self._copy(apart, source)
@@ -69,7 +114,7 @@ class DeviceMemory:
         self._copy(target, source)
 
     def _copy(self, target: DeviceArray, source: DeviceArray) -> None:
-        to, at = target.buffer.handle, source.buffer.handle
+        to, at = self.handle(target), self.handle(source)
         with self.driver.held():
             if target.flags.c_contiguous and source.flags.c_contiguous:
                 self.driver.copy_within(to, target.offset, at, source.offset, target.nbytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from graphc.backends import find_backend
@@ -27,14 +28,15 @@ _MEMORIES: dict[tuple[str, int], DeviceMemory] = {}
 
 
 def memory_for(kind: str, number: int) -> DeviceMemory:
-    """The memory of a device, a new one if the device has stopped; DeviceError where there is none."""
+    """The memory of a device; DeviceError where there is none."""
     found = _MEMORIES.get((kind, number))
-    if found is None or found.driver.lost:
+    if found is None:
         backend: Any = find_backend(kind)
         try:
-            found = _MEMORIES[kind, number] = DeviceMemory(Device(kind, number), backend.device(number))
+            made = DeviceMemory(Device(kind, number), partial(backend.device, number))
         except BackendError as error:
             raise DeviceError(f"no {kind} device {number} here: {error}") from None
+        found = _MEMORIES.setdefault((kind, number), made)  # another thread may have been as fast
     return found
 
 

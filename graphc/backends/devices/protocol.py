@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from graphc.backends.c_like.heads import Dialect
 from graphc.backends.c_like.tiles import Target
@@ -25,9 +26,9 @@ class Kernel(Protocol):
 class Device(Protocol):
     """A device, which does what it is given in order.
 
-    `target`: what texts for it should fit; `double`: whether it has float64; `lost`: whether it has stopped for good;
-    `identity`: device and driver with their versions; `most`: the most bytes ever in use; `kernels`: those built so far
-    (devices/kernels.py). Arrays that are copied are bytes, and contiguous. A buffer that nobody has any more is freed when what
+    `target`: what texts for it should fit; `double`: whether it has float64; `lost`: what is said of it once it has
+    stopped for good, "" before; `identity`: device and driver with their versions; `most`: the most bytes ever in use;
+    `kernels`: those built so far (devices/kernels.py); `holders`: programs that keep memory between their runs. Arrays that are copied are bytes, and contiguous. A buffer that nobody has any more is freed when what
     was started with it is done.
     """
 
@@ -36,14 +37,16 @@ class Device(Protocol):
     dialect: Dialect
     target: Target
     double: bool
-    lost: bool
+    lost: str
     total_memory: int
     identity: str
     most: int
     kernels: dict[str, tuple[Any, str]]
+    holders: WeakSet[Any]
 
     def held(self) -> AbstractContextManager[Any]:
-        """While it lasts the device belongs to this thread. Raises OutOfMemoryError, and DeviceError if the device stops."""
+        """While it lasts the device belongs to this thread. Raises OutOfMemoryError, and DeviceError if the device stops or has
+        stopped."""
 
     def build(self, text: str) -> Any:
         """The program of a text; BackendError shows the compiler's words."""
@@ -55,7 +58,7 @@ class Device(Protocol):
         """Bytes in use, the most there ever were, and those held in all."""
 
     def release(self) -> None:
-        """Gives memory that nobody uses back to the driver."""
+        """Gives memory that nobody uses back to the driver, also what `holders` keep."""
 
     def lend(self, array: Any) -> Any:
         """A buffer that is the array itself, for a device without memory of its own; None for others."""

@@ -25,7 +25,7 @@ from graphc.backends.formulas.floats import (
 from graphc.backends.formulas.portable import sign_bit, with_sign
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar, bits, cast, const, eq, fma, from_bits, ne, rarely, rint, select, table
-from graphc.core.tensor_types import DType, float32, float64
+from graphc.core.tensor_types import DType, float32, float64, int64
 
 #: from where on the reduction in three parts is not exact any more
 _LARGE = {float32: 2.0**15, float64: 2.0**30}
@@ -53,12 +53,12 @@ def _reciprocal_of_half_pi() -> int:
 
 
 @cache
-def _two_over_pi(step: int, count: int) -> tuple[tuple[float, ...], ...]:
-    """Tables of doubles: entry g of table j is the j-th part of 2^(step * g) * 2/π modulo 4."""
+def _two_over_pi() -> tuple[tuple[float, ...], ...]:
+    """Four tables of doubles: entry g of table j is the j-th part of 2^(_GROUP * g) * 2/π modulo 4."""
     exact, rows = _reciprocal_of_half_pi(), []
-    for g in range(1024 // step if count > 2 else 128 // step):
-        rest, row = (exact << step * g) % (4 << _PLACES), []
-        for _ in range(count):
+    for g in range(1024 // _GROUP):
+        rest, row = (exact << _GROUP * g) % (4 << _PLACES), []
+        for _ in range(4):
             drop = max(rest.bit_length() - 53, 0)
             row.append(math.ldexp(rest >> drop, drop - _PLACES))
             rest -= rest >> drop << drop
@@ -66,31 +66,36 @@ def _two_over_pi(step: int, count: int) -> tuple[tuple[float, ...], ...]:
     return tuple(zip(*rows, strict=True))
 
 
+@cache
+def _words_of_two_over_pi() -> tuple[tuple[int, ...], ...]:
+    """Three tables of 32-bit words: those at n are 2^n * _LARGE * 2^-23 * 2/π modulo 4, the first one's top two bits whole."""
+    at = int(math.log2(_LARGE[float32])) - 23
+    exact, rows = _reciprocal_of_half_pi() << 64, []
+    for n in range(128 - int(math.log2(_LARGE[float32]))):
+        shift = at + n
+        scaled = (exact << shift if shift >= 0 else exact >> -shift) % (4 << _PLACES + 64)
+        window = scaled >> _PLACES + 64 - 94
+        rows.append((window >> 64, window >> 32 & 0xFFFFFFFF, window & 0xFFFFFFFF))
+    return tuple(zip(*rows, strict=True))
+
+
 def _modulo_four(x: Scalar) -> Scalar:
     return fma(rint(x * 0.25), -4.0, x)
 
 
-def _times_two_over_pi(a: Scalar, digits: int, count: int) -> list[tuple[Scalar, Scalar]]:
-    """The products of a float64 a >= 1 of so many digits with the parts of 2/π, each as two floats, less multiples of 4
-    in the parts."""
-    rows = _two_over_pi(_GROUP, count)
-    group = s.maximum((bits(a) >> 52) - (1022 + digits), 0) >> 4
+def _times_two_over_pi(a: Scalar) -> list[tuple[Scalar, Scalar]]:
+    """The products of a float64 a >= 1 with the parts of 2/π, each as two floats, less multiples of 4 in the parts."""
+    rows = _two_over_pi()
+    group = s.maximum((bits(a) >> 52) - (1022 + 53), 0) >> 4
     group = s.minimum(group, len(rows[0]) - 1)
-    m = from_bits(bits(a) - (group << 56))  # a whole number of at most digits + 16 bits, or of a small exponent
+    m = from_bits(bits(a) - (group << 56))  # a whole number of at most 53 + 16 bits, or of a small exponent
     return [two_product(m, table(row, group, float64)) for row in rows]
 
 
-def _turns_float32(a: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """a * 2/π modulo 4 for a huge float32 a: a whole number and a fraction of at most 1/2, in two floats."""
-    (p, p_low), (q, _) = _times_two_over_pi(cast(a, float64), 24, 2)
-    n = rint(p)
-    high, low = two_sum(p - n, p_low + q)
-    return _modulo_four(n), high, low
-
-
-def _turns_float64(a: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """As for float32; the fraction may be as small as 2^-61, and is a sum that cancels exactly where it must."""
-    (p, p_low), (q, q_low), (t, t_low), (u, _) = _times_two_over_pi(a, 53, 4)
+def _turns(a: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """a * 2/π modulo 4 for a huge float64 a: a whole number and a fraction of at most 1/2, in two floats. The fraction may be
+    as small as 2^-61, and is a sum that cancels exactly where it must."""
+    (p, p_low), (q, q_low), (t, t_low), (u, _) = _times_two_over_pi(a)
     high, first = two_sum(_modulo_four(p), _modulo_four(p_low))
     high, second = two_sum(high, _modulo_four(q))
     n = rint(high)
@@ -101,13 +106,35 @@ def _turns_float64(a: Scalar) -> tuple[Scalar, Scalar, Scalar]:
 
 
 def _quarters(x: Scalar) -> tuple[Scalar, Scalar]:
-    """The quarter number, in the low bits of an integer, and the angle left of a huge |x|."""
-    a = abs(x)
-    n, high, low = _turns_float32(a) if x.dtype is float32 else _turns_float64(a)
+    """The quarter number, in the low bits of an int64, and the angle left of a huge |x|."""
+    return _quarters_float32(abs(x)) if x.dtype is float32 else _quarters_float64(abs(x))
+
+
+def _quarters_float32(a: Scalar) -> tuple[Scalar, Scalar]:
+    """In integers: the whole part of a product is in the top two of 64 bits, and of the fraction, which is 2^-33 or more,
+    enough is left below."""
+    rows = _words_of_two_over_pi()
+    least = 127 + int(math.log2(_LARGE[float32]))
+    at = s.minimum(s.maximum((bits(a) >> 23) - least, 0), len(rows[0]) - 1)
+    m = cast(bits(a) & 0x7FFFFF | 0x800000, int64)
+    top, middle, low = (table(row, cast(at, int64), int64) * m for row in rows)
+    turns = (top << 32) + middle + (low >> 32)
+    quarter = (turns + (1 << 61)) >> 62
+    fraction = turns - (quarter << 62)
+    high = cast(fraction, float32)
+    rest = cast(fraction - cast(high, int64), float32)
+    first, second = format_of(a).split(HALF_PI, 2)
+    unit = 2.0**-62
+    left = fma(high, first * unit, fma(high, second * unit, rest * (first * unit)))
+    return quarter, select(a < INF, left, NAN)
+
+
+def _quarters_float64(a: Scalar) -> tuple[Scalar, Scalar]:
+    n, high, low = _turns(a)
     first, second = format_of(n).split(HALF_PI, 2)
     product, error = two_product(high, const(first, float64))
     left = product + (error + fma(high, second, low * first))
-    return bits(n + format_of(n).magic), cast(select(cast(a, float64) < INF, left, NAN), x.dtype)
+    return bits(n + format_of(n).magic), select(a < INF, left, NAN)
 
 
 def _sin_small(r: Scalar) -> Scalar:

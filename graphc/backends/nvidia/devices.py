@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -57,8 +58,9 @@ class Device:
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)
         self.kernels: dict[str, tuple[Any, str]] = {}
-        #: whether it has stopped for good, with all that was on it
-        self.lost = False
+        self.holders: WeakSet[Any] = WeakSet()
+        #: what is said of it once it has stopped for good, with all that was on it
+        self.lost = ""
         self.total_memory: int = properties["totalGlobalMem"]
         self.identity = f"CUDA {cuda.runtime.driverGetVersion()}, {self.name}"
         self.most = 0
@@ -67,6 +69,8 @@ class Device:
     def held(self) -> Iterator[None]:
         """While it lasts the device belongs to this thread, and its stream is the one of the thread."""
         with self.lock, self.device, self.stream:
+            if self.lost:
+                raise DeviceError(self.lost)
             try:
                 yield
             except MemoryError as error:
@@ -78,10 +82,10 @@ class Device:
 
     def _stopped(self, error: Exception) -> DeviceError:
         """CUDA errors of a run stay with the process: its context is of no more use."""
-        self.lost = True
-        return DeviceError(
+        self.lost = (
             f"{self.name} has stopped ({error}): the tensors on it are lost, and CUDA works again only in a new process"
         )
+        return DeviceError(self.lost)
 
     def build(self, text: str) -> Any:
         """The loaded module of a text; BackendError shows the compiler's words."""
@@ -102,7 +106,10 @@ class Device:
         return pool.used_bytes(), self.most, pool.total_bytes()
 
     def release(self) -> None:
-        """Gives memory that nobody uses back to the driver."""
+        """Gives memory that nobody uses back to the driver, also what programs keep between their runs."""
+        for holder in [*self.holders]:
+            holder.release()
+        self.holders.clear()
         cupy.get_default_memory_pool().free_all_blocks()
 
     def lend(self, array: np.ndarray[Any, Any]) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
 from graphc.backends.c_like.heads import OPENCL
 from graphc.backends.c_like.tiles import Target
-from graphc.core.errors import BackendError, DeviceError, OutOfMemoryError
+from graphc.core.errors import BackendError, DeviceError, GraphcError, OutOfMemoryError
 from graphc.core.lazy import lazy_import
 
 cl: Any = lazy_import("pyopencl")
@@ -22,6 +25,11 @@ _ITEMS_CPU, _ITEMS = 64, 256
 #: What drivers answer once a device is gone: DEVICE_NOT_AVAILABLE, OUT_OF_RESOURCES, EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST,
 #: INVALID_COMMAND_QUEUE, and NVIDIA's own code for a kernel that went astray.
 _STOPPED = {-2, -5, -14, -36, -9999}
+#: What they answer if there is no room: MEM_OBJECT_ALLOCATION_FAILURE, OUT_OF_HOST_MEMORY, INVALID_BUFFER_SIZE; and where a
+#: buffer was asked for, OUT_OF_RESOURCES.
+_NO_ROOM = {-4, -6, -61}
+_BUILD_FAILURE, _OUT_OF_RESOURCES = -11, -5
+_HELP = "install your graphics card's driver, or a runtime for processors (Debian: apt install pocl-opencl-icd)"
 #: Bytes of patterns that a buffer can be filled with.
 _FILLS = {1, 2, 4, 8, 16, 32, 64, 128}
 
@@ -53,8 +61,8 @@ class Device:
         self.queue = cl.CommandQueue(self.context)
         self.pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(self.queue))
         self.lock = threading.RLock()
-        #: whether it has stopped for good, with all that was on it
-        self.lost = False
+        #: what is said of it once it has stopped for good, with all that was on it
+        self.lost = ""
         self.total_memory: int = device.global_mem_size
         self.identity = f"{device.platform.version.strip()}, {self.name}, {device.driver_version.strip()}"
         self.most = 0
@@ -70,37 +78,55 @@ class Device:
         # a loop that cannot be vectorised is no news to users
         self.options = ["-w", *(["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else [])]
         self.kernels: dict[str, tuple[Any, str]] = {}
+        self.holders: WeakSet[Any] = WeakSet()
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """While it lasts the device belongs to this thread, and its errors are told as graphc's."""
         with self.lock:
+            if self.lost:
+                raise DeviceError(self.lost)
             try:
                 yield
-            except cl.MemoryError as error:
-                raise OutOfMemoryError(
-                    f"{self.name} has no room: tensors and runs hold {self.pool.active_bytes:,} bytes of "
-                    f"{self.device.global_mem_size:,} ({error})"
-                ) from error
             except cl.Error as error:
-                if error.code not in _STOPPED:
-                    raise
-                self.lost = True
-                raise DeviceError(
-                    f"{self.name} has stopped ({error}): the tensors on it are lost, those on the host are not\n"
-                    "  hint: the device is opened anew at its next use; move your tensors to it again"
-                ) from error
+                raise self._told(error) from error
+
+    def _told(self, error: Any) -> GraphcError:
+        """An error of the driver as graphc's."""
+        if error.code in _NO_ROOM:
+            return OutOfMemoryError(f"{self.name} has no room: {self._holds()} ({error})")
+        if error.code not in _STOPPED:
+            return BackendError(f"{self.name} does not do what graphc asks of it: {error}")
+        self.lost = (
+            f"{self.name} has stopped ({error}): the tensors on it are lost, those on the host are not\n"
+            "  hint: the device is opened anew at its next use; move your tensors to it again"
+        )
+        return DeviceError(self.lost)
+
+    def _holds(self) -> str:
+        return f"tensors and runs hold {self.pool.active_bytes:,} of its {self.total_memory:,} bytes"
 
     def build(self, text: str) -> Any:
         """The built program of a text; BackendError shows the compiler's words."""
         try:
-            return cl.Program(self.context, text).build(self.options)
+            with _BUILDING, warnings.catch_warnings():
+                warnings.simplefilter("ignore", cl.CompilerWarning)  # words of a compiler that has done its work
+                return cl.Program(self.context, text).build(self.options)
         except cl.RuntimeError as error:
+            if error.code != _BUILD_FAILURE:
+                raise
             raise BackendError(f"{self.name} cannot build a kernel: {error}\n{text}") from error
 
     def alloc(self, nbytes: int) -> Any:
         """A buffer, from a pool: it is used again by what is started after it was given back."""
-        found = self.pool.allocate(nbytes)
+        try:
+            found = self.pool.allocate(nbytes)
+        except cl.Error as error:
+            if error.code not in _NO_ROOM and error.code != _OUT_OF_RESOURCES:
+                raise
+            most = self.device.max_mem_alloc_size
+            limit = f"; one piece has at most {most:,}" if nbytes > most else ""
+            raise OutOfMemoryError(f"{self.name} has no room for {nbytes:,} bytes: {self._holds()}{limit}") from error
         self.most = max(self.most, self.pool.active_bytes)
         return found
 
@@ -109,7 +135,10 @@ class Device:
         return self.pool.active_bytes, self.most, self.pool.managed_bytes
 
     def release(self) -> None:
-        """Gives memory that nobody uses back to the driver."""
+        """Gives memory that nobody uses back to the driver, also what programs keep between their runs."""
+        for holder in [*self.holders]:
+            holder.release()
+        self.holders.clear()
         self.pool.free_held()
 
     def lend(self, array: np.ndarray[Any, Any]) -> Any:
@@ -154,26 +183,47 @@ def _power_below(n: int) -> int:
 
 @functools.cache
 def devices() -> tuple[Any, ...]:
-    """Every OpenCL device, graphics cards first."""
+    """Every OpenCL device, graphics cards first; BackendError where there is none."""
     try:
-        platforms = cl.get_platforms()
-    except cl.LogicError as error:
-        raise BackendError(
-            f"no OpenCL platform was found ({error}): install your graphics card's driver, or a runtime for processors "
-            "(Debian: apt install pocl-opencl-icd)"
-        ) from None
-    found = [device for platform in platforms for device in platform.get_devices()]
+        found = [device for platform in cl.get_platforms() for device in _devices_of(platform)]
+    except (cl.LogicError, ImportError) as error:
+        raise BackendError(f"no OpenCL platform was found ({error}): {_HELP}") from None
+    if not found:
+        raise BackendError(f"no OpenCL platform here has a device: {_HELP}")
     return tuple(sorted(found, key=lambda d: bool(d.type & cl.device_type.CPU)))
 
 
+def _devices_of(platform: Any) -> list[Any]:
+    """Those of one driver; none where it cannot say."""
+    try:
+        found: list[Any] = platform.get_devices()
+    except cl.Error as error:
+        logging.getLogger("graphc.opencl").warning("the driver %s names no devices: %s", platform.name, error)
+        return []
+    return found
+
+
+#: Devices in use, by their numbers.
 _OPEN: dict[int, Device] = {}
+#: One thread at a time opens devices, or builds: filters of warnings belong to the whole process.
+_OPENING, _BUILDING = threading.Lock(), threading.Lock()
 
 
 def device(number: int = 0) -> Device:
     """A device by its number, opened anew if it has stopped; BackendError where there is none."""
     found = _OPEN.get(number)
     if found is None or found.lost:
-        if number >= len(devices()):
-            raise BackendError(f"there is no OpenCL device {number}: there are {len(devices())}")
-        found = _OPEN[number] = Device(devices()[number])
+        with _OPENING:
+            found = _OPEN.get(number)
+            if found is None or found.lost:
+                found = _OPEN[number] = _opened(number)
     return found
+
+
+def _opened(number: int) -> Device:
+    if number >= len(devices()):
+        raise BackendError(f"there is no OpenCL device {number}: there are {len(devices())}")
+    try:
+        return Device(devices()[number])
+    except cl.Error as error:
+        raise BackendError(f"{devices()[number].name.strip()} cannot be opened: {error}") from error

@@ -169,25 +169,36 @@ def test_short_powers(dtype, exponent):
     np.testing.assert_array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0]))
 
 
-#: The float64 nearest to a multiple of π/2, and other angles whose reduction needs many bits of π.
-ANGLES = [6381956970095103.0 * 2.0**797, 1e22, 1.7976931348623157e308, 2.0**30 + 1, 1e15, 5e300, 1.5e9, 2.0**1023]
+#: The float of each width nearest to a multiple of π/2, and other angles whose reduction needs many bits of π.
+ANGLES = {
+    float64: [6381956970095103.0 * 2.0**797, 1e22, 1.7976931348623157e308, 2.0**30 + 1, 1e15, 5e300, 1.5e9, 2.0**1023],
+    float32: [16367173.0 * 2.0**72, 3.4028234663852886e38, 2.0**15 + 2.0**-8, 2.0**24 + 2, 2.0**127, 1e10, 123456.0],
+}
 
 
+@pytest.mark.parametrize("dtype", [float32, float64], ids=lambda d: d.short)
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])
-def test_huge_angles(name):
+def test_huge_angles(name, dtype):
     mp = pytest.importorskip("mpmath")
     rng = np.random.default_rng(0)
-    x = np.concatenate([ANGLES, np.exp2(rng.uniform(28, 1023.9, 300))])
+    low, high = (14, 127.9) if dtype is float32 else (28, 1023.9)
+    x = np.concatenate([ANGLES[dtype], np.exp2(rng.uniform(low, high, 300))]).astype(dtype.np)
     x = np.concatenate([x, -x])
-    (got,) = run([s.node(name, s.leaf(0, float64))], [x], [float64], 8)
+    (got,) = run([s.node(name, s.leaf(0, dtype))], [x], [dtype], 8)
     with mp.workprec(1400):
         true = [getattr(mp, name)(mp.mpf(v)) for v in x.tolist()]
-        worst = max(ulps().float64_error(g, t) for g, t in zip(got.tolist(), true, strict=True))
+        if dtype is float64:
+            worst = max(ulps().float64_error(g, t) for g, t in zip(got.tolist(), true, strict=True))
+        else:
+            near = np.spacing(np.abs(np.array([float(t) for t in true], np.float32))).tolist()
+            worst = max(float(abs(mp.mpf(g) - t)) / u for g, t, u in zip(got.tolist(), true, near, strict=True))
     assert worst <= LIMIT
 
 
 def test_tables_of_two_over_pi():
     """The parts add up to 2/π, to the digits that Python knows and by a check that does not use π."""
-    first = [sum(map(float, column)) for column in zip(*transcendentals.trigonometry._two_over_pi(16, 4), strict=True)]
+    first = [sum(map(float, column)) for column in zip(*transcendentals.trigonometry._two_over_pi(), strict=True)]
     assert first[0] == 2 / math.pi
+    top, middle, low = (row[8] for row in transcendentals.trigonometry._words_of_two_over_pi())
+    assert math.isclose((top * 2.0**64 + middle * 2.0**32 + low) / 2.0**94, 2 / math.pi)
     assert math.isclose(first[1], math.fmod(2 / math.pi * 2**16, 4), rel_tol=1e-10)
