@@ -17,6 +17,7 @@ from graphc.assembly import Assembly
 from graphc.builds import Build, Call, write_array
 from graphc.core.arrays import is_borrowed, shares_memory
 from graphc.core.context import SLOTS, STATE, recording
+from graphc.core.errors import DeviceError, OutOfMemoryError
 from graphc.core.tape import LEAF
 from graphc.core.tensor_types import TensorType
 from graphc.device_runs import where_are
@@ -49,6 +50,8 @@ def prepare(fn: Callable[..., Any], args: Any, kwargs: Any, rereads: bool) -> Ca
         return EagerCall(fn, *_record(fn, structure, leaves, rereads), leaves)
     except _OpenError:
         return None
+    except (DeviceError, OutOfMemoryError):  # the body would meet another machine than this call did
+        raise
     except Exception:
         fn(*args, **kwargs)
         raise
@@ -145,6 +148,8 @@ class EagerCall:
         arrays = [t._data for t in tensors]
         try:
             results = self.run(arrays)
+        except (DeviceError, OutOfMemoryError):  # the body would meet another machine than this call did
+            raise
         except Exception:
             self.fn(*args, **kwargs)  # raises the same, with the lines of this call
             raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from weakref import WeakSet
 
@@ -221,9 +223,39 @@ def device(number: int = 0) -> Device:
 
 
 def _opened(number: int) -> Device:
+    if _FORKED:
+        raise DeviceError(_FORKED)
     if number >= len(devices()):
         raise BackendError(f"there is no OpenCL device {number}: there are {len(devices())}")
     try:
         return Device(devices()[number])
     except cl.Error as error:
         raise BackendError(f"{devices()[number].name.strip()} cannot be opened: {error}") from error
+
+
+#: What is said in a process that was forked when a driver had been loaded.
+_FORKED = ""
+
+
+def _after_fork() -> None:
+    """A driver's threads are not in a forked process: what would wait for them is refused."""
+    global _FORKED
+    if devices.cache_info().currsize:
+        _FORKED = (
+            "OpenCL was in use before this process was forked, and does not work in it\n"
+            "  hint: start processes that use a device by multiprocessing.get_context('spawn')"
+        )
+        for found in _OPEN.values():
+            found.lost = _FORKED
+
+
+def _finish_all() -> None:
+    """Waits, when Python ends, for what was started: a driver whose threads still compile may not be torn down."""
+    for found in _OPEN.values():
+        if not found.lost:
+            with suppress(cl.Error):
+                found.queue.finish()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_finish_all)
