@@ -103,21 +103,27 @@ class DeviceExecutable:
         was bad. Else they are on the host, whose memory is lent to the device where it can be.
         """
         device = self._opened()
-        with device.held():
-            if device is not self.device:  # that one has stopped
-                self.device = device
-                self._build()
-            try:
+        try:
+            with device.held():
+                if device is not self.device:  # that one has stopped
+                    self.device = device
+                    self._build()
                 if self._numbers is not None:
                     arrays = [*arrays, *self._numbers(arrays)]
                 return self._run(arrays, memory)
-            except OutOfMemoryError as error:
-                self.release()
-                raise OutOfMemoryError(f"{error}\n{self.needs()}") from error.__cause__
-            except BaseException:
-                if memory is None:
-                    self._settle()
-                raise
+        except OutOfMemoryError as error:
+            self._settle()
+            raise OutOfMemoryError(f"{error}\n{self.needs()}") from error.__cause__
+        except BaseException:
+            if memory is None:
+                self._settle()
+            raise
+
+    def _settle(self) -> None:
+        """After a run that failed: waits for what it has started, as it may use memory that the host has lent."""
+        with suppress(GraphcError), self.device.held():
+            self.release()
+            self.device.finish()
 
     def needs(self) -> str:
         """What a run holds, and its largest tensors with the lines that made them."""
@@ -162,11 +168,6 @@ class DeviceExecutable:
         for function in self._functions.values():
             function.forget(own)
         return [self._given(k, places[slot], arrays) for k, slot in enumerate(self._slots)]
-
-    def _settle(self) -> None:
-        """Waits for what a run that failed has started, as it may use memory that the host has lent."""
-        with suppress(GraphcError), self.device.held():
-            self.device.finish()
 
     def _input(self, array: Any, is_written: bool) -> Any:
         """An array as kernels read it, in rows."""

@@ -97,13 +97,21 @@ class Device:
         """An error of the driver as graphc's."""
         if error.code in _NO_ROOM:
             return OutOfMemoryError(f"{self.name} has no room: {self._holds()} ({error})")
-        if error.code not in _STOPPED:
+        if error.code not in _STOPPED or (error.code == _OUT_OF_RESOURCES and self._answers()):
             return BackendError(f"{self.name} does not do what graphc asks of it: {error}")
         self.lost = (
             f"{self.name} has stopped ({error}): the tensors on it are lost, those on the host are not\n"
             "  hint: the device is opened anew at its next use; move your tensors to it again"
         )
         return DeviceError(self.lost)
+
+    def _answers(self) -> bool:
+        """Whether it still works: drivers say OUT_OF_RESOURCES of a kernel that is too large for it, too."""
+        try:
+            self.finish()
+        except cl.Error:
+            return False
+        return True
 
     def _holds(self) -> str:
         return f"tensors and runs hold {self.pool.active_bytes:,} of its {self.total_memory:,} bytes"
@@ -215,6 +223,8 @@ def device(number: int = 0) -> Device:
     """A device by its number, opened anew if it has stopped; BackendError where there is none."""
     found = _OPEN.get(number)
     if found is None or found.lost:
+        if _FORKED:  # locks may be held for good
+            raise DeviceError(_FORKED)
         with _OPENING:
             found = _OPEN.get(number)
             if found is None or found.lost:
@@ -223,8 +233,6 @@ def device(number: int = 0) -> Device:
 
 
 def _opened(number: int) -> Device:
-    if _FORKED:
-        raise DeviceError(_FORKED)
     if number >= len(devices()):
         raise BackendError(f"there is no OpenCL device {number}: there are {len(devices())}")
     try:
