@@ -53,7 +53,9 @@ def apart(program: Program) -> Apart:
     for node in program.nodes:
         if node not in wide:
             scales = node.op.kind == Kind("contraction") and node.outputs[0].dtype is not float64
-            made.update((v, None) for v in node.inputs if (scales if v.dtype is float64 else v.node in wide))
+            made.update(
+                (v, None) for v in node.inputs if v in numbers and (scales if v.dtype is float64 else v.node in wide)
+            )
     return Apart(Numbers(program, [*made]), _given(program, [*made])) if made else Apart(None, program)
 
 
