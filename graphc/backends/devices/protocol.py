@@ -26,10 +26,10 @@ class Kernel(Protocol):
 class Device(Protocol):
     """A device, which does what it is given in order.
 
-    `target`: what texts for it should fit; `double`: whether it has float64; `lost`: what is said of it once it has
-    stopped for good, "" before; `identity`: device and driver with their versions; `most`: the most bytes ever in use;
-    `kernels`: those built so far (devices/kernels.py); `holders`: programs that keep memory between their runs. Arrays that are copied are bytes, and contiguous. A buffer that nobody has any more is freed when what
-    was started with it is done.
+    `target`: what texts for it should fit; `double`: whether it has float64; `lost`: what is said of it once it has stopped for
+    good, "" before; `identity`: device and driver with their versions; `most`: the most bytes ever in use; `kernels`: those
+    built so far (devices/kernels.py); `holders`: programs that keep memory between their runs. Arrays that are copied are
+    bytes, and contiguous. A buffer that nobody has any more is freed when what was started with it is done.
     """
 
     name: str
