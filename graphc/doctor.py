@@ -6,10 +6,12 @@ what helps.
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import importlib.metadata
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,9 @@ regions = lazy_import("graphc.planning.regions")
 
 #: Where OpenCL loaders look for drivers, unless OCL_ICD_VENDORS names another folder.
 VENDORS = "/etc/OpenCL/vendors"
+#: Where pip puts Intel's runtime for processors (intel-opencl-rt), with an `.icd` file that names another machine's path, and
+#: what that needs of a package that it does not ask for.
+_INTEL, _INTEL_NEEDS = ("lib", "libintelocl.so"), ("libimf.", "libsvml.", "libirng.", "libintlc.")
 
 
 class Finding(NamedTuple):
@@ -152,16 +157,30 @@ def _yes(answer: bool) -> str:
 
 
 def _dead_drivers() -> tuple[str, ...]:
-    """Of each driver that an `.icd` file names and that is not there, a sentence."""
-    found = []
-    for path in sorted(glob.glob(os.path.join(os.environ.get("OCL_ICD_VENDORS", VENDORS), "*.icd"))):
-        library = Path(path).read_text(errors="replace").strip()
-        if os.path.isabs(library) and not os.path.exists(library):
-            found.append(
-                f"{path} names {library}, which is not there: put the right path into a file of yours and set "
-                "OCL_ICD_VENDORS to its folder"
-            )
+    """Of each driver that is here and is not found or does not load, a sentence."""
+    place = os.environ.get("OCL_ICD_VENDORS", VENDORS)
+    paths = [place] if os.path.isfile(place) else sorted(glob.glob(os.path.join(place, "*.icd")))
+    named = {path: Path(path).read_text(errors="replace").strip() for path in paths}
+    found = [f"{path} names {library}, {problem}" for path, library in named.items() if (problem := _problem(library))]
+    unnamed = Path(sys.prefix, *_INTEL)
+    if unnamed.exists() and str(unnamed) not in named.values():
+        found.append(
+            f"{unnamed} was installed by pip, but no .icd file in {place} names it: put its path into an .icd file of yours "
+            "and set OCL_ICD_VENDORS to its folder"
+        )
     return tuple(found)
+
+
+def _problem(library: str) -> str:
+    """Why a driver cannot be loaded; nothing if it can."""
+    if os.path.isabs(library) and not os.path.exists(library):
+        return "which is not there: put the right path into a file of yours and set OCL_ICD_VENDORS to its folder"
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        hint = ": pip install intel-cmplr-lib-rt" if any(name in str(error) for name in _INTEL_NEEDS) else ""
+        return f"which does not load ({error}){hint}"
+    return ""
 
 
 def _cuda() -> Iterator[Finding]:

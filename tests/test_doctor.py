@@ -37,11 +37,39 @@ def test_the_processor_works_and_what_is_missing_is_told(bare, capsys):
 
 
 def test_a_dead_driver_is_named(bare):
+    (bare / "broken.icd").write_text(f"{__file__}\n")
     (bare / "intel.icd").write_text("/nowhere/libintelocl.so\n")
-    (bare / "relative.icd").write_text("libpocl.so\n")
+    (bare / "relative.icd").write_text("libnowhere.so\n")
+    (bare / "sound.icd").write_text(f"{np._core._multiarray_umath.__file__}\n")
+    broken, intel, relative = found()["opencl"].lines
+    assert broken.startswith(f"{bare}/broken.icd names {__file__}, which does not load (")
+    assert intel.startswith(f"{bare}/intel.icd names /nowhere/libintelocl.so, which is not there")
+    assert "set OCL_ICD_VENDORS" in intel
+    assert relative.startswith(f"{bare}/relative.icd names libnowhere.so, which does not load (")
+
+
+def test_what_intels_runtime_lacks_is_named(bare, monkeypatch):
+    def load(library):
+        raise OSError("libimf.so: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(doctor.ctypes, "CDLL", load)
+    (bare / "intel.icd").write_text("libintelocl.so\n")
     (line,) = found()["opencl"].lines
-    assert line.startswith(f"{bare}/intel.icd names /nowhere/libintelocl.so, which is not there")
-    assert "set OCL_ICD_VENDORS" in line
+    assert line.endswith("): pip install intel-cmplr-lib-rt")
+
+
+def test_a_runtime_installed_by_pip_that_nothing_names_is_found(bare, monkeypatch):
+    library = bare / "lib" / "libintelocl.so"
+    library.parent.mkdir()
+    library.touch()
+    monkeypatch.setattr(doctor.sys, "prefix", str(bare))
+    (line,) = found()["opencl"].lines
+    assert line.startswith(f"{library} was installed by pip, but no .icd file in {bare} names it")
+    icd = bare / "intel.icd"
+    icd.write_text(f"{library}\n")
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(icd))
+    (line,) = found()["opencl"].lines
+    assert line.startswith(f"{icd} names {library}, which does not load")
 
 
 def test_wrong_numbers_are_found(bare, monkeypatch, capsys):

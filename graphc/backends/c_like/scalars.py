@@ -200,7 +200,8 @@ class _Printer:
     def real(self, x: Scalar, operands: list[str], dtype: DType) -> str:
         """The value of a float primitive."""
         if x.op in _FLOAT:
-            return self.let(dtype, _FLOAT[x.op].format(*operands))
+            found = self.let(dtype, _FLOAT[x.op].format(*operands))
+            return self.rest(found, operands, dtype) if x.op == "rem" and dtype is float32 else found
         if x.op in ("max", "min"):
             return self.formula(_largest if x.op == "max" else _least, operands, dtype, dtype)
         if x.op == "scale":
@@ -208,6 +209,11 @@ class _Printer:
         if x.op == "pow" and x.args[1].op == "const" and x.args[1].value in transcendentals.POWERS:
             return self.formula(transcendentals.POWERS[x.args[1].value], operands[:1], dtype)
         return self.formula(transcendentals.FUNCTIONS[x.op], operands, *([dtype] * len(operands)))
+
+    def rest(self, found: str, operands: list[str], dtype: DType) -> str:
+        """What `fmod` gave, but for the divisor itself a zero: Intel's leaves it of whole multiples of subnormal numbers."""
+        a, b = operands
+        return self.let(dtype, f"fabs({found}) == fabs({b}) ? 0 * {a} : {found}")
 
     def logic(self, x: Scalar, operands: list[str]) -> str:
         """The value of a primitive on bools."""

@@ -10,12 +10,16 @@ from tolerances import assert_close
 
 import graphc as gc
 from graphc import nn
+from graphc.backends.opencl.devices import cl, device
 from graphc.executable import Built
 
 pytestmark = pytest.mark.opencl
 
 N = 70
 X = np.random.default_rng(0).normal(size=(N, N)).astype(np.float32)
+
+
+SPOKEN_OF = "#warning it speaks\n__kernel void k(__global float *x) { x[0] = 1; }"
 
 
 def step_of(model, optimizer, loss):
@@ -187,3 +191,11 @@ def test_nothing_and_one(shape):
     for f in (lambda x: x * 2, lambda x: x.sum(), lambda x: gc.exp(x).reshape(-1), lambda x: (x + 1).sum(-1)):
         _, found = built(f, x)
         assert_close(found, f(gc.from_numpy(x)).numpy())
+
+
+def test_what_a_compiler_says_about_a_sound_kernel_is_no_news(monkeypatch):
+    here = device()
+    monkeypatch.setattr(here, "options", [])
+    with pytest.warns(cl.CompilerWarning):
+        cl.Program(here.context, SPOKEN_OF).build()
+    here.build(SPOKEN_OF)  # warnings are errors here
