@@ -77,7 +77,7 @@ class Device:
         )
         self.double = "cl_khr_fp64" in device.extensions or bool(getattr(device, "double_fp_config", 0))
         exact = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
-        # so that the compiler's words are about errors
+        # a loop that cannot be vectorised is no news to users
         self.options = ["-w", *(["-cl-fp32-correctly-rounded-divide-sqrt"] if device.single_fp_config & exact else [])]
         self.kernels: dict[str, tuple[Any, str]] = {}
         self.holders: WeakSet[Any] = WeakSet()
@@ -117,7 +117,7 @@ class Device:
         return f"tensors and runs hold {self.pool.active_bytes:,} of its {self.total_memory:,} bytes"
 
     def build(self, text: str) -> Any:
-        """The built program of a text; BackendError shows the compiler's words, which are no news where it succeeds."""
+        """The built program of a text; BackendError shows the compiler's words."""
         try:
             with _BUILDING, warnings.catch_warnings():
                 warnings.simplefilter("ignore", cl.CompilerWarning)  # words of a compiler that has done its work
