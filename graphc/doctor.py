@@ -40,7 +40,7 @@ regions = lazy_import("graphc.planning.regions")
 VENDORS = "/etc/OpenCL/vendors"
 #: Where pip puts Intel's runtime for processors (intel-opencl-rt), with an `.icd` file that names another machine's path, and
 #: what that needs of a package that it does not ask for.
-_INTEL, _INTEL_NEEDS = ("lib", "libintelocl.so"), ("libimf.", "libsvml.", "libirng.", "libintlc.")
+_INTEL, _INTEL_NEEDS = Path(sys.prefix, "lib", "libintelocl.so"), ("libimf.", "libsvml.", "libirng.", "libintlc.")
 
 
 class Finding(NamedTuple):
@@ -162,10 +162,9 @@ def _dead_drivers() -> tuple[str, ...]:
     paths = [place] if os.path.isfile(place) else sorted(glob.glob(os.path.join(place, "*.icd")))
     named = {path: Path(path).read_text(errors="replace").strip() for path in paths}
     found = [f"{path} names {library}, {problem}" for path, library in named.items() if (problem := _problem(library))]
-    unnamed = Path(sys.prefix, *_INTEL)
-    if unnamed.exists() and str(unnamed) not in named.values():
+    if _INTEL.exists() and str(_INTEL) not in named.values():
         found.append(
-            f"{unnamed} was installed by pip, but no .icd file in {place} names it: put its path into an .icd file of yours "
+            f"{_INTEL} was installed by pip, but no .icd file in {place} names it: put its path into an .icd file of yours "
             "and set OCL_ICD_VENDORS to its folder"
         )
     return tuple(found)

@@ -19,9 +19,6 @@ N = 70
 X = np.random.default_rng(0).normal(size=(N, N)).astype(np.float32)
 
 
-SPOKEN_OF = "#warning it speaks\n__kernel void k(__global float *x) { x[0] = 1; }"
-
-
 def step_of(model, optimizer, loss):
     def step(x, y):
         optimizer.zero_grad()
@@ -194,8 +191,9 @@ def test_nothing_and_one(shape):
 
 
 def test_what_a_compiler_says_about_a_sound_kernel_is_no_news(monkeypatch):
+    text = "#warning it speaks\n__kernel void k(__global float *x) { x[0] = 1; }"
     here = device()
     monkeypatch.setattr(here, "options", [])
     with pytest.warns(cl.CompilerWarning):
-        cl.Program(here.context, SPOKEN_OF).build()
-    here.build(SPOKEN_OF)  # warnings are errors here
+        cl.Program(here.context, text).build()
+    here.build(text)  # warnings are errors here
