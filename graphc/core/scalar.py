@@ -290,7 +290,7 @@ def _from_bits(x: Any) -> Any:
 
 
 def _scale(x: Any, n: Any) -> Any:
-    """x * 2^n, rounded once; n is a whole number."""
+    """x * 2^n, rounded once; n is a whole number. Printers need no more than what exponentials do: x near 1."""
     return np.ldexp(x, np.clip(n, -5000, 5000).astype(np.int32))
 
 

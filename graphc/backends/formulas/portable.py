@@ -53,17 +53,13 @@ def power_of_two(n: Scalar, dtype: DType) -> Scalar:
 
 
 def scale(x: Scalar, n: Scalar) -> Scalar:
-    """x * 2^n in three exact steps but for the last, so that it is rounded once."""
-    third = _BIAS[x.dtype] - 1
-    whole = cast(s.minimum(s.maximum(n, float(-3 * third)), float(3 * third)), _INT[x.dtype])
-    first = s.minimum(s.maximum(whole, -third), third)
-    second = s.minimum(s.maximum(whole - first, -third), third)
-    factors = [power_of_two(e, x.dtype) for e in (whole - first - second, second, first)]
-    large = whole > 0
-    up = ((x * factors[2]) * factors[1]) * factors[0]
-    # going down, all but the last step must stay normal: the largest part of the exponent goes last
-    down = ((x * factors[0]) * factors[1]) * factors[2]
-    return select(large, up, down)
+    """x * 2^n by two factors, the first exact, so that it is rounded once: for x near 1 and n up to twice the largest exponent.
+
+    n + 1.5 * 2^mantissa has n in its low bits, half of them has half of it, and what is above leaves by the shift.
+    """
+    whole = bits(n + 1.5 * 2.0 ** _MANTISSA[x.dtype])
+    first = whole >> 1
+    return (x * power_of_two(first, x.dtype)) * power_of_two(whole - first, x.dtype)
 
 
 # -- fused multiply-add: the trees of core.scalar's NumPy meaning ----------------------------------------------------

@@ -48,43 +48,20 @@ FUNCTION f32 largest_f32(const f32 x0, const f32 x1) {
   return v3;
 }
 
-FUNCTION f32 least_f32(const f32 x0, const f32 x1) {
-  const bool v0 = x0 != x0;
-  const bool v1 = x0 < x1;
-  const bool v2 = v0 || v1;
-  const f32 v3 = v2 ? x0 : x1;
-  return v3;
-}
-
 FUNCTION f32 scale_f32(const f32 x0, const f32 x1) {
-  const f32 v0 = largest_f32(x1, (-0x1.7a00000000000p+8f));
-  const f32 v1 = least_f32(v0, (0x1.7a00000000000p+8f));
-  const bool v2 = fabs(v1) < (0x1.0000000000000p+31f);
-  const i32 v3 = v2 ? (i32)v1 : (-2147483647 - 1);
-  const bool v4 = 0 < v3;
-  const i32 v5 = v3 > (-126) ? v3 : (-126);
-  const i32 v6 = v5 < 126 ? v5 : 126;
-  const i32 v7 = (i32)((u32)v6 + (u32)127);
-  const i32 v8 = (i32)((u32)v7 << 23);
-  const f32 v9 = F32_BITS(v8);
-  const f32 v10 = x0 * v9;
-  const i32 v11 = (i32)((u32)v3 - (u32)v6);
-  const i32 v12 = v11 > (-126) ? v11 : (-126);
-  const i32 v13 = v12 < 126 ? v12 : 126;
-  const i32 v14 = (i32)((u32)v13 + (u32)127);
-  const i32 v15 = (i32)((u32)v14 << 23);
-  const f32 v16 = F32_BITS(v15);
-  const f32 v17 = v10 * v16;
-  const i32 v18 = (i32)((u32)v11 - (u32)v13);
-  const i32 v19 = (i32)((u32)v18 + (u32)127);
-  const i32 v20 = (i32)((u32)v19 << 23);
-  const f32 v21 = F32_BITS(v20);
-  const f32 v22 = v17 * v21;
-  const f32 v23 = x0 * v21;
-  const f32 v24 = v23 * v16;
-  const f32 v25 = v24 * v9;
-  const f32 v26 = v4 ? v22 : v25;
-  return v26;
+  const f32 v0 = x1 + (0x1.8000000000000p+23f);
+  const i32 v1 = BITS_F32(v0);
+  const i32 v2 = (i32)(v1 >> 1);
+  const i32 v3 = (i32)((u32)v2 + (u32)127);
+  const i32 v4 = (i32)((u32)v3 << 23);
+  const f32 v5 = F32_BITS(v4);
+  const f32 v6 = x0 * v5;
+  const i32 v7 = (i32)((u32)v1 - (u32)v2);
+  const i32 v8 = (i32)((u32)v7 + (u32)127);
+  const i32 v9 = (i32)((u32)v8 << 23);
+  const f32 v10 = F32_BITS(v9);
+  const f32 v11 = v6 * v10;
+  return v11;
 }
 
 FUNCTION f32 exp_f32(const f32 x0) {
