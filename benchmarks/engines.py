@@ -48,10 +48,10 @@ def installed(engines: Sequence[str]) -> list[str]:
     return found
 
 
-def measure(engine: str, workload: str, seconds: float, **environment: str) -> Result:
+def measure(engine: str, workload: str, seconds: float, python: str = sys.executable, **environment: str) -> Result:
     """One measurement in a process of its own; what went wrong stands in the result."""
     here = Path(__file__).parent
-    command = [sys.executable, "-W", "ignore", str(here / "measure.py"), engine, workload, str(seconds)]
+    command = [python, "-W", "ignore", str(here / "measure.py"), engine, workload, str(seconds)]
     path = os.pathsep.join([str(page.ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     env = {**os.environ, "PYTHONPATH": path, **environment}
     done = subprocess.run(command, capture_output=True, text=True, env=env)

@@ -3,7 +3,7 @@
 `us`: the median time of a whole step, its result awaited; `first_s`: the first call, without imports and model building;
 `grown_mb`: the peak of resident memory above what the process held before the first call; `loss` after four steps (the
 mean of a matrix), by which engines can be compared. With 0 seconds only the first call is made, and `us` is None.
-ENGINE is jax, numpy, torch-eager, torch-compile, graphc-eager or graphc-compile:BACKEND.
+ENGINE is jax, numpy, tinygrad, torch-eager, torch-compile, graphc-eager or graphc-compile:BACKEND.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARM_UP = 3
 
 def prepared(engine: str, case: Case) -> Callable[[], Any]:
     """One step of a workload on an engine; its result is there when it returns."""
-    if engine in ("jax", "numpy"):
+    if engine in ("jax", "numpy", "tinygrad"):
         step: Callable[[], Any] = importlib.import_module(f"{engine}_workloads").build(case)
         return step
     library, _, mode = engine.partition("-")

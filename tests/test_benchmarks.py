@@ -5,7 +5,9 @@ No test here looks at a clock.
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -75,6 +77,18 @@ def test_the_peers_train_alike(load, kind):
     np.testing.assert_allclose(by_hand, theirs, rtol=2e-5, atol=1e-6)
     pytest.importorskip("jax")
     np.testing.assert_allclose(steps_of(load("jax_workloads").build, case), theirs, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", ["classes", "squares", "gelu", "softmax", "layer_norm", "product"])
+def test_tinygrad_trains_alike(load, monkeypatch, kind):
+    monkeypatch.setenv("DEV", "CL")  # read when it is imported
+    pytest.importorskip("tinygrad")
+    case = small(load("cases"))[kind]
+    step = load("tinygrad_workloads").build(case)
+    theirs = [step().numpy() for _ in range(4)][-1]
+    by_hand = steps_of(load("numpy_workloads").build, case)
+    np.testing.assert_allclose(by_hand, theirs, rtol=2e-5, atol=1e-6)
 
 
 def test_the_eleven_workloads_are_those_of_the_issue_and_names_are_unique(load):
@@ -227,8 +241,60 @@ def test_a_section_of_the_page_is_replaced_and_nothing_else(load, tmp_path):
 
 def test_every_section_that_a_script_writes_is_on_the_page(load):
     text = load("page").PAGE.read_text()
-    for section in ("costs", "engines", "varied engines", "first calls"):
+    for section in ("costs", "engines", "varied engines", "first calls", "devices"):
         assert text.count(f"<!-- {section} -->") == text.count(f"<!-- end of {section} -->") == 1
+
+
+# --- devices ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workload", "backend", "tinygrad", "beside"),
+    [
+        ("product_1024", "opencl", "python", ["device", "numpy", "llvm", "tinygrad", "peak"]),
+        ("softmax_rows", "opencl", "python", ["device", "numpy", "llvm", "tinygrad"]),
+        ("cnn_lenet", "opencl", "python", ["device", "numpy", "llvm", "peak"]),
+        ("mlp_tiny", "cuda", "", ["device", "numpy", "llvm"]),
+    ],
+)
+def test_what_is_measured_beside_a_device(load, workload, backend, tinygrad, beside):
+    options = argparse.Namespace(backend=backend, tinygrad=tinygrad, seconds=0.0)
+    assert list(load("devices").turns(options, workload)) == beside
+
+
+def test_the_table_of_a_device_has_columns_for_what_was_measured(load):
+    rows = {
+        "a": {"kernels": "1", "waits": "0", "device": "7", "numpy": "14 (2.00)", "llvm": "7 (1.00)"},
+        "b": {"device": "fails: no room"},
+        "c": {"kernels": "2", "waits": "0", "device": "8", "numpy": "4 (0.50)", "llvm": "8 (1.00)", "peak": "2 (0.25)"},
+    }
+    assert load("devices").table("opencl", rows).splitlines() == [
+        "|  | kernels | waits | opencl, us | numpy, us (ratio) | llvm, us (ratio) | products at the peak, us (ratio) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| a | 1 | 0 | 7 | 14 (2.00) | 7 (1.00) |  |",
+        "| b |  |  | fails: no room |  |  |  |",
+        "| c | 2 | 0 | 8 | 4 (0.50) | 8 (1.00) | 2 (0.25) |",
+    ]
+
+
+def test_a_python_without_tinygrad_is_told(load, tmp_path, capsys):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    assert load("devices").version_of_tinygrad(str(python)) == ""
+    assert capsys.readouterr().out == f"tinygrad is left out: it is not installed in {python}\n"
+
+
+@pytest.mark.opencl
+def test_the_kernels_of_the_peak_do_their_chains(load):
+    peak = load("opencl_peak")
+    device = peak.device()
+    for width, chains in itertools.product(peak.WIDTHS, peak.CHAINS):
+        kernel, sums, items = peak.prepared(device, width, chains)
+        kernel.start()
+        found = np.empty(items, np.float32)
+        device.copy_out(found.view(np.uint8), sums, 0)
+        np.testing.assert_allclose(found, width * chains, rtol=1e-6)  # every x ends at b / (1 - a) = 1
 
 
 # --- the scripts -----------------------------------------------------------------------------------------------------
