@@ -1,7 +1,7 @@
 """The backends as random programs should meet them: sizes are small, so what they do with large ones is asked of them too.
 
 A seed draws how wide vectors are, from where on sizes are run-time arguments, what is split in parts, what the library
-multiplies, and how hard LLVM tries; drawn small, the limits are passed by tensors of a dozen elements.
+multiplies, and how hard compilers try; drawn small, the limits are passed by tensors of a dozen elements.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from graphc.backends.c_like import kernels as c_like
 from graphc.backends.c_like import lanes
 from graphc.backends.llvm import gemm, host, kernels, running, scatters, sharing, sorting, translation
 from graphc.backends.llvm.compilers import Compilers
+from graphc.backends.opencl.devices import Device
 from graphc.planning import fusion, sort_kernels
 
 #: Limits, and what a seed may draw in their place.
@@ -89,3 +90,11 @@ def drawn_for_devices(seed: int) -> Iterator[Any]:
     for owner, name, small in DEVICE_LIMITS:
         if rng.random() < 0.5:
             yield patch.object(owner, name, small)
+    if rng.random() < 0.75:
+        yield patch.object(Device, "build", _built_plainly)
+
+
+def _built_plainly(device: Device, text: str, building: Any = Device.build) -> Any:
+    """A program that is not optimised, which halves the time of a seed."""
+    with patch.object(device, "options", [*device.options, "-cl-opt-disable"]):
+        return building(device, text)
