@@ -6,6 +6,7 @@ Prints seed range, count, failures and time; every failure is shrunk and printed
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import graphc as gc
+from tests.fuzz.ahead import MANY, build_ahead
 from tests.fuzz.backends import on
 from tests.fuzz.generator import generate, generate_and_run
 from tests.fuzz.pocl import quick_to_compile
@@ -21,20 +23,28 @@ from tests.fuzz.runner import FEEDS, HOW_MANY, Failure, check, check_against_tor
 from tests.fuzz.shrink import alike, shrink, shrink_by
 from tests.fuzz.workers import examined, fate
 
+generated = functools.lru_cache(MANY)(generate_and_run)
+
 
 @dataclass(frozen=True)
 class Examination:
-    """What is done with a seed. `modes`: "one", "some" or "all"; `torch`: eager mode beside PyTorch instead."""
+    """What is done with a seed. `modes`: "one", "some" or "all"; `torch`: eager mode beside PyTorch instead.
+
+    `end`: the seed after the last, up to which kernels may be built ahead.
+    """
 
     backend: str
     modes: str = "some"
     torch: bool = False
     small: bool = True
+    end: int = 0
 
     def __call__(self, seed: int) -> str:
         """What is wrong with the program of a seed; empty if nothing is."""
+        if self.backend == "opencl" and not self.torch and seed % MANY == 0:
+            build_ahead(functools.partial(self.glance, n) for n in range(seed, min(seed + MANY, self.end)))
         try:
-            program, outcomes = generate_and_run(seed)
+            program, outcomes = generated(seed)
         except Exception as error:
             return f"seed {seed}: generator: {error}"
         if self.torch:
@@ -45,6 +55,15 @@ class Examination:
                 return ""
             shown = shrink(program, failure) if self.small else program
             return self.report(shown, check(shown, (failure.mode,)) or failure)
+
+    def glance(self, seed: int) -> None:
+        """Runs the program of a seed, whatever comes of it."""
+        try:
+            program, outcomes = generated(seed)
+        except Exception:  # as `__call__` will tell
+            return
+        with on(self.backend, seed):
+            check(program, modes_for(seed, self.modes), outcomes, self.feeds)
 
     @property
     def feeds(self) -> tuple[int, ...]:
@@ -86,7 +105,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--raw", action="store_true", help="do not shrink failures")
     options = parser.parse_args(list(arguments) if arguments is not None else None)
     first, last = map(int, options.seeds.split(":"))
-    work = Examination(options.backend, options.modes, options.torch, not options.raw)
+    work = Examination(options.backend, options.modes, options.torch, not options.raw, last)
     with quick_to_compile():
         start, failures, done = time.perf_counter(), 0, 0
         for seed, text in examined(work, range(first, last), options.jobs):
