@@ -99,7 +99,7 @@ def shape_of(kernel: Kernel, items: int) -> Shape:
     n, rows = kernel.n_outer, math.prod(kernel.extents[: kernel.n_outer])
     inner = math.prod(kernel.extents[n:])
     if len(kernel.extents) == n or kernel.scatters or kernel.running or inner <= SHORT_ROW:
-        return Shape(min(items, max(_power_of_two(rows), 1)), 1)
+        return Shape(items, 1)  # also where there are fewer rows, for few and many then share a text
     if walks_across(kernel):
         columns = min(items, 32, _power_of_two(kernel.extents[n - 1]))
         return Shape(columns, min(items // columns, _power_of_two(inner)))

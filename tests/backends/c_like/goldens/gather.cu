@@ -21,9 +21,9 @@ typedef unsigned long long u64;
 #define ADD_I32(p, x) atomicAdd(p, x)
 #define ADD_F32(p, x) atomicAdd(p, x)
 
-KERNEL(1) kernel0(GLOBAL i64 *b0, const i64 o0, const i32 w0, GLOBAL i32 *fault) {
+KERNEL(64) kernel0(GLOBAL i64 *b0, const i64 o0, const i32 w0, GLOBAL i32 *fault) {
   b0 += o0;
-  i32 row = (i32)GROUP * 1 + ITEM;
+  i32 row = (i32)GROUP * 64 + ITEM;
   if (row >= w0) return;
   bool v0 = false;
   for (i32 c0 = 0; c0 < 8; ++c0) {
