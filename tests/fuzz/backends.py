@@ -15,10 +15,10 @@ from unittest.mock import patch
 
 import graphc as gc
 from graphc.backends.c_like import kernels as c_like
-from graphc.backends.c_like import lanes
+from graphc.backends.c_like import lanes, products, tiles
 from graphc.backends.llvm import gemm, host, kernels, running, scatters, sharing, sorting, translation
 from graphc.backends.llvm.compilers import Compilers
-from graphc.backends.opencl.devices import Device
+from graphc.backends.opencl.devices import Device, device
 from graphc.planning import fusion, sort_kernels
 
 #: Limits, and what a seed may draw in their place.
@@ -38,13 +38,21 @@ LIMITS: tuple[tuple[Any, str, int], ...] = (
     (sorting, "SHORT", 2),
 )
 #: The same of kernels for devices.
-DEVICE_LIMITS: tuple[tuple[Any, str, int], ...] = (
+DEVICE_LIMITS: tuple[tuple[Any, str, Any], ...] = (
     (c_like, "LARGEST_BAKED", 0),
     (c_like, "MOST_KEPT", 2),
     (c_like, "SHORT_ROW", 1),
     (lanes, "FEWEST_STEPS", 0),
     (lanes, "GROUP_STEPS", 4),
     (lanes, "LANES_BYTES", 16),
+    (products, "profits", lambda *_: True),
+    (products, "_FEW", 1),
+    (products, "_STRIP", 2),
+    (tiles, "_MOST_LANES", 2),
+    (tiles, "_SIDE", 2),
+    (tiles, "_STEPS", 2),
+    (tiles, "_LEAST_WORK", 1),
+    (tiles, "_LEAST_STEPS", 2),
     (sort_kernels, "LONGEST_COUNTED", 2),
     (fusion, "SMALLEST_PART", 2),
     (fusion, "MANY_ELEMENTS", 4),
@@ -85,11 +93,13 @@ def drawn(seed: int) -> Iterator[Any]:
 
 
 def drawn_for_devices(seed: int) -> Iterator[Any]:
-    """The same for kernels of devices."""
+    """The same for kernels of devices; the device may be taken for another processor, or for a card."""
     rng = random.Random(seed)
     for owner, name, small in DEVICE_LIMITS:
         if rng.random() < 0.5:
             yield patch.object(owner, name, small)
+    kind = rng.choice(({}, {"vector": 16}, {"vector": 0}, {"vector": 0, "items": 16}))
+    yield patch.object(device(), "target", dataclasses.replace(device().target, **kind))
     if rng.random() < 0.875:
         yield patch.object(Device, "build", _built_plainly)
 
