@@ -295,8 +295,12 @@ class KernelPrinter:
         else:
             counted = ", q = 0" if self.private else ""
             more = ", ++q" if self.private else ""
-            steps = f"live ? {self.steps} : 0"
-            with f.block(f"for ({self.idx} j = slice, n = {steps}{counted}; j < n; j += {self.shape.slices}{more})"):
+            # where a compiler sees that a loop has one step at most, it is no loop: Intel's may die of it (docs/testing.md)
+            once = self.steps.isdecimal() and int(self.steps) <= self.shape.slices
+            head = f"for ({self.idx} j = slice, n = live ? {self.steps} : 0{counted}; j < n; j += {self.shape.slices}{more})"
+            with f.block(f"if (live && slice < {self.steps})" if once else head):
+                if once:
+                    f.do(f"const {self.idx} j = slice{counted}")
                 self.enter_flat(self.inner, "j")
                 body()
         self.offsets = saved

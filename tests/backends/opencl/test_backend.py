@@ -10,6 +10,8 @@ from tolerances import assert_close
 
 import graphc as gc
 from graphc import nn
+from graphc.backends.c_like import kernels as c_like
+from graphc.backends.c_like import lanes
 from graphc.backends.opencl.devices import cl, device
 from graphc.executable import Built
 
@@ -197,3 +199,17 @@ def test_what_a_compiler_says_about_a_sound_kernel_is_no_news(monkeypatch):
     with pytest.warns(cl.CompilerWarning):
         cl.Program(here.context, text).build()
     here.build(text)  # warnings are errors here
+
+
+def test_an_item_that_has_one_step_of_a_row_at_most(monkeypatch):
+    monkeypatch.setattr(c_like, "SHORT_ROW", 1)
+    monkeypatch.setattr(lanes, "FEWEST_STEPS", 10**9)  # no vectors of rows
+    x = X[:6, :4].astype(np.float64)
+
+    def f(x):
+        y = x.erf()
+        return (y - y.prod(1, keepdim=True)).cos().sum(1) + x.abs().cos().sum()
+
+    executable, found = built(f, x)
+    assert "if (live && slice < 4)" in executable.steps
+    assert_close(found, f(gc.from_numpy(x)).numpy(), n=24)
