@@ -98,7 +98,10 @@ def drawn_for_devices(seed: int) -> Iterator[Any]:
     for owner, name, small in DEVICE_LIMITS:
         if rng.random() < 0.5:
             yield patch.object(owner, name, small)
-    kind = rng.choice(({}, {"vector": 16}, {"vector": 0}, {"vector": 0, "items": 16}))
+    kind = {
+        "vector": rng.choice((device().target.vector, 16, 0, 0)),
+        "items": rng.choice((device().target.items, 8, 2)),
+    }
     yield patch.object(device(), "target", dataclasses.replace(device().target, **kind))
     if rng.random() < 0.875:
         yield patch.object(Device, "build", _built_plainly)
