@@ -32,7 +32,7 @@ _STOPPED = {-2, -5, -14, -36, -9999}
 _NO_ROOM = {-4, -6, -61}
 _BUILD_FAILURE, _OUT_OF_RESOURCES = -11, -5
 _HELP = "install your graphics card's driver, or a runtime for processors (Debian: apt install pocl-opencl-icd)"
-#: Bytes of patterns that a buffer can be filled with.
+#: Bytes of patterns that a buffer can be filled with, from a multiple of them on.
 _FILLS = {1, 2, 4, 8, 16, 32, 64, 128}
 
 
@@ -160,7 +160,7 @@ class Device:
 
     def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
         """Sends bytes; few of them with the command itself, so that it waits for nothing."""
-        if array.size in _FILLS:
+        if array.size in _FILLS and at % array.size == 0:
             cl.enqueue_fill_buffer(self.queue, buffer, array, at, array.size)
         else:
             cl.enqueue_copy(self.queue, buffer, array, dst_offset=at)

@@ -159,6 +159,17 @@ def test_other_sizes_share_their_kernels():
         )
 
 
+@pytest.mark.parametrize("at", [0, 4, 64, 192])
+@pytest.mark.parametrize("size", [1, 8, 100, 128])
+def test_bytes_are_sent_to_any_place(at, size):
+    buffer, sent, got = device().alloc(512), np.arange(size, dtype=np.uint8), np.empty(512, np.uint8)
+    device().copy_in(buffer, 0, np.full(512, 255, np.uint8))
+    device().copy_in(buffer, at, sent)
+    device().copy_out(got, buffer, 0)
+    np.testing.assert_array_equal(got[at : at + size], sent)
+    assert np.delete(got, np.s_[at : at + size]).min() == 255
+
+
 def test_what_python_does_is_told(caplog):
     def slope(x):
         _, y = gc.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y * x), (gc.tensor(0), x))
