@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from devices import here
+from where import here
 
 import graphc as gc
 from graphc.core.context import STATE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import shares_memory_with_numpy
+from where import shares_memory_with_numpy
 
 import graphc as gc
 from graphc import nn, optim

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from devices import here
+from where import here
 
 import graphc as gc
 from graphc.nn import functional as F

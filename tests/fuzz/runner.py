@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from devices import here
+from where import here
 
 import graphc as gc
 from graphc.nn import functional as F
