@@ -45,7 +45,7 @@ DEVICE_LIMITS: tuple[tuple[Any, str, Any], ...] = (
     (lanes, "FEWEST_STEPS", 0),
     (lanes, "GROUP_STEPS", 4),
     (lanes, "LANES_BYTES", 16),
-    (products, "profits", lambda *_: True),
+    (products, "profits", lambda target, rows, columns, steps, batch: steps > 0),
     (products, "_FEW", 1),
     (products, "_STRIP", 2),
     (tiles, "_MOST_LANES", 2),
