@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from where import here
 
 import graphc as gc
 from graphc.nn import functional as F
@@ -296,5 +295,5 @@ class Draft:
 
 def tensor_of(leaf: Leaf, k: int) -> Any:
     """A leaf as a fresh eager tensor."""
-    tensor = here(leaf.array(k))
+    tensor = gc.from_numpy(leaf.array(k)).to(gc.get_default_device())
     return tensor.requires_grad_() if leaf.grad else tensor

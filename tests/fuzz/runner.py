@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from where import here
 
 import graphc as gc
 from graphc.nn import functional as F
@@ -57,9 +56,14 @@ def tensors_of(leaves: Sequence[Leaf], k: int, module: Any = gc) -> list[Any]:
     """Fresh eager tensors."""
     found = []
     for leaf in leaves:
-        tensor = here(leaf.array(k)) if module is gc else to_torch(module, leaf.array(k))
+        tensor = tensor_of(module, leaf.array(k))
         found.append(tensor.requires_grad_() if leaf.grad else tensor)
     return found
+
+
+def tensor_of(module: Any, array: Any) -> Any:
+    """An array as a tensor of graphc, where tensors are made, or of PyTorch."""
+    return gc.from_numpy(array).to(gc.get_default_device()) if module is gc else to_torch(module, array)
 
 
 def to_torch(torch: Any, array: np.ndarray) -> Any:
@@ -110,7 +114,7 @@ class Stage:
         self.module.manual_seed(self.program.seed)
         with self.module.no_grad():
             for leaf, state in zip(self.program.states, self.states, strict=True):
-                state.copy_(here(leaf.array(0)) if self.module is gc else to_torch(self.module, leaf.array(0)))
+                state.copy_(tensor_of(self.module, leaf.array(0)))
 
     def wanted(self, arguments: Sequence[Any]) -> list[Any]:
         """The tensors gradients are taken of: float arguments, states that ask for it."""
