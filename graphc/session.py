@@ -163,7 +163,7 @@ class Session:
             feeds = self._feeds({} if feed_dict is None else feed_dict)
             prepared = self._prepare(leaves, feeds)
             with self._lock.held(write=False):
-                return prepared, [np.array(array) for array in self._read(prepared, feeds, leaves)]
+                return prepared, [duplicate(array) for array in self._read(prepared, feeds, leaves)]
 
     # --- fetches --------------------------------------------------------------------------------------------------
 

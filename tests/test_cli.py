@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 from test_layers import ROOT
+from where import prints_no_device
 
 from graphc import cli, version
 
@@ -66,6 +67,7 @@ def test_a_backend_there_is_not_is_told(tmp_path, capsys):
     assert "graphc demo: no backend is called 'abacus': there are numpy" in capsys.readouterr().err
 
 
+@prints_no_device
 def test_a_script_runs_as_main_with_its_arguments_and_folder(tmp_path):
     folder = tmp_path / "project"
     folder.mkdir()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from test_layers import ROOT
 from tolerances import assert_close
+from where import runs_natively
 
 import graphc as gc
 import graphc.nn.functional as F
@@ -138,6 +139,7 @@ def test_recurrent_layers(kind):
 # --- when -------------------------------------------------------------------------------------------------------------
 
 
+@runs_natively
 def test_a_signature_is_compiled_when_numpy_has_done_as_much_as_compiling_costs(monkeypatch):
     monkeypatch.setattr(marks.LEDGER, "total", marks.LOADING)
     made = []
@@ -159,6 +161,7 @@ def test_a_signature_is_compiled_when_numpy_has_done_as_much_as_compiling_costs(
     assert made[calls:] == [False, False]
 
 
+@runs_natively
 def test_the_compiler_is_loaded_when_all_calls_together_are_worth_it(monkeypatch):
     monkeypatch.setattr(marks.LEDGER, "total", 0.0)
     made = []
@@ -189,6 +192,7 @@ def test_arguments_that_are_equal_but_not_alike_are_told_apart():
         assert len(scaled.known_calls) == 6
 
 
+@runs_natively
 def test_old_signatures_are_forgotten():
     @marks.one_call()
     def identity(x: Any, n: int) -> Any:

@@ -6,9 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
+
+pytestmark = runs_natively
 
 
 def warmed(fn, *args):

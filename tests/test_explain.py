@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
@@ -18,6 +19,8 @@ from graphc.backends.llvm.gemm import LIBRARY_SIZE
 from graphc.core.config import config
 from graphc.ir.interpret import interpreter
 from graphc.ir.program import Program
+
+pytestmark = runs_natively
 
 BACKENDS = ["llvm", "numpy"]
 HERE = "test_explain.py"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
@@ -284,6 +285,7 @@ def test_what_cannot_check_says_so() -> None:
         gc.compile(lambda x: x + 1, backend="plain", check_nans=True)(gc.ones(1))
 
 
+@runs_natively
 def test_explain_times_a_checked_function(backend: str) -> None:
     f = gc.compile(lambda x: gc.log(x), backend=backend, check_nans=True)
     data = gc.explain(f, gc.ones(3)).data

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from where import prints_no_device
 
 import graphc as gc
 from graphc import nn
 
 
+@prints_no_device
 @pytest.mark.parametrize(
     ("make", "text"),
     [

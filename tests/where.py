@@ -19,7 +19,9 @@ def here(array: Any) -> Any:
 shares_memory_with_numpy = pytest.mark.skipif(
     config.device != "cpu", reason="tensors of a device share no memory with NumPy arrays"
 )
-#: For tests of how fast paths of the host, its caches and its native code behave.
-runs_on_the_host = pytest.mark.skipif(
-    config.device != "cpu", reason="a device has no entries, objects or eager costs of llvm"
+#: For tests of entries, steps with their loops, and the costs that eager code on the host counts.
+runs_natively = pytest.mark.skipif(
+    config.device != "cpu", reason="a device has no native runs: no entries, no steps told, no costs counted"
 )
+#: For tests of what is printed of tensors, to the letter.
+prints_no_device = pytest.mark.skipif(config.device != "cpu", reason="tensors of a device print its name")
