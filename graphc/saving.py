@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.arrays import host, is_array
+from graphc.core.arrays import host, is_array, shadow_of
 from graphc.core.context import SLOTS, eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError, FileFormatError, SymbolicError
 from graphc.core.lazy import lazy_import
@@ -103,8 +103,9 @@ class _Packer:
         return packed | {"requires_grad": True} if tensor.requires_grad and tensor.is_leaf else packed
 
     def _store(self, array: Any, path: tuple[Any, ...]) -> str:
-        """Notes an array and returns its name; arrays that are the same memory are stored once."""
-        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype)
+        """Notes an array and returns its name; arrays that are the same memory, also of a device, are stored once."""
+        place = shadow_of(array)
+        key = (place.__array_interface__["data"][0], place.shape, place.strides, place.dtype)
         if key in self._names and array.size:
             return self._names[key]
         check_dtype(array, show(path))
@@ -113,7 +114,7 @@ class _Packer:
         while unique in self.arrays or unique == "__metadata__":
             n += 1
             unique = f"{name}#{n}"
-        self.arrays[unique] = array
+        self.arrays[unique] = host(array)
         self._names[key] = unique
         return unique
 
@@ -127,10 +128,10 @@ def show(path: tuple[Any, ...]) -> str:
 
 
 def concrete(tensor: Any, what: str) -> Any:
-    """The array of a tensor; SymbolicError if it has none yet."""
+    """The array of a tensor, on the host or a device; SymbolicError if it has none yet."""
     if not is_array(tensor._data):
         raise SymbolicError(f"cannot save {what}: it is symbolic, its values are known only when the graph runs")
-    return host(tensor._data)
+    return tensor._data
 
 
 def check_dtype(array: Any, what: str) -> DType:
@@ -280,7 +281,7 @@ def save_file(tensors: Mapping[str, Any], filename: Any, metadata: Mapping[str, 
             raise ArgumentTypeError(f"save_file takes a dict of str to Tensor, got {name!r}: {type(tensor).__name__}")
         if name == "__metadata__":
             raise ArgumentError("no tensor may be called '__metadata__' in a safetensors file")
-        arrays[name] = concrete(tensor, name)
+        arrays[name] = host(concrete(tensor, name))
     write_arrays(filename, arrays, dict(metadata or {}))
 
 

@@ -125,9 +125,12 @@ class TestMoving:
             assert made.device == x.device
             np.testing.assert_array_equal(made.detach().numpy(), X)
         file = io.BytesIO()
-        gc.save({"x": x}, file)
+        gc.save({"x": x, "again": x.detach()}, file)
         file.seek(0)
-        np.testing.assert_array_equal(gc.load(file)["x"].detach().numpy(), X)
+        found = gc.load(file)
+        np.testing.assert_array_equal(found["x"].detach().numpy(), X)
+        found["x"].data[0] = 0
+        assert not found["again"][0].any()  # one memory still
 
     def test_shown_like_pytorch(self):
         assert repr(gc.ones(2, device=DEVICE)) == "tensor([1., 1.], device='opencl:0')"
