@@ -1,4 +1,4 @@
-"""Devices, and what else belongs to the machine: defaults, deterministic sums, batches in parts, as PyTorch has them on a CPU."""
+"""Devices, and what else is the machine's: defaults, deterministic sums, batches in parts, as PyTorch has them on a CPU."""
 
 from __future__ import annotations
 
