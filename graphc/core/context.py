@@ -73,6 +73,8 @@ class State(threading.local):
     grad: bool = True
     #: the device memory in which eager code makes tensors of nothing; None: the host's
     memory: Any = None
+    #: what it was outside of each `with device(...)` that lasts
+    entered: tuple[Any, ...] = ()
     #: "forward", "backward" (a gradient rule is running) or "update" (an optimizer is)
     role: str = "forward"
     #: the origin of the forward op whose gradient is being computed, if known
@@ -186,16 +188,17 @@ def get_default_device() -> Device:
 
 
 def _enter(device: Device) -> Device:
-    _ENTERED.append(making_in(place(device)))
-    _ENTERED[-1].__enter__()
+    memory = place(device)
+    STATE.entered = (*STATE.entered, STATE.memory)
+    STATE.memory = memory
     return device
 
 
 def _leave(device: Device, *error: Any) -> None:
-    _ENTERED.pop().__exit__(*error)
+    *outer, STATE.memory = STATE.entered
+    STATE.entered = tuple(outer)
 
 
-_ENTERED: list[Any] = []
 # `with device("opencl"): ...` makes tensors there
 Device.__enter__, Device.__exit__ = _enter, _leave  # type: ignore[attr-defined]
 
