@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from where import here
 
 import graphc as gc
 from graphc import nn, optim
@@ -182,7 +183,7 @@ class Encoder(nn.Module):
     def __init__(self, residual: bool):
         super().__init__()
         self.first, self.last, self.residual = nn.Linear(3, 4), nn.Linear(8, 1), residual
-        self.place = nn.Parameter(gc.from_numpy(numbers(2, 1, 4)))
+        self.place = nn.Parameter(here(numbers(2, 1, 4)))
 
     def forward(self, x):
         h = self.first(x)
@@ -206,7 +207,7 @@ def test_training_goes_on_with_a_batch_of_one():
     model, opt = training(residual=False)
     for n, found in zip((4, 1, 2, 1), mine, strict=True):
         opt.zero_grad()
-        loss = (model(gc.from_numpy(numbers(n, 2, 3))) ** 2).mean()
+        loss = (model(here(numbers(n, 2, 3))) ** 2).mean()
         loss.backward()
         opt.step()
         np.testing.assert_allclose(found, loss.item(), rtol=1e-5)
