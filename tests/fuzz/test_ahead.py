@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from graphc.backends.opencl.devices import device
+from graphc.backends.opencl.devices import cl, device
 from tests.fuzz.__main__ import Examination
 from tests.fuzz.ahead import build_ahead
 
@@ -17,7 +17,6 @@ pytestmark = pytest.mark.opencl
 
 
 def test_what_was_built_ahead_is_not_built_again() -> None:
-    cl = pytest.importorskip("pyopencl")
     device().kernels.clear()
     work, seeds = Examination("opencl", "one", small=False), range(1, 5)
     with patch.object(cl, "Program", wraps=cl.Program) as built:
