@@ -17,6 +17,7 @@ from graphc.functions.joining import cat
 from graphc.functions.placing import on
 from graphc.functions.shaping import unsqueeze
 from graphc.functions.splitting import chunk
+from graphc.nests import flatten, unflatten
 from graphc.nn.modules.module import Module
 
 
@@ -99,7 +100,7 @@ def moved_to(nest: Any, memory: Any) -> Any:
 def scatter(nest: Any, memories: Sequence[Any], dim: int) -> list[Any]:
     """The nest once for each part that its tensors have along `dim`, in that part's memory; other things are in every part."""
     tensors: list[Any] = []
-    _mapped(nest, tensors.append)
+    flatten(nest, tensors)
     chunks = {id(x): chunk(x, len(memories), dim) for x in tensors if x.ndim}
     count = max((len(parts) for parts in chunks.values()), default=1 if tensors else 0)
     short = {len(parts) for parts in chunks.values()}
@@ -157,15 +158,10 @@ def _replica(module: Any, there: Mapping[int, Any], made: dict[int, Any]) -> Any
 
 
 def _mapped(nest: Any, fn: Any) -> Any:
-    if isinstance(nest, TensorBase):
-        return fn(nest)
-    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
-        return type(nest)(*(_mapped(x, fn) for x in nest))
-    if isinstance(nest, tuple | list):
-        return type(nest)([_mapped(x, fn) for x in nest])
-    if isinstance(nest, dict):
-        return type(nest)({key: _mapped(x, fn) for key, x in nest.items()})
-    return nest
+    """The nest with `fn` of each of its tensors."""
+    tensors: list[Any] = []
+    structure = flatten(nest, tensors)
+    return unflatten(structure, [fn(x) for x in tensors])
 
 
 __all__ = ["DataParallel", "data_parallel"]

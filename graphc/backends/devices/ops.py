@@ -10,7 +10,7 @@ from typing import Any
 from graphc.backends import find_backend
 from graphc.backends.devices.executable import DeviceExecutable
 from graphc.backends.devices.memory import DeviceMemory
-from graphc.core.arrays import DeviceArray, host
+from graphc.core.arrays import DeviceArray, host, shadow_of
 from graphc.core.devices import Device
 from graphc.core.dims import is_static
 from graphc.core.errors import BackendError, DeviceError
@@ -49,7 +49,7 @@ def evaluate(
         return _viewed(op, arrays[0], attrs, memory)
     if types is None or not all(is_static(x.shape) for x in types):
         return _on_host(op, arrays, attrs, memory)
-    operands = [type_of_array(a.shadow if type(a) is DeviceArray else a) for a in arrays]
+    operands = [type_of_array(shadow_of(a)) for a in arrays]
     key = (op.name, memory, *operands, *((name, attr_key(attrs[name])) for name in sorted(attrs)))
     executable = _KNOWN.pop(key, None)
     if executable is None:
