@@ -51,6 +51,7 @@ class Printed:
     """The function of a kernel in its source, and how it is launched.
 
     `groups`: of `items` items each. `scratch`: the bytes of each memory of its own. `words` are `wide` (`i64`) or `i32`.
+    `apart`: whether its items never meet.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Printed:
     words: tuple[int, ...]
     wide: bool
     scratch: tuple[int, ...]
+    apart: bool = False
 
 
 #: What an item can add to memory that others add to.
@@ -81,7 +83,8 @@ def print_kernel(
     name = printer.print()
     scratch = tuple(rows * printer.inner_steps * kernel.statements[n].dtype.itemsize for n in printer.scratch)
     groups = -(-rows // shape.columns)
-    return Printed(name, groups, shape.items, tuple(printer.words), printer.idx == "i64", scratch)
+    wide, apart = printer.idx == "i64", shape.slices == 1
+    return Printed(name, groups, shape.items, tuple(printer.words), wide, scratch, apart)
 
 
 def side_by_side(kernel: Kernel) -> Kernel:

@@ -29,12 +29,14 @@ class Target:
     """A device: items of a group, bytes of local memory, groups that run side by side.
 
     `vector`: the bytes of a processor's vector; 0 for a graphics card, whose items are the lanes of its vectors.
+    `arguments`: the bytes of a kernel's arguments; every OpenCL device takes 1,024.
     """
 
     items: int
     local: int
     units: int
     vector: int
+    arguments: int = 1024
 
 
 @dataclass(frozen=True)

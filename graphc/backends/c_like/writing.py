@@ -10,7 +10,7 @@ text = source.text(OPENCL)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 from graphc.backends.c_like.heads import Dialect
@@ -69,6 +69,7 @@ class Source:
         self._tables: dict[tuple[str, str], str] = {}
         self._functions: dict[str, str] = {}
         self._known: dict[Hashable, str] = {}
+        self._kernels: dict[str, tuple[Sequence[str], Sequence[str]]] = {}
 
     def table(self, kind: str, literals: Sequence[str]) -> str:
         """The name of an array of constants; equal ones are kept once."""
@@ -99,14 +100,28 @@ class Source:
         """The name of a kernel with these lines; equal ones are kept once."""
         key = (items, tuple(parameters), tuple(lines.lines))
         if key not in self._known:
-            self._known[key] = f"kernel{sum(x.startswith('kernel') for x in self._known.values())}"
-            self.add_function(f"KERNEL({items}) {self._known[key]}({', '.join(parameters)})", lines)
+            name = self._known[key] = f"kernel{len(self._kernels)}"
+            self._kernels[name] = parameters, lines.lines
+            self.add_function(f"KERNEL({items}) {name}({', '.join(parameters)})", lines)
         return self._known[key]
+
+    def parameters(self, kernel: str) -> Sequence[str]:
+        """Those of a kernel."""
+        return self._kernels[kernel][0]
+
+    def lines(self, kernel: str) -> Sequence[str]:
+        """Those of a kernel's body."""
+        return self._kernels[kernel][1]
+
+    def keep(self, kernels: Collection[str]) -> None:
+        """Forgets other kernels."""
+        for name in self._kernels.keys() - kernels:
+            self._functions.pop(name, None)
 
     @property
     def kernels(self) -> list[str]:
         """The names of all kernels."""
-        return [name for name in self._functions if name.startswith("kernel")]
+        return [name for name in self._functions if name in self._kernels]
 
     def text(self, dialect: Dialect, kernels: Sequence[str] | None = None) -> str:
         """All of it, or what these kernels need, as a compiler reads it."""

@@ -86,7 +86,7 @@ class DeviceExecutable:
 
     def _made_at(self, kernel: str) -> str:
         """The ops that a kernel does, and the user's lines."""
-        steps = [x.step for x in self.translation.launches if x.printed.name == kernel and x.step is not None]
+        steps = [step for x in self.translation.launches if x.printed.name == kernel for step in x.steps]
         nodes = [node for step in steps for node in step.nodes]
         lines = dict.fromkeys(str(origin) for node in nodes for origin in node.origins[:1])
         return f"{' '.join(dict.fromkeys(n.op.name for n in nodes)) or 'a copy'}{_at(', '.join(lines))}"

@@ -11,6 +11,7 @@ from graphc.backends.c_like.kernels import Printed, print_kernel
 from graphc.backends.c_like.lanes import print_lanes
 from graphc.backends.c_like.products import print_product
 from graphc.backends.c_like.tiles import Target, Tile
+from graphc.backends.c_like.together import print_together
 from graphc.backends.c_like.writing import Source
 from graphc.backends.runs.control import Draft, control
 from graphc.backends.runs.places import Scope, Where
@@ -36,14 +37,21 @@ from graphc.planning.steps import (
     copy_kernel,
 )
 
+#: Steps of a kernel that is small: it shares a start with others. Larger ones of a processor are lanes (c_like/lanes.py).
+_SMALL, _SMALL_CARD = 1 << 13, 1 << 18
+
 
 @dataclass(frozen=True, eq=False)
 class Launch:
-    """A kernel and where its buffers are: slot, byte offset, and bytes of an element. `scratch` follows `places`."""
+    """A kernel and where its buffers are: slot, byte offset, and bytes of an element. Scratch memory comes last.
+
+    `steps`: those of the plan that it does. `small`: whether it may share a start with others of its region.
+    """
 
     printed: Printed
     places: tuple[tuple[int, int, int], ...]
-    step: Step | None
+    steps: tuple[Step, ...] = ()
+    small: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +81,12 @@ class Translation:
         #: whether a kernel may set the fault word
         self.fails = False
         #: every launch there is
-        self.launches: list[Launch] = []
+        self.launches: dict[Launch, None] = {}
         self.scratch_start = self.arena_bytes = aligned(plan.arena_bytes)
         inputs = [(1 + i, 0) for i in range(self.n_inputs)]
         outputs = [(1 + self.n_inputs + k, 0) for k in range(self.n_outputs)]
         self.instructions = self.body(plan, inputs, outputs, (self.arena, 0))(None)
+        self.source.keep({x.printed.name for x in self.launches})
 
     def new_slot(self) -> int:
         """A slot nobody else uses."""
@@ -94,8 +103,34 @@ class Translation:
             self.constants[slot] = array
             constants.append((slot, 0))
         scope = Scope(plan, tuple(inputs), tuple(outputs), tuple(constants), arena)
-        drafts = [self.step(step, scope) for region in plan.regions for step in region]
-        return lambda found: tuple([made for draft in drafts for made in draft(found)])
+        regions = [[self.step(step, scope) for step in region] for region in plan.regions]
+        return lambda found: tuple(
+            [
+                instruction
+                for drafts in regions
+                for instruction in self.together([made for draft in drafts for made in draft(found)])
+            ]
+        )
+
+    def together(self, instructions: list[Any]) -> list[Any]:
+        """The instructions of a region, whose steps do not need each other: small kernels share starts."""
+        small = [x for x in instructions if isinstance(x, Launch) and x.small]
+        if len(small) < 2:
+            return instructions
+        joint = []
+        while small:
+            n, printed, places = print_together(
+                self.source, [(x.printed, x.places) for x in small], self.target.arguments
+            )
+            joint.append(
+                small[0] if n == 1 else Launch(printed, tuple(places), tuple(s for x in small[:n] for s in x.steps))
+            )
+            small = small[n:]
+        kept = [x for x in instructions if not (isinstance(x, Launch) and x.small)]
+        for x in instructions:
+            self.launches.pop(x, None)
+        self.launches |= dict.fromkeys(x for x in [*kept, *joint] if isinstance(x, Launch))
+        return [*kept, *joint]
 
     def step(self, step: Step, scope: Scope) -> Draft:
         """What a step becomes."""
@@ -181,8 +216,12 @@ class Translation:
             found.append((self.arena, used, statement.dtype.itemsize))
             used += aligned(nbytes)
         self.arena_bytes = max(self.arena_bytes, used)
-        launch = Launch(printed, tuple(found), step)
-        self.launches.append(launch)
+        most = _SMALL if self.target.vector else _SMALL_CARD
+        # sort kernels need each other, and kernels that use scratch memory use the same
+        small = isinstance(step, KernelStep) and printed.apart and not printed.scratch and not printed.wide
+        small = small and math.prod(kernel.extents) <= most and not any(x.fails for x in kernel.statements)
+        launch = Launch(printed, tuple(found), () if step is None else (step,), small)
+        self.launches[launch] = None
         return lambda _: [launch]
 
     def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:

@@ -83,7 +83,7 @@ class Tuner:
         assert printed is not None
         places = tuple((slot, 0, dtype.itemsize) for slot, dtype in enumerate(kernel.buffers, 1))
         program = self.device.build(source.text(self.device.dialect))
-        start = Function(Launch(printed, places, None), program, printed.name, self.device)
+        start = Function(Launch(printed, places), program, printed.name, self.device)
         times = []
         for _ in range(_RUNS):
             self.device.finish()

@@ -21,6 +21,8 @@ cupy: Any = lazy_import("cupy")
 
 #: Items of a group: eight warps.
 _ITEMS = 256
+#: The bytes of arguments that a kernel takes on every card.
+_ARGUMENTS = 4096
 
 
 class Kernel:
@@ -52,7 +54,8 @@ class Device:
         self.device = cuda.Device(number)
         properties = cuda.runtime.getDeviceProperties(number)
         self.name = properties["name"].decode()
-        self.target = Target(_ITEMS, properties["sharedMemPerBlock"], properties["multiProcessorCount"], vector=0)
+        local, units = properties["sharedMemPerBlock"], properties["multiProcessorCount"]
+        self.target = Target(_ITEMS, local, units, vector=0, arguments=_ARGUMENTS)
         self.architecture = f"sm_{self.device.compute_capability}"
         self.lock = threading.RLock()
         with self.device:

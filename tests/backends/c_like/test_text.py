@@ -39,6 +39,7 @@ PROGRAMS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "column_sum": (lambda x: x.sum(0), (floats(50, 70),)),
     "gather": (lambda x, i: x[i], (floats(50, 70), gc.arange(8))),
     "product_with_bias": (lambda x, w, b: x @ w.t() + b, (floats(50, 70), floats(20, 70), floats(20))),
+    "together": (lambda x, y, z: (x * 2, y * 2, z.sin()), (floats(50, 70), floats(9), floats(9))),
     "cumsum": (lambda x: x.cumsum(1), (floats(50, 70),)),
 }
 
