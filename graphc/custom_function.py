@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.autodiff import same_shape, zeros_of
+from graphc.core.arrays import is_array, same_elements
 from graphc.core.context import SLOTS, STATE, set_grad
 from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import Kind
@@ -140,7 +141,8 @@ class CustomOp:
                         f"Function {self.name}Backward returned an invalid gradient at index {position} - got "
                         f"{list(have)} but expected shape compatible with {list(shape)}"
                     )
-                g = SLOTS.new_tensor(g._data[...]) if not STATE.grad and hasattr(g._data, "flags") else g
+                if not STATE.grad and is_array(g._data):
+                    g = SLOTS.new_tensor(same_elements(g._data))
             picked.append(g if need else None)
         return picked
 

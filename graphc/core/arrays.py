@@ -172,6 +172,11 @@ def moved(data: Any, memory: Memory | None) -> Any:
     return array if memory is None else memory.put(array)
 
 
+def same_elements(data: Any) -> Any:
+    """Another array of the same elements."""
+    return data.view(data.shadow) if type(data) is DeviceArray else data.view()
+
+
 def duplicate(data: Any) -> Any:
     """A copy of the elements where they are, in the order in which they lie."""
     if type(data) is not DeviceArray:

@@ -359,3 +359,17 @@ def test_numbers_of_the_host_stay_there(monkeypatch):
     gc.manual_seed(0)
     assert [step(x).item(), step(x).item()] == [first.item(), second.item()]
     assert first.item() != second.item()
+
+
+def test_a_custom_function():
+    class Cube(gc.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, g):
+            return 3 * ctx.saved_tensors[0] ** 2 * g
+
+    equal(Cube.apply, X)
