@@ -68,6 +68,7 @@ def test_no_platform(tmp_path):
         assert nn.DataParallel(nn.Linear(2, 2))(gc.ones(3, 2)).shape == (3, 2)
         """,
         OCL_ICD_VENDORS=str(tmp_path),
+        GRAPHC_DEVICE="cpu",
     )
 
 
