@@ -1,4 +1,5 @@
 """Saving and loading in the safetensors container: tensors as raw bytes, the nesting around them as JSON; no pickle.
+PyTorch's own files are read too (graphc/torch_files.py).
 
 The safetensors library writes and checks the container (https://huggingface.co/docs/safetensors). Its map of strings holds
 the nesting of the saved object, with tensors by name; any other safetensors reader sees the tensors.
@@ -7,12 +8,14 @@ the nesting of the saved object, with tensors by name; any other safetensors rea
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 import os
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,7 @@ from graphc.core.tensor_types import (
     int64,
     uint8,
 )
+from graphc.torch_files import TorchFile, is_torch_file
 
 safetensors = lazy_import("safetensors")
 safetensors_numpy = lazy_import("safetensors.numpy")
@@ -142,37 +146,44 @@ def check_dtype(array: Any, what: str) -> DType:
         raise ArgumentTypeError(f"cannot save {what}: {error}") from None
 
 
-def _unpack(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    if isinstance(packed, list):
-        return [_unpack(x, arrays) for x in packed]
-    if not isinstance(packed, dict):
-        return packed
-    kind = next(iter(packed))
-    if kind not in _UNPACK:
-        raise FileFormatError(f"the file holds a value of unknown kind {kind!r}")
-    return _UNPACK[kind](packed, arrays)
+class _Unpacker:
+    """Puts an object together again. `placed(tensor, location)`: the tensor where it is to be."""
+
+    def __init__(self, arrays: Mapping[str, Any], placed: Callable[[Any, str], Any]):
+        self.arrays, self.placed = arrays, placed
+
+    def unpack(self, packed: Any) -> Any:
+        """What a JSON value stands for."""
+        if isinstance(packed, list):
+            return list(map(self.unpack, packed))
+        if not isinstance(packed, dict):
+            return packed
+        kind = next(iter(packed))
+        if kind not in _UNPACK:
+            raise FileFormatError(f"the file holds a value of unknown kind {kind!r}")
+        return _UNPACK[kind](self, packed)
+
+    def tensor(self, packed: Any) -> Any:
+        """A tensor, a leaf that wants a gradient if it was one."""
+        tensor = self.placed(SLOTS.new_tensor(self.arrays[packed["tensor"]]), "cpu")
+        return tensor.requires_grad_(True) if packed.get("requires_grad") else tensor
+
+    def pairs(self, pairs: Any) -> Any:
+        """The keys and values of a mapping."""
+        return ((self.unpack(key), self.unpack(value)) for key, value in pairs)
 
 
-def _unpack_tensor(packed: Any, arrays: Mapping[str, Any]) -> Any:
-    tensor = SLOTS.new_tensor(arrays[packed["tensor"]])
-    return tensor.requires_grad_(True) if packed.get("requires_grad") else tensor
-
-
-def _unpack_pairs(pairs: Any, arrays: Mapping[str, Any]) -> Any:
-    return ((_unpack(key, arrays), _unpack(value, arrays)) for key, value in pairs)
-
-
-_UNPACK: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
-    "tensor": _unpack_tensor,
-    "array": lambda packed, arrays: arrays[packed["array"]],
-    "float": lambda packed, arrays: float.fromhex(packed["float"]),
-    "dtype": lambda packed, arrays: BY_NAME[packed["dtype"]],
-    "bytes": lambda packed, arrays: base64.b64decode(packed["bytes"], validate=True),
-    "tuple": lambda packed, arrays: tuple(_unpack(packed["tuple"], arrays)),
-    "set": lambda packed, arrays: set(_unpack(packed["set"], arrays)),
-    "dict": lambda packed, arrays: dict(_unpack_pairs(packed["dict"], arrays)),
-    "ordered": lambda packed, arrays: OrderedDict(_unpack_pairs(packed["ordered"], arrays)),
-    "counter": lambda packed, arrays: Counter(dict(_unpack_pairs(packed["counter"], arrays))),
+_UNPACK: dict[str, Callable[[_Unpacker, Any], Any]] = {
+    "tensor": _Unpacker.tensor,
+    "array": lambda u, packed: u.arrays[packed["array"]],
+    "float": lambda u, packed: float.fromhex(packed["float"]),
+    "dtype": lambda u, packed: BY_NAME[packed["dtype"]],
+    "bytes": lambda u, packed: base64.b64decode(packed["bytes"], validate=True),
+    "tuple": lambda u, packed: tuple(map(u.unpack, packed["tuple"])),
+    "set": lambda u, packed: set(map(u.unpack, packed["set"])),
+    "dict": lambda u, packed: dict(u.pairs(packed["dict"])),
+    "ordered": lambda u, packed: OrderedDict(u.pairs(packed["ordered"])),
+    "counter": lambda u, packed: Counter(dict(u.pairs(packed["counter"]))),
 }
 
 # -- the container --------------------------------------------------------------------------------
@@ -204,20 +215,27 @@ def read_arrays(source: Any) -> tuple[dict[str, Any], dict[str, str]]:
 
     Everything is checked before anything is returned; FileFormatError says what is wrong with the file.
     """
-    if hasattr(source, "read"):
-        return _parse(source.read(), "the file")
-    with open(source, "rb") as file:
-        return _parse(file.read(), os.fspath(source))
+    with opened(source) as (file, path):
+        return _parse(file.read(), path)
+
+
+@contextmanager
+def opened(source: Any) -> Iterator[tuple[Any, str]]:
+    """A binary file with its name, from a path or from an open file, which is read from where it is."""
+    if not hasattr(source, "read"):
+        with open(source, "rb") as file:
+            yield file, os.fspath(source)
+    elif hasattr(source, "seekable") and source.seekable() and source.tell() == 0:
+        yield source, "the file"
+    else:
+        yield io.BytesIO(source.read()), "the file"
 
 
 def _parse(content: bytes, path: str) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
-        why = str(error)
-        if content[:2] == b"PK" or content[:1] == b"\x80":
-            why = "it looks like a zip file or pickle, as torch.save writes them; graphc never reads pickles"
-        raise _bad(path, why) from None
+        raise _bad(path, str(error)) from None
     # the header is valid JSON, or deserialize would have refused it; the library does not hand out its map of strings
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     arrays = {}
@@ -252,22 +270,49 @@ def save(obj: Any, f: Any, **_: Any) -> None:
         write_arrays(f, packer.arrays, {_NESTING: nesting})
 
 
-def load(f: Any, map_location: Any = None, weights_only: bool = True, **_: Any) -> Any:
-    """What `save` saved; for another safetensors file, a dict of its tensors. Nothing in a file is ever executed.
+def load(
+    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = True, **_: Any
+) -> Any:
+    """What `save` saved, or what PyTorch saved (`.pt`, `.pth`); for another safetensors file, a dict of its tensors.
 
-    Raises FileFormatError for a foreign or damaged file, OSError where there is none. `map_location` and `weights_only`
-    are accepted and unused.
+    Nothing in a file is ever executed: what takes code to make (a whole module) is refused, whatever `weights_only` says.
+    `map_location`: the device tensors go to, a dict from the device they were on to that, or a function of a tensor and the
+    name of its device that gives a tensor; without it they come to the CPU. Raises FileFormatError for a foreign or
+    damaged file, OSError where there is none. Other options of PyTorch's are unused.
     """
-    with eagerly():
-        arrays, metadata = read_arrays(f)
+    with eagerly(), opened(f) as (file, path):
+        placed = _placing(map_location)
+        head = file.read(9)
+        file.seek(0)
+        if is_torch_file(head):
+            try:
+                return TorchFile(file, placed).read()
+            except FileFormatError as error:
+                raise FileFormatError(f"{path} is no readable checkpoint: {error}") from None
+        arrays, metadata = _parse(file.read(), path)
         if _NESTING not in metadata:
-            return {name: SLOTS.new_tensor(array) for name, array in arrays.items()}
+            return {name: placed(SLOTS.new_tensor(array), "cpu") for name, array in arrays.items()}
         try:
-            return _unpack(json.loads(metadata[_NESTING]), arrays)
+            return _Unpacker(arrays, placed).unpack(json.loads(metadata[_NESTING]))
         except FileFormatError:
             raise
         except (ValueError, KeyError, TypeError, RecursionError, StopIteration) as error:
             raise FileFormatError(f"the nesting in the file is damaged: {error}") from None
+
+
+def _placing(map_location: Any) -> Callable[[Any, str], Any]:
+    """From a tensor and the device it was on to the tensor where it is to be."""
+
+    def placed(tensor: Any, location: str) -> Any:
+        if callable(map_location):
+            found = map_location(tensor, location)
+            return tensor if found is None else found
+        target = map_location
+        if isinstance(map_location, Mapping):
+            target = next((to for at, to in map_location.items() if str(at) == location), None)
+        return tensor if target is None else tensor.to(target)
+
+    return placed
 
 
 def save_file(tensors: Mapping[str, Any], filename: Any, metadata: Mapping[str, str] | None = None) -> None:

@@ -73,7 +73,7 @@ FLOORS: dict[int, list[list[str]]] = {
             ["utils/"],
             ["viz/"],
             ["data/"],
-            ["saving.py", "graph_files.py", "explaining/"],
+            ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
         ),
         *(["accelerators.py", "cuda.py", "opencl.py"], ["version.py"], ["linalg.py"], ["errors.py"]),
     ],

@@ -225,8 +225,8 @@ def entry(dtype="F32", shape=(1,), offsets=(0, 4)):
     ("content", "message"),
     [
         (b"", NOT_READABLE),
-        (b"PK\x03\x04 a zip file", "graphc never reads pickles"),
-        (b"\x80\x02 a pickle", "graphc never reads pickles"),
+        (b"PK\x03\x04 a zip file", "no readable checkpoint: its zip container is damaged"),
+        (b"\x80\x02 a pickle", "no readable checkpoint: its pickle is damaged"),
         (b"some text that is no header at all", NOT_READABLE),
         (file_with(None, raw=b"{"), NOT_READABLE),
         (file_with(None, raw=b"\xff\xfe"), NOT_READABLE),
