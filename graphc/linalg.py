@@ -29,12 +29,12 @@ def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
 
 
 def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
-    """The powers 0..N-1 of the last dimension's elements as columns: [*, n] -> [*, n, N]."""
-    if x.ndim == 0:
-        raise ShapeError("linalg.vander: input must have at least one dimension")
-    if N is not None and N <= 1:
-        raise ShapeError(f"N must be greater than 1 but got {N}.")
-    rows = _vander(x.reshape(-1), x.shape[-1] if N is None else N, increasing=True)
+    """The powers 0..N-1 of the last dimension's elements as columns: [*, n] -> [*, n, N]; [] -> [1, N]."""
+    x = x.reshape(1) if x.ndim == 0 else x
+    count = x.shape[-1] if N is None else N
+    if isinstance(count, int) and count <= 1:
+        raise ShapeError("N must be greater than 1.")
+    rows = _vander(x.reshape(-1), count, increasing=True)
     return rows.reshape(*x.shape, rows.shape[-1])
 
 

@@ -393,9 +393,10 @@ def _number(x: Any, what: str) -> Any:
     """A Python number or Dim from an argument that may be a 0-d tensor."""
     if isinstance(x, TensorBase):
         return x.item()  # type: ignore[attr-defined]
-    if not is_number(x) or isinstance(x, bool):
+    if not is_number(x):
         raise ArgumentTypeError(f"argument {what!r} must be Number, not {type(x).__name__}")
-    return x.item() if isinstance(x, np.generic) else x
+    x = x.item() if isinstance(x, np.generic) else x
+    return int(x) if isinstance(x, bool) else x
 
 
 def _count(start: Any, end: Any, step: Any) -> Any:

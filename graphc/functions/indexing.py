@@ -28,8 +28,8 @@ from graphc.primitives.views import expand, permute, reshape, show, slice_, slic
 
 
 def _indices(fn: str, index: Any, what: str = "index") -> Any:
-    """An index argument as int64; DtypeError for other dtypes than int32 and int64."""
-    if need_tensor(index, what).dtype not in (int64, int32):
+    """An index argument as int64; DtypeError for other dtypes than int32 and int64, but where there is no index."""
+    if need_tensor(index, what).dtype not in (int64, int32) and 0 not in index.shape:
         raise DtypeError(f"{fn}(): Expected dtype int32/int64 for {what}", f"not {index.dtype.name}")
     return cast_to(index, int64)
 
@@ -98,6 +98,8 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     """
     index = _indices("gather", index)
     axis = normalize_dim(dim, len(need_tensor(input).shape))
+    if 0 in index.shape:
+        return _shaped(op.gather(_flat(input), _flat(index), axis=0), index.shape)
     if input.shape and index.shape:
         return op.gather(input, index, axis=axis)
     return _shaped(op.gather(_vector(input), _vector(index), axis=axis), index.shape)
@@ -270,9 +272,16 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     if need_tensor(index, "index").dtype.category != INT:
         raise DimensionError("index_fill_(): Expected dtype int64 for index", f"int64, got {index.dtype.name}")
     x, at, axis = _slices("index_fill", input, dim, index)
-    shape = (*x.shape[:axis], at.shape[0], *x.shape[axis + 1 :])
-    source = expand(_single("index_fill_", value, x), shape=shape)
-    return _shaped(op.index_put(x, source, at, axes=(axis,), accumulate=False), input.shape)
+    # a mask, not a write of the value for each index: a slice that is named twice is filled once, which its gradient shows
+    named = op.index_put(
+        full(shape=(x.shape[axis],), value=False, dtype=bool_),
+        full(shape=tuple(at.shape), value=True, dtype=bool_),
+        at,
+        axes=(0,),
+        accumulate=False,
+    )
+    mask = reshape(named, shape=tuple(n if i == axis else 1 for i, n in enumerate(x.shape)))
+    return _shaped(e.where(mask, _single("index_fill_", value, x), x), input.shape)
 
 
 # --- places named by several indices or by a number in the flattened tensor ------------------------------------------

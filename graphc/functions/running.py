@@ -99,9 +99,11 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     if as_int(n, "n") < 0:
         raise ShapeError(f"order must be non-negative but got {n}")
     axis = normalize_dim(dim, len(x.shape))
+    if not n:
+        return slice_axis(x, axis, 0, x.shape[axis])
     given = [part for part in (prepend, x, append) if part is not None]
     parts = promote(*(tensor_argument(part, "diff", "prepend") for part in given))
-    x = concat(*parts, axis=axis) if len(parts) > 1 else slice_axis(x, axis, 0, x.shape[axis])
+    x = concat(*parts, axis=axis) if len(parts) > 1 else x
     for _ in range(n):
         if isinstance(x.shape[axis], int) and x.shape[axis] == 0:
             break

@@ -357,7 +357,7 @@ def _histogram(x: Any, bins: int, low: Any, high: Any) -> Any:
 
 
 def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
-    """The covariance matrix of the rows (variables) of x: [variables, observations], or of one variable (0-d result).
+    """The covariance matrix of the rows (variables) of x: [variables, observations]; 0-d for one variable.
 
     `fweights`: integer repetitions, `aweights`: floating importances of the observations.
     """
@@ -384,7 +384,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
         centered = subtract(rows, center)
         weighted = multiply(centered, weights)
     out = divide(matmul(centered, weighted, transpose_a=False, transpose_b=True), free)
-    return out if len(x.shape) == 2 else reshape(out, shape=())
+    return reshape(out, shape=()) if isinstance(rows.shape[0], int) and rows.shape[0] == 1 else out
 
 
 def _weighted_freedom(weights: Any, total: Any, aweights: Any, correction: int) -> Any:

@@ -22,6 +22,7 @@ from graphc.functions.norms import masked_sqrt, vector_norm
 from graphc.functions.promotion import promote, scalar_operand
 from graphc.functions.reductions import computed_in, mean
 from graphc.functions.reductions import sum as sum_
+from graphc.functions.shaping import broadcast_tensors
 from graphc.primitives.comparison import equal, greater_equal, less, less_equal
 from graphc.primitives.elementwise import (
     absolute,
@@ -360,6 +361,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     x, y = promote(need_tensor(x1, "x1"), need_tensor(x2, "x2"), floating=False)
     if x.dtype.category != FLOAT:
         raise DtypeError(f"expected common dtype to be floating point, yet common dtype is {x.dtype.name}")
+    x, y = broadcast_tensors(x, y)
     lengths = [masked_sqrt(sum_(v * v, dim, True)) for v in (x, y)]
     floor = number(eps, x)
     safe = [n + choose(less(n, floor), floor - n, number(0, n)).detach() for n in lengths]
