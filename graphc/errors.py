@@ -28,6 +28,7 @@ from graphc.core.errors import (
     ShapeError,
     SymbolicError,
     TraceLeakError,
+    UnsupportedError,
     VerifyError,
 )
 
@@ -57,5 +58,6 @@ __all__ = [
     "ShapeError",
     "SymbolicError",
     "TraceLeakError",
+    "UnsupportedError",
     "VerifyError",
 ]

@@ -68,8 +68,7 @@ FLOORS: dict[int, list[list[str]]] = {
     10: [
         *(
             ["autograd/"],
-            ["nn/"],
-            ["optim/"],
+            ["nn/", "optim/"],
             ["utils/"],
             ["viz/"],
             ["data/"],

@@ -81,6 +81,10 @@ class ArgumentTypeError(OperandError, TypeError):
     """An argument of a kind that is not accepted."""
 
 
+class UnsupportedError(OperandError, RuntimeError, AssertionError):
+    """Something that is not done here; PyTorch raises RuntimeError in some of these places and asserts in others."""
+
+
 class NonFiniteError(OperandError, RuntimeError, FloatingPointError):
     """A NaN or an infinity that an op made from finite operands, found because `check_nans` asked for it."""
 

@@ -29,7 +29,7 @@ from graphc.core.tensor_types import (
 )
 from graphc.functions import creation, indexing, pointwise, shaping
 from graphc.functions.placing import on
-from graphc.functions.promotion import as_operand
+from graphc.functions.promotion import as_operand, is_number, scalar_operand
 from graphc.layouts import in_rows, strides_of
 from graphc.methods.numbers import Numbers
 from graphc.primitives.copying import copy as copy_op
@@ -175,7 +175,7 @@ class Memory(Numbers):
 
     def copy_(self, src: Any, non_blocking: bool = False) -> Any:
         """Writes the elements of `src`, broadcast and cast, into this tensor."""
-        src = as_operand(src)
+        src = scalar_operand(src, self.dtype) if is_number(src) else as_operand(src)
         if src.dtype is not self.dtype:
             src = cast(src, dtype=self.dtype)
         return write(self, _stretched(src, self))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphc.core.errors import ArgumentError
 from graphc.core.tensor_types import DType, float64
 from graphc.functions.promotion import cast_to
-from graphc.optim.groups import ParamGroup, flag, is_on, live
-from graphc.optim.optimizer import Optimizer, check_number, one_call, step_dtype
+from graphc.optim.groups import ParamGroup, check_betas, check_number, check_rate, check_ways, descent, flag, live
+from graphc.optim.optimizer import Optimizer, one_call, step_dtype
 
 
 class Adam(Optimizer):
@@ -36,12 +35,11 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ):
-        check_number("learning rate", lr)
+        check_rate(lr)
         check_number("epsilon value", eps)
-        for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ArgumentError(f"Invalid beta parameter at index {i}: {beta}")
+        check_betas(betas)
         check_number("weight_decay value", weight_decay)
+        check_ways(fused, foreach, differentiable)
         options = {
             "lr": lr,
             "betas": betas,
@@ -68,14 +66,7 @@ class Adam(Optimizer):
         """m += (1 - b1)(g - m); v = b2 v + (1 - b2) g g; p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps)."""
         lr, beta1, beta2 = live(group, "lr"), live(group, ("betas", 0)), live(group, ("betas", 1))
         step = state["step"] + 1
-        if flag(group, "maximize"):
-            grad = -grad
-        if is_on(group, "weight_decay"):
-            decay = live(group, "weight_decay")
-            if flag(group, "decoupled_weight_decay"):
-                p = p * (1 - lr * decay)
-            else:
-                grad = grad + decay * p
+        p, grad = descent(group, p, grad)
         mean = state["exp_avg"] + (1 - beta1) * (grad - state["exp_avg"])
         square = beta2 * state["exp_avg_sq"] + (1 - beta2) * grad * grad
         new = {"step": step, "exp_avg": mean, "exp_avg_sq": square}

@@ -6,12 +6,15 @@ A compiled step or a session reads the numbers of a group (learning rate, betas,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from graphc.core.context import EPOCH, SLOTS, STATE, guard
+from graphc.core.errors import ArgumentError, UnsupportedError
+from graphc.core.tape import TensorBase
 
 
 def _bumping(change: Callable[..., Any]) -> Any:
@@ -100,3 +103,46 @@ def is_on(group: ParamGroup, key: str) -> bool:
     """Whether the number under `key` differs from zero; a recorded program depends on that, not on the number."""
     name = f"{key} != 0"
     return bool(guard(group, name, group.fact(name)))
+
+
+def descent(group: ParamGroup, p: Any, grad: Any) -> tuple[Any, Any]:
+    """`p` and the gradient to follow: turned round for `maximize`, with `weight_decay * p` added.
+
+    Where the group says `decoupled_weight_decay`, `p` is shrunk by `lr * weight_decay` instead.
+    """
+    if flag(group, "maximize"):
+        grad = -grad
+    if not is_on(group, "weight_decay"):
+        return p, grad
+    decay = live(group, "weight_decay")
+    if flag(group, "decoupled_weight_decay"):
+        return p * (1 - live(group, "lr") * decay), grad
+    return p, grad + decay * p
+
+
+def check_number(name: str, value: Any, low: float = 0.0) -> None:
+    """Raises ArgumentError unless `value >= low` (NaN is refused too)."""
+    if not value >= low:
+        raise ArgumentError(f"Invalid {name}: {value}")
+
+
+def check_rate(lr: Any) -> None:
+    """Raises ArgumentError unless the learning rate is a number or a tensor of one element, and not negative."""
+    if isinstance(lr, TensorBase) and math.prod(lr.shape) != 1:
+        raise ArgumentError("Tensor lr must be 1-element")
+    check_number("learning rate", lr)
+
+
+def check_betas(betas: Any) -> None:
+    """Raises ArgumentError unless both decay rates lie in [0, 1)."""
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ArgumentError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+def check_ways(fused: Any, foreach: Any, differentiable: Any) -> None:
+    """Raises UnsupportedError where PyTorch's ways of computing a step exclude each other."""
+    if fused and differentiable:
+        raise UnsupportedError("`fused` does not support `differentiable`")
+    if fused and foreach:
+        raise UnsupportedError("`fused` and `foreach` cannot be `True` together.")

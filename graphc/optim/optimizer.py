@@ -26,7 +26,14 @@ from graphc.core.tensor_types import DType, defaults, float32, float64
 from graphc.functions.placing import on
 from graphc.functions.promotion import cast_to
 from graphc.graphs import Graph, UpdateGroup, gradients
+from graphc.nests import flatten, unflatten
 from graphc.optim.groups import ParamGroup, StateMap
+from graphc.optim.hooks import (
+    Hooked,
+    new_hooks,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,12 +67,17 @@ def zeros(shape: Any, dtype: DType) -> Any:
     return SLOTS.new_tensor(np.zeros(shape, dtype.np))
 
 
+def untouched(state: Mapping[str, Any], key: str) -> bool:
+    """Whether a parameter's state has `key` and its first step is yet to come."""
+    return key in state and "step" in state and not state["step"].item()
+
+
 def step_dtype() -> DType:
     """The dtype of step counts: float64 where that is the default, else float32."""
     return float64 if defaults.float_dtype is float64 else float32
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """Base class of optimizers, as `torch.optim.Optimizer`.
 
     `params`: tensors, (name, tensor) pairs, or dicts with "params" and options. `defaults`: the options of groups that
@@ -74,6 +86,7 @@ class Optimizer:
     """
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]):
+        super().__init__()
         self.defaults = dict(defaults)
         if isinstance(params, TensorBase):
             raise ArgumentTypeError(
@@ -85,7 +98,6 @@ class Optimizer:
         #: every state tensor ever made, by parameter and name; the parameters whose state a recorded program holds
         self._made: dict[Any, dict[str, Any]] = {}
         self._recorded: set[Any] = set()
-        self._opt_called = False
         #: the estimated work of steps in NumPy so far; compiled steps by the identities of the parameters they move
         self._spent = 0.0
         self._compiled: dict[tuple[int, ...], Any] = {}
@@ -96,12 +108,6 @@ class Optimizer:
             groups = [{"params": groups}]
         for group in groups:
             self.add_param_group(dict(group) if isinstance(group, dict) else group)
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Lets every `step`, also an overridden one, tell learning-rate schedulers that it was called."""
-        super().__init_subclass__(**kwargs)
-        if "step" in cls.__dict__:
-            cls.step = _counted(cls.__dict__["step"])  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         text = type(self).__name__ + " ("
@@ -199,7 +205,6 @@ class Optimizer:
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Updates every parameter that has a gradient; returns what `closure`, called first with gradients on, gave."""
-        self._opt_called = True
         loss = None
         if closure is not None:
             with set_grad(True):
@@ -258,15 +263,15 @@ class Optimizer:
             if len(self._compiled) >= _MOST_STEPS:
                 self._compiled.pop(next(iter(self._compiled)))
             for group, p in pairs:
-                self._state_for(group, p)
+                self.state_for(group, p)
             held = tuple(pairs)
             backend = None if any(type(p._data) is DeviceArray for _, p in pairs) else "llvm"
             found = self._compiled[key] = compile(lambda *grads: self._apply_for_now(held, grads), backend=backend)
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the compiled steps, which belong to these very tensors."""
-        return {**self.__dict__, "_compiled": {}}
+        """Everything but hooks, and the compiled steps, which belong to these very tensors."""
+        return {**self.__dict__, "_compiled": {}, "_hooks": new_hooks()}
 
     def minimize(self, loss: Any, params: Iterable[Any] | None = None) -> UpdateGroup:
         """A train op that moves `params` (default: all of the optimizer's) against the gradient of `loss` when fetched.
@@ -298,13 +303,13 @@ class Optimizer:
 
     def changes(self, group: ParamGroup, p: Any, grad: Any) -> list[tuple[Any, Any]]:
         """`(tensor, its new value)` for the state of `p` and for `p` itself, which comes last; writes nothing."""
-        held = self._state_for(group, p)
+        held = self.state_for(group, p)
         with playing("update"):
             new_p, new_state = self.update(group, wide(p), wide(grad), {key: wide(held[key]) for key in held})
             pairs = [(held[key], value) for key, value in new_state.items()] + [(p, new_p)]
             return [(tensor, cast_to(value, tensor.dtype)) for tensor, value in pairs]
 
-    def _state_for(self, group: ParamGroup, p: Any) -> dict[str, Any]:
+    def state_for(self, group: ParamGroup, p: Any) -> dict[str, Any]:
         """The state tensors of `p`; those that are missing are made, or taken back into use, as zeros."""
         wanted = self.new_state(group, p)
         if not wanted:
@@ -346,6 +351,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """State and options in PyTorch's format: parameters are numbered from 0 through all groups."""
+        for hook in self._hooks["state_dict_pre"].values():
+            hook(self)
         numbers: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -357,13 +364,14 @@ class Optimizer:
         state = {
             numbers[id(p)] if isinstance(p, TensorBase) else p: dict(held) for p, held in self.state.items() if held
         }
-        return {"state": state, "param_groups": groups}
+        return self._passed_on("state_dict_post", {"state": state, "param_groups": groups})
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over what `state_dict()` gave, PyTorch's included; checked first, so a bad one changes nothing.
 
         State tensors are filled in place where shape and dtype agree. Raises ArgumentError where groups differ in size.
         """
+        state_dict = self._passed_on("load_state_dict_pre", dict(state_dict))
         groups = [dict(g) for g in state_dict["param_groups"]]
         if len(groups) != len(self.param_groups):
             raise ArgumentError("loaded state dict has a different number of parameter groups")
@@ -374,17 +382,22 @@ class Optimizer:
         ids = chain.from_iterable(g["params"] for g in groups)
         params = chain.from_iterable(g["params"] for g in self.param_groups)
         by_id = dict(zip(ids, params, strict=True))
+        group_of = {id(p): group for group in self.param_groups for p in group["params"]}
         with eagerly(), set_grad(False):
             loaded = {by_id.get(key, key): _cloned(held) for key, held in state_dict["state"].items()}
             self.state.clear()
             self._zero_made()
             for owner, held in loaded.items():
-                self._load_one(owner, held)
+                self._load_one(owner, held, group_of.get(id(owner)))
             self._keep_recorded()
         for group, mine in zip(groups, self.param_groups, strict=True):
             kept = {"params": mine["params"], **({"param_names": mine["param_names"]} if "param_names" in mine else {})}
             mine.clear()
             mine.update({key: value for key, value in group.items() if key not in kept} | kept)
+            for key, default in self.defaults.items():
+                mine.setdefault(key, default)  # what files of older PyTorch do not know
+        for hook in self._hooks["load_state_dict_post"].values():
+            hook(self)
 
     def _zero_made(self, keep: Collection[int] = ()) -> None:
         for tensor in chain.from_iterable(made.values() for made in self._made.values()):
@@ -399,39 +412,36 @@ class Optimizer:
                 held.update({k: made[k] for k in made if not k.startswith("_") and k not in held})
             self.settle(made)
 
-    def _load_one(self, owner: Any, held: Any) -> None:
-        """Loads the state of one parameter; anything that is not a parameter's state is taken as it is."""
+    def _load_one(self, owner: Any, held: Any, group: Any) -> None:
+        """Loads the state of one parameter; anything that is not a parameter's state is taken as it is.
+
+        As in PyTorch, state of a float parameter gets its dtype, but for what `new_state` gives another one.
+        """
         if not isinstance(owner, TensorBase) or not isinstance(held, Mapping):
             self.state[owner] = held
             return
-        target = self.state[owner]
+        target, declared = self.state[owner], self.new_state(group, owner)
         for key, value in held.items():
             if key == "step" and isinstance(value, int | float):
                 value = SLOTS.new_tensor(np.array(value, step_dtype().np))  # files of older PyTorch hold a number
-            if not isinstance(value, TensorBase):
-                target[key] = value
+            leaves: list[Any] = []
+            structure = flatten(value, leaves)
+            own = key == "step" or owner.dtype.category != 2
+            dtypes = [x.dtype if own else declared[key][1] if key in declared else owner.dtype for x in leaves]
+            if isinstance(value, TensorBase):
+                target[key] = self._tensor(owner, key, value.shape, dtypes[0])
+                target[key].copy_(value)
                 continue
-            keep = key == "step" or owner.dtype.category != 2  # as in PyTorch, state of a float parameter has its dtype
-            target[key] = self._tensor(owner, key, value.shape, value.dtype if keep else owner.dtype)
-            target[key].copy_(value)
+            memory = memory_of(owner._data)
+            moved = [on(cast_to(x, dtype), memory) for x, dtype in zip(leaves, dtypes, strict=True)]
+            target[key] = unflatten(structure, moved)
 
 
 def _cloned(held: Any) -> Any:
     """State to load, cut loose from the tensors it may be about to overwrite."""
-    if not isinstance(held, Mapping):
-        return held
-    return {key: value.clone() if isinstance(value, TensorBase) else value for key, value in held.items()}  # type: ignore[attr-defined]
-
-
-def _counted(step: Callable[..., Any]) -> Callable[..., Any]:
-    """`step`, noting that it was called."""
-
-    def counted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        self._opt_called = True
-        return step(self, *args, **kwargs)
-
-    counted.__name__, counted.__doc__, counted.__wrapped__ = "step", step.__doc__, step  # type: ignore[attr-defined]
-    return counted
+    leaves: list[Any] = []
+    structure = flatten(dict(held) if isinstance(held, Mapping) else held, leaves)
+    return unflatten(structure, [x.clone() for x in leaves])
 
 
 def _fill_params(group: ParamGroup) -> None:
@@ -464,10 +474,7 @@ def _check_params(params: Iterable[Any]) -> None:
             raise ArgumentError("can't optimize a non-leaf Tensor")
 
 
-def check_number(name: str, value: Any, low: float = 0.0) -> None:
-    """Raises ArgumentError unless `value >= low` (NaN is refused too)."""
-    if not value >= low:
-        raise ArgumentError(f"Invalid {name}: {value}")
-
-
-__all__ = ["Optimizer", "check_number", "required", "step_dtype", "wide", "zeros"]
+__all__ = [
+    "Optimizer", "register_optimizer_step_post_hook", "register_optimizer_step_pre_hook", "required", "step_dtype",
+    "untouched", "wide", "zeros",
+]  # fmt: skip

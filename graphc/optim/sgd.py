@@ -8,8 +8,8 @@ from typing import Any
 from graphc.core.errors import ArgumentError
 from graphc.core.tensor_types import DType, float32
 from graphc.functions.creation import ones_like
-from graphc.optim.groups import ParamGroup, flag, is_on, live
-from graphc.optim.optimizer import Optimizer, check_number, one_call
+from graphc.optim.groups import ParamGroup, check_number, check_rate, check_ways, descent, flag, is_on, live
+from graphc.optim.optimizer import Optimizer, one_call
 
 
 class SGD(Optimizer):
@@ -33,11 +33,12 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ):
-        check_number("learning rate", lr)
+        check_rate(lr)
         check_number("momentum value", momentum)
         check_number("weight_decay value", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ArgumentError("Nesterov momentum requires a momentum and zero dampening")
+        check_ways(fused, foreach, differentiable)
         options = {
             "lr": lr,
             "momentum": momentum,
@@ -67,10 +68,7 @@ class SGD(Optimizer):
     def update(self, group: ParamGroup, p: Any, grad: Any, state: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """PyTorch's first step sets the buffer to the gradient itself: dampening counts from the second step on."""
         new: dict[str, Any] = {}
-        if flag(group, "maximize"):
-            grad = -grad
-        if is_on(group, "weight_decay"):
-            grad = grad + live(group, "weight_decay") * p
+        p, grad = descent(group, p, grad)
         if is_on(group, "momentum"):
             momentum = live(group, "momentum")
             fresh = grad

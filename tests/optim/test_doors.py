@@ -17,6 +17,14 @@ CASES = {
     "nesterov": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, maximize=True),
     "adam": lambda p: optim.Adam(p, lr=0.05, amsgrad=True),
     "adamw": lambda p: optim.AdamW(p, lr=0.05),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.05, momentum=0.5, centered=True, weight_decay=0.01),
+    "adadelta": lambda p: optim.Adadelta(p, lr=0.5, weight_decay=0.01),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.1, lr_decay=0.1, initial_accumulator_value=0.3),
+    "adamax": lambda p: optim.Adamax(p, lr=0.05, maximize=True),
+    "nadam": lambda p: optim.NAdam(p, lr=0.05, weight_decay=0.1, decoupled_weight_decay=True),
+    "radam": lambda p: optim.RAdam(p, lr=0.05, betas=(0.8, 0.9)),
+    "asgd": lambda p: optim.ASGD(p, lr=0.05, t0=3, lambd=0.01),
+    "rprop": lambda p: optim.Rprop(p, lr=0.05, etas=(0.4, 1.5)),
 }
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(8, 3)), RNG.normal(size=(8, 2))
@@ -99,7 +107,7 @@ def test_steps_through_alternating_doors_share_one_state(case):
     same(eager, mixed, "float64")
 
 
-@pytest.mark.parametrize("case", ["momentum", "adam"])
+@pytest.mark.parametrize("case", ["momentum", "adam", "nadam", "asgd", "rprop"])
 def test_a_new_learning_rate_never_rebuilds(case):
     eager, compiled, session = (Training(CASES[case]) for _ in range(3))
     session.open_session()
@@ -122,7 +130,7 @@ def test_structure_is_seen_by_the_next_compiled_call():
     same(eager, compiled, "float64")
 
 
-@pytest.mark.parametrize("case", ["dampening", "adam"])
+@pytest.mark.parametrize("case", ["dampening", "adam", "adagrad", "nadam", "radam", "asgd", "rprop"])
 def test_a_reloaded_state_reaches_compiled_steps_and_sessions(case):
     eager, compiled, session = trainings = [Training(CASES[case]) for _ in range(3)]
     session.open_session()

@@ -11,9 +11,24 @@ import pytest
 
 import graphc.saving as saving
 from graphc.core.context import EPOCH, recording, set_grad
-from graphc.core.errors import ArgumentError, ArgumentTypeError
+from graphc.core.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from graphc.functions.creation import tensor
-from graphc.optim import SGD, Adam, AdamW, Optimizer, lr_scheduler
+from graphc.optim import (
+    ASGD,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    NAdam,
+    Optimizer,
+    RAdam,
+    RMSprop,
+    Rprop,
+    SparseAdam,
+    lr_scheduler,
+)
 from graphc.optim.groups import ParamGroup, flag, is_on, live
 
 
@@ -239,11 +254,57 @@ def test_errors_of_groups_and_options():
         (lambda p: Adam(p, betas=(0.9, 1.0)), "Invalid beta parameter at index 1: 1.0"),
         (lambda p: Adam(p, eps=-1), "Invalid epsilon value: -1"),
         (lambda p: AdamW(p, weight_decay=-1), "Invalid weight_decay value: -1"),
+        (lambda p: Adam(p, lr=tensor([1.0, 2.0])), "Tensor lr must be 1-element"),
+        (lambda p: RMSprop(p, alpha=-1), "Invalid alpha value: -1"),
+        (lambda p: Adadelta(p, rho=2), "Invalid rho value: 2"),
+        (lambda p: Adagrad(p, lr_decay=-1), "Invalid lr_decay value: -1"),
+        (lambda p: Adagrad(p, initial_accumulator_value=-1), "Invalid initial_accumulator_value value: -1"),
+        (lambda p: Adamax(p, betas=(2, 0.9)), "Invalid beta parameter at index 0: 2"),
+        (lambda p: NAdam(p, momentum_decay=-1), "Invalid momentum_decay value: -1"),
+        (lambda p: RAdam(p, eps=-1), "Invalid epsilon value: -1"),
+        (lambda p: ASGD(p, weight_decay=-1), "Invalid weight_decay value: -1"),
+        (lambda p: Rprop(p, etas=(0.5, 0.9)), "Invalid eta values: 0.5, 0.9"),
+        (lambda p: SparseAdam(p, eps=0), "Invalid epsilon value: 0"),
     ],
 )
 def test_numbers_out_of_range(make, message):
     with pytest.raises(ArgumentError, match=message):
         make([parameter([1.0])])
+
+
+def test_ways_that_exclude_each_other():
+    with pytest.raises(UnsupportedError, match="`fused` does not support `differentiable`"):
+        Adam([parameter([1.0])], fused=True, differentiable=True)
+    with pytest.raises(UnsupportedError, match="`fused` and `foreach` cannot be `True` together"):
+        SGD([parameter([1.0])], fused=True, foreach=True)
+
+
+def test_sparse_adam_says_what_to_use_instead():
+    p = parameter([1.0])
+    optimizer = SparseAdam([p])
+    assert optimizer.step(lambda: 3) == 3
+    p.grad = tensor(np.array([1.0]))
+    with pytest.raises(
+        UnsupportedError, match=r"consider Adam instead \(at .*test_optim.py:\d+\)\n  hint: graphc has no sp"
+    ):
+        optimizer.step()
+    with pytest.raises(UnsupportedError, match="does not support dense gradients"):
+        optimizer.minimize((p * p).sum())
+
+
+def test_hooks_run_once_around_an_overriding_step():
+    class Twice(SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            return super().step()
+
+    p = parameter([0.0])
+    p.grad = tensor(np.array([1.0]))
+    optimizer, seen = Twice([p], lr=0.5), []
+    optimizer.register_step_post_hook(lambda o, args, kwargs: seen.append(args[0] is o))
+    optimizer.step()
+    assert seen == [True] and p.item() == -1.0
+    assert not any(copy.deepcopy(optimizer)._hooks.values())
 
 
 def test_every_change_of_a_group_moves_the_epoch():
@@ -329,6 +390,14 @@ def test_hidden_state_is_not_saved():
         lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
         lambda p: Adam(p, lr=0.1, amsgrad=True),
         lambda p: AdamW(p, lr=0.1),
+        lambda p: RMSprop(p, lr=0.1, momentum=0.5, centered=True),
+        lambda p: Adadelta(p),
+        lambda p: Adagrad(p, lr=0.1, lr_decay=0.2, initial_accumulator_value=0.3),
+        lambda p: Adamax(p),
+        lambda p: NAdam(p, lr=0.1),
+        lambda p: RAdam(p, lr=0.1, betas=(0.7, 0.8)),
+        lambda p: ASGD(p, t0=2),
+        lambda p: Rprop(p),
     ],
 )
 def test_training_resumed_from_a_file_goes_on_bit_for_bit(make, tmp_path):

@@ -136,6 +136,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
         lambda m, x: (x.as_strided((2, 3), (1, 4), 1), x.as_strided((2, 2), (0, 1)), x.as_strided((), ())),
         A,
     ),
+    "fill_": (lambda m, x: ((x * 1).fill_(0.7), (x * 1).copy_(m.tensor(0.7)), (x * 9).long().fill_(-1.9)), A),
     "fill_diagonal_": (lambda m, x: ((x * 1).fill_diagonal_(7.0), (x * 1).t().fill_diagonal_(1)), A),
     "fill_diagonal_ tall": (
         lambda m, x: ((x * 1).fill_diagonal_(7.0, wrap=True), (x * 1).fill_diagonal_(7.0)),
