@@ -7,6 +7,7 @@ from graphc.optim.adam import Adam
 from graphc.optim.adamax import Adamax
 from graphc.optim.adamw import AdamW
 from graphc.optim.asgd import ASGD
+from graphc.optim.lbfgs import LBFGS
 from graphc.optim.nadam import NAdam
 from graphc.optim.optimizer import Optimizer
 from graphc.optim.radam import RAdam
@@ -16,6 +17,6 @@ from graphc.optim.sgd import SGD
 from graphc.optim.sparse_adam import SparseAdam
 
 __all__ = [
-    "ASGD", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
     "SparseAdam", "lr_scheduler",
 ]  # fmt: skip

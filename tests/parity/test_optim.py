@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
+import graphc as gc
 import graphc.optim as optim
 from graphc.functions.creation import tensor
 
@@ -186,6 +187,86 @@ def test_sparse_adam_refuses_dense_gradients():
             optimizer.step()
 
 
+# --- LBFGS ----------------------------------------------------------------------------------------------------------
+
+LBFGS_CASES = {
+    "plain": {},
+    "small": {"lr": 0.1, "max_iter": 4, "history_size": 3},
+    "tolerant": {"lr": 0.5, "tolerance_change": 1e-2, "tolerance_grad": 1e-3},
+    "wolfe": {"line_search_fn": "strong_wolfe"},
+    "wolfe-long": {"lr": 4.0, "line_search_fn": "strong_wolfe", "max_iter": 7},
+    "wolfe-short": {"lr": 1e-3, "line_search_fn": "strong_wolfe", "max_iter": 6, "max_eval": 5, "history_size": 2},
+}
+DATA, TARGET = RNG.normal(size=(20, 4)), RNG.normal(size=(20, 3))
+LAYERS = [RNG.normal(size=(4, 3)), RNG.normal(size=(3,)), np.ones(2)]
+
+
+class Fit:
+    """A model with a curved loss, trained by LBFGS in one of the libraries; nothing asks for its last parameter's gradient."""
+
+    def __init__(self, module, options, dtype):
+        self.x, self.y = (module.tensor(a.astype(dtype)) for a in (DATA, TARGET))
+        self.params = [module.tensor(a.astype(dtype), requires_grad=True) for a in LAYERS]
+        self.optimizer = module.optim.LBFGS(self.params, **options)
+
+    def closure(self):
+        self.optimizer.zero_grad()
+        w, b, _ = self.params
+        loss = (((self.x @ w).tanh() + b - self.y) ** 2).mean() + 0.1 * (w**4).mean()
+        loss.backward()
+        return loss
+
+    def steps(self, n):
+        return [self.optimizer.step(self.closure).item() for _ in range(n)]
+
+
+def same_nest(mine, its, tolerance):
+    assert type(mine).__name__ == type(its).__name__
+    if isinstance(its, dict):
+        assert list(mine) == list(its)
+        for key in its:
+            same_nest(mine[key], its[key], tolerance)
+    elif isinstance(its, list):
+        assert len(mine) == len(its)
+        for a, b in zip(mine, its, strict=True):
+            same_nest(a, b, tolerance)
+    elif isinstance(its, torch.Tensor | float):
+        a, b = np.asarray(mine), np.asarray(its)
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    else:
+        assert mine == its
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-8), ("float32", 1e-3)])
+@pytest.mark.parametrize("case", LBFGS_CASES)
+def test_lbfgs(case, dtype, tolerance):
+    mine, its = (Fit(module, LBFGS_CASES[case], dtype) for module in (gc, torch))
+    n = 3 if dtype == "float64" else 1
+    np.testing.assert_allclose(mine.steps(n), its.steps(n), rtol=tolerance)
+    for p, q in zip(mine.params, its.params, strict=True):
+        np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), atol=tolerance)
+    if dtype == "float64":
+        same_nest(mine.optimizer.state_dict(), its.optimizer.state_dict(), 1e-3)
+    assert repr(mine.optimizer) == repr(its.optimizer)
+
+
+def test_a_state_dict_of_pytorchs_lbfgs_goes_on_here():
+    mine, its = (Fit(module, LBFGS_CASES["small"], "float64") for module in (gc, torch))
+    its.steps(2)
+    saved = its.optimizer.state_dict()
+    turned = {
+        k: [x if x is None else tensor(x.numpy()) for x in v] if isinstance(v, list) else v
+        for k, v in saved["state"][0].items()
+    }
+    turned = {k: tensor(v.numpy()) if isinstance(v, torch.Tensor) else v for k, v in turned.items()}
+    mine.optimizer.load_state_dict({"state": {0: turned}, "param_groups": saved["param_groups"]})
+    for p, q in zip(mine.params, its.params, strict=True):
+        p.data.copy_(tensor(q.detach().numpy()))
+    np.testing.assert_allclose(mine.steps(2), its.steps(2), rtol=1e-9)
+    same_nest(mine.optimizer.state_dict(), its.optimizer.state_dict(), 1e-6)
+
+
 # --- schedules ------------------------------------------------------------------------------------------------------
 
 SCHEDULES = {
@@ -326,6 +407,11 @@ def test_fractional_restarts():
         lambda o, t: o.RAdam([t(1.0)], weight_decay=-1),
         lambda o, t: o.ASGD([t(1.0)], weight_decay=-1),
         lambda o, t: o.Rprop([t(1.0)], etas=(1.5, 1.2)),
+        lambda o, t: o.LBFGS([{"params": [t(1.0)]}, {"params": [t(1.0)]}]),
+        lambda o, t: o.LBFGS([t(1.0)], lr=-1),
+        lambda o, t: o.LBFGS(
+            [t(1.0, requires_grad=True)], line_search_fn="x", tolerance_grad=-1, tolerance_change=-1
+        ).step(lambda: t(1.0)),
         lambda o, t: o.SparseAdam([t(1.0)], lr=0),
         lambda o, t: o.SparseAdam([t(1.0)], eps=0),
         lambda o, t: o.SGD([t(1.0)]).add_param_group([t(1.0)]),
