@@ -1,6 +1,6 @@
 """Optimizers and learning-rate schedulers, under PyTorch's names."""
 
-from graphc.optim import lr_scheduler
+from graphc.optim import lr_scheduler, swa_utils
 from graphc.optim.adadelta import Adadelta
 from graphc.optim.adagrad import Adagrad
 from graphc.optim.adam import Adam
@@ -18,5 +18,5 @@ from graphc.optim.sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
-    "SparseAdam", "lr_scheduler",
+    "SparseAdam", "lr_scheduler", "swa_utils",
 ]  # fmt: skip

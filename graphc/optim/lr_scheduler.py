@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.core.errors import ArgumentError, ArgumentTypeError
+from graphc.core.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from graphc.optim.cycles import CyclicLR, OneCycleLR
 from graphc.optim.optimizer import Optimizer
 from graphc.optim.schedules import (
     ConstantLR,
@@ -26,145 +27,11 @@ from graphc.optim.schedules import (
     StepLR,
     checked_optimizer,
     own_value,
+    per_group,
     set_option,
 )
 
 _LRScheduler = LRScheduler  # the name of the base class in older code
-
-
-class OneCycleLR(LRScheduler):
-    """Up to `max_lr` and down again in one cycle, momentum the other way round (Smith and Topin, arXiv:1708.07120).
-
-    The length is `total_steps`, or `epochs * steps_per_epoch`; call `step()` after every batch. Raises ArgumentError
-    for a length or share out of range, for an optimizer without momentum or betas, and for a step too many.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: Any,
-        total_steps: int | None = None,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
-        cycle_momentum: bool = True,
-        base_momentum: Any = 0.85,
-        max_momentum: Any = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        three_phase: bool = False,
-        last_epoch: int = -1,
-    ):
-        self.optimizer = checked_optimizer(optimizer)
-        self.total_steps = _cycle_length(total_steps, epochs, steps_per_epoch)
-        if not isinstance(pct_start, float) or not 0 <= pct_start <= 1:
-            raise ArgumentError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
-        if anneal_strategy not in ("cos", "linear"):
-            raise ArgumentError(f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}")
-        self._anneal_func_type = anneal_strategy
-        self._schedule_phases = _phases(self.total_steps, pct_start, three_phase)
-        rates = _per_group(optimizer, max_lr, "max_lr")
-        if last_epoch == -1:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                first = rate / div_factor
-                group.update(initial_lr=first, max_lr=rate, min_lr=first / final_div_factor)
-        self.cycle_momentum = cycle_momentum
-        if cycle_momentum:
-            self._start_momentum(base_momentum, max_momentum, last_epoch)
-        super().__init__(optimizer, last_epoch)
-
-    def _start_momentum(self, base_momentum: Any, max_momentum: Any, last_epoch: int) -> None:
-        options = self.optimizer.defaults
-        if "momentum" not in options and "betas" not in options:
-            raise ArgumentError("optimizer must support momentum or beta1 with `cycle_momentum` option enabled")
-        self.use_beta1 = "betas" in options
-        lows = _per_group(self.optimizer, base_momentum, "base_momentum")
-        highs = _per_group(self.optimizer, max_momentum, "max_momentum")
-        if last_epoch == -1:
-            for group, low, high in zip(self.optimizer.param_groups, lows, highs, strict=True):
-                self._set_momentum(group, high)
-                group.update(max_momentum=high, base_momentum=low)
-
-    def _set_momentum(self, group: Any, momentum: float) -> None:
-        if self.use_beta1:
-            group["betas"] = (momentum, *group["betas"][1:])
-        else:
-            group["momentum"] = momentum
-
-    def _anneal(self, start: float, end: float, share: float) -> float:
-        if self._anneal_func_type == "cos":
-            return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)
-        return (end - start) * share + start
-
-    def get_lr(self) -> list[Any]:
-        """The rates of this step; sets the momenta too."""
-        if self.last_epoch > self.total_steps:
-            raise ArgumentError(
-                f"Tried to step {self.last_epoch} times. The specified number of total steps is {self.total_steps}"
-            )
-        start = 0.0
-        phase = self._schedule_phases[-1]
-        for candidate in self._schedule_phases:
-            phase = candidate
-            if self.last_epoch <= phase["end_step"] or phase is self._schedule_phases[-1]:
-                break
-            start = phase["end_step"]
-        share = (self.last_epoch - start) / (phase["end_step"] - start)
-        rates = []
-        for group in self.optimizer.param_groups:
-            rates.append(self._anneal(group[phase["start_lr"]], group[phase["end_lr"]], share))
-            if self.cycle_momentum:
-                ends = group[phase["start_momentum"]], group[phase["end_momentum"]]
-                self._set_momentum(group, self._anneal(*ends, share))
-        return rates
-
-
-def _cycle_length(total_steps: Any, epochs: Any, steps_per_epoch: Any) -> int:
-    if total_steps is not None:
-        if not isinstance(total_steps, int) or total_steps <= 0:
-            raise ArgumentError(f"Expected positive integer total_steps, but got {total_steps}")
-        return total_steps
-    if epochs is None or steps_per_epoch is None:
-        raise ArgumentError("You must define either total_steps OR (epochs AND steps_per_epoch)")
-    for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
-        if not isinstance(value, int) or value <= 0:
-            raise ArgumentError(f"Expected positive integer {name}, but got {value}")
-    return int(epochs * steps_per_epoch)
-
-
-def _phases(total: int, share: float, three: bool) -> list[dict[str, Any]]:
-    """Where each phase ends, and between which options of a group it moves."""
-    points: list[tuple[float, str, str]] = [(float(share * total) - 1, "max_lr", "base_momentum")]
-    if three:
-        points.append((float(2 * share * total) - 2, "initial_lr", "max_momentum"))
-    points.append((total - 1, "min_lr", "max_momentum"))
-    phases = []
-    rate, momentum = "initial_lr", "max_momentum"
-    for end, next_rate, next_momentum in points:
-        phases.append(
-            {
-                "end_step": end,
-                "start_lr": rate,
-                "end_lr": next_rate,
-                "start_momentum": momentum,
-                "end_momentum": next_momentum,
-            }
-        )
-        rate, momentum = next_rate, next_momentum
-    return phases
-
-
-def _per_group(optimizer: Optimizer, value: Any, name: str) -> list[Any]:
-    """One value a group, from one for all or a list."""
-    groups = optimizer.param_groups
-    if not isinstance(value, list | tuple):
-        return [value] * len(groups)
-    if len(value) != len(groups):
-        raise ArgumentError(
-            f"{name} must have the same length as optimizer.param_groups: {len(groups)}, got {len(value)}"
-        )
-    return list(value)
 
 
 class SequentialLR(LRScheduler):
@@ -187,10 +54,19 @@ class SequentialLR(LRScheduler):
         self.optimizer = optimizer
         for group in optimizer.param_groups:
             set_option(group, "lr", group["initial_lr"])
-        for scheduler in schedulers:  # each has set its first rate when it was made; only the first one's counts
+        self.recursive_undo()
+        first = schedulers[bisect_right(milestones, 0)]
+        first._initial_step()
+        self._last_lr = first.get_last_lr()
+
+    def recursive_undo(self, sched: Any = None) -> None:
+        """Takes back the first step that each member made when it was made itself, also those of members' members."""
+        scheduler = self if sched is None else sched
+        if hasattr(scheduler, "_schedulers"):
+            for member in scheduler._schedulers:
+                self.recursive_undo(member)
+        elif hasattr(scheduler, "last_epoch"):
             scheduler.last_epoch -= 1
-        schedulers[0]._initial_step()
-        self._last_lr = schedulers[0].get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:
         """Moves on by one epoch; `epoch` is not taken here."""
@@ -198,7 +74,7 @@ class SequentialLR(LRScheduler):
         now = bisect_right(self._milestones, self.last_epoch)
         scheduler = self._schedulers[now]
         if now > 0 and self._milestones[now - 1] == self.last_epoch:
-            scheduler.step(0)
+            scheduler._update_lr(0)
         else:
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
@@ -289,22 +165,24 @@ class ReduceLROnPlateau(LRScheduler):
             raise ArgumentError(f"mode {mode} is unknown!")
         if threshold_mode not in ("rel", "abs"):
             raise ArgumentError(f"threshold mode {threshold_mode} is unknown!")
+        self.factor = factor
         self.optimizer = checked_optimizer(optimizer)
-        self.min_lrs = _per_group(optimizer, min_lr, "min_lr")
-        self.mode, self.factor, self.patience = mode, factor, patience
-        self.threshold, self.threshold_mode = threshold, threshold_mode
-        self.cooldown, self.eps = cooldown, eps
+        self.default_min_lr = None if isinstance(min_lr, list | tuple) else min_lr
+        self.min_lrs = per_group(optimizer, min_lr, "min_lr")
+        self.patience, self.cooldown, self.eps = patience, cooldown, eps
         self.last_epoch = 0
         self._last_lr = [own_value(group["lr"]) for group in optimizer.param_groups]
+        self.mode_worse = math.inf if mode == "min" else -math.inf
+        self.mode, self.threshold, self.threshold_mode = mode, threshold, threshold_mode
         self._reset()
 
     def _reset(self) -> None:
         """Forgets what was measured."""
-        self.best = math.inf if self.mode == "min" else -math.inf
+        self.best = self.mode_worse
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
-    def is_better(self, a: float, best: float) -> bool:
+    def _is_better(self, a: float, best: float) -> bool:
         """Whether `a` improves on `best` by more than the threshold."""
         sign = -1 if self.mode == "min" else 1
         if self.threshold_mode == "rel":
@@ -322,7 +200,7 @@ class ReduceLROnPlateau(LRScheduler):
         """Takes this epoch's measurement (a number or a 0-d tensor) and reduces the rates if it is time."""
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        if self.is_better(current, self.best):
+        if self._is_better(current, self.best):
             self.best = current
             self.num_bad_epochs = 0
         else:
@@ -337,6 +215,15 @@ class ReduceLROnPlateau(LRScheduler):
         self._last_lr = [own_value(group["lr"]) for group in self.optimizer.param_groups]
 
     def _reduce(self) -> None:
+        groups = len(self.optimizer.param_groups)
+        if groups != len(self.min_lrs):
+            if self.default_min_lr is None:
+                raise UnsupportedError(
+                    f"The number of param groups in the `optimizer` ({groups}) differs from when `ReduceLROnPlateau` was "
+                    f"initialized ({len(self.min_lrs)})",
+                    hint="give `min_lrs` of the schedule one number a group",
+                )
+            self.min_lrs = [self.default_min_lr] * groups
         for group, low in zip(self.optimizer.param_groups, self.min_lrs, strict=True):
             before = float(group["lr"])
             after = max(before * self.factor, low)
@@ -345,7 +232,7 @@ class ReduceLROnPlateau(LRScheduler):
 
 
 __all__ = [
-    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",
     "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "MultiplicativeLR", "OneCycleLR", "PolynomialLR",
     "ReduceLROnPlateau",
     "SequentialLR", "StepLR",

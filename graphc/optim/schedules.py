@@ -1,7 +1,7 @@
 """The base of learning-rate schedules and those that follow one formula.
 
 A schedule changes `group["lr"]` of its optimizer; compiled steps and sessions read that anew at each run. Most are
-chainable: `get_lr` derives the next rate from the present one, so that several may act on one optimizer; `_closed_form`
+chainable: `get_lr` derives the next rate from the present one, so that several may act on one optimizer; `_get_closed_form_lr`
 gives the rate of an epoch directly, for `step(epoch)`.
 """
 
@@ -11,7 +11,7 @@ import math
 import warnings
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from graphc.core.errors import ArgumentError, ArgumentTypeError
@@ -39,6 +39,8 @@ class LRScheduler:
     otherwise).
     """
 
+    _get_lr_called_within_step = _is_initial = False
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         self.optimizer = checked_optimizer(optimizer)
         for i, group in enumerate(optimizer.param_groups):
@@ -53,7 +55,11 @@ class LRScheduler:
 
     def _initial_step(self) -> None:
         self._step_count = 0
-        self.step()
+        self._is_initial = True
+        try:
+            self.step()
+        finally:
+            self._is_initial = False
 
     def get_last_lr(self) -> list[Any]:
         """The rates set last, one a group."""
@@ -63,7 +69,7 @@ class LRScheduler:
         """The rates for `last_epoch`, from those of the epoch before."""
         raise NotImplementedError(f"{type(self).__name__} defines no get_lr()")
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         """The rates for `last_epoch`, from the base rates; the chainable form where a schedule has no other."""
         return self.get_lr()
 
@@ -76,16 +82,20 @@ class LRScheduler:
                 stacklevel=2,
             )
         self._step_count += 1
-        if epoch is None:
-            self.last_epoch += 1
-            rates = self.get_lr()
-        else:
-            self.last_epoch = epoch
-            rates = self._closed_form()
-        self._apply(rates)
+        self._update_lr(epoch)
 
-    def _apply(self, rates: Sequence[Any]) -> None:
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        self._apply(self.get_lr if epoch is None else self._get_closed_form_lr)
+
+    def _apply(self, rates: Callable[[], Sequence[Any]]) -> None:
+        """Sets what `rates` gives; user code finds out by `_get_lr_called_within_step` that it is asked for from here."""
+        self._get_lr_called_within_step = True
+        try:
+            found = rates()
+        finally:
+            self._get_lr_called_within_step = False
+        for group, rate in zip(self.optimizer.param_groups, found, strict=True):
             set_option(group, "lr", rate)
         self._last_lr = [own_value(group["lr"]) for group in self.optimizer.param_groups]
 
@@ -99,6 +109,28 @@ class LRScheduler:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what `state_dict()` gave."""
         self.__dict__.update(state_dict)
+
+
+def per_group(optimizer: Optimizer, value: Any, name: str) -> list[Any]:
+    """One value a group, from one for all or a list; ArgumentError where the list has another length."""
+    groups = optimizer.param_groups
+    values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
+    if len(values) != len(groups):
+        raise ArgumentError(
+            f"{name} must have the same length as optimizer.param_groups: {len(groups)}, got {len(values)}"
+        )
+    return [own_value(x) for x in values]
+
+
+def saved_function(function: Any) -> dict[str, Any] | None:
+    """What a state dict holds of a function: the attributes of a callable object, None for a plain one."""
+    return None if function is None or isinstance(function, type(own_value)) else dict(function.__dict__)
+
+
+def load_function(function: Any, saved: dict[str, Any] | None) -> None:
+    """Gives a callable object the attributes that `saved_function` gave."""
+    if saved is not None:
+        function.__dict__.update(saved)
 
 
 def checked_optimizer(optimizer: Any) -> Optimizer:
@@ -137,16 +169,13 @@ class _Lambdas(LRScheduler):
     def state_dict(self) -> dict[str, Any]:
         """Everything but the optimizer and plain functions."""
         saved = {key: value for key, value in self.__dict__.items() if key not in ("optimizer", "lr_lambdas")}
-        plain = [isinstance(f, type(checked_optimizer)) for f in self.lr_lambdas]
-        saved["lr_lambdas"] = [None if p else dict(f.__dict__) for f, p in zip(self.lr_lambdas, plain, strict=True)]
-        return saved
+        return saved | {"lr_lambdas": [saved_function(f) for f in self.lr_lambdas]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over what `state_dict()` gave; plain functions stay as they are."""
         self.__dict__.update({key: value for key, value in state_dict.items() if key != "lr_lambdas"})
         for function, saved in zip(self.lr_lambdas, state_dict["lr_lambdas"], strict=True):
-            if saved is not None:
-                function.__dict__.update(saved)
+            load_function(function, saved)
 
 
 class LambdaLR(_Lambdas):
@@ -162,7 +191,7 @@ class MultiplicativeLR(_Lambdas):
 
     def get_lr(self) -> list[Any]:
         """The rates of this epoch."""
-        if self.last_epoch == 0:
+        if self._is_initial:
             return self._present()
         return [rate * f(self.last_epoch) for rate, f in zip(self._present(), self.lr_lambdas, strict=True)]
 
@@ -177,7 +206,7 @@ class StepLR(_Ratio):
     def _ratio(self) -> float:
         return self.gamma if self.last_epoch and self.last_epoch % self.step_size == 0 else 1.0
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         return self._scaled(self.gamma ** (self.last_epoch // self.step_size))
 
 
@@ -191,7 +220,7 @@ class MultiStepLR(_Ratio):
     def _ratio(self) -> float:
         return self.gamma ** self.milestones[self.last_epoch] if self.last_epoch in self.milestones else 1.0
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         return self._scaled(self.gamma ** bisect_right(sorted(self.milestones.elements()), self.last_epoch))
 
 
@@ -203,9 +232,9 @@ class ExponentialLR(_Ratio):
         super().__init__(optimizer, last_epoch)
 
     def _ratio(self) -> float:
-        return self.gamma if self.last_epoch else 1.0
+        return 1.0 if self._is_initial else self.gamma
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         return self._scaled(self.gamma**self.last_epoch)
 
 
@@ -223,7 +252,7 @@ class ConstantLR(_Ratio):
             return self.factor
         return 1.0 / self.factor if self.last_epoch == self.total_iters else 1.0
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         return self._scaled(1.0 if self.last_epoch >= self.total_iters else self.factor)
 
 
@@ -251,12 +280,12 @@ class LinearLR(_Ratio):
     def _ratio(self) -> float:
         if self.last_epoch == 0:
             return self.start_factor
-        if self.last_epoch > self.total_iters:
+        if self._is_initial or self.last_epoch > self.total_iters:
             return 1.0
         rise = self.end_factor - self.start_factor
         return 1.0 + rise / (self.total_iters * self.start_factor + (self.last_epoch - 1) * rise)
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         done = min(self.total_iters, self.last_epoch) / self.total_iters
         return self._scaled(self.start_factor + (self.end_factor - self.start_factor) * done)
 
@@ -269,12 +298,12 @@ class PolynomialLR(_Ratio):
         super().__init__(optimizer, last_epoch)
 
     def _ratio(self) -> float:
-        if self.last_epoch == 0 or self.last_epoch > self.total_iters:
+        if self._is_initial or self.last_epoch > self.total_iters:
             return 1.0
         left = (1.0 - self.last_epoch / self.total_iters) / (1.0 - (self.last_epoch - 1) / self.total_iters)
         return float(left**self.power)
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         return self._scaled((1.0 - min(self.total_iters, self.last_epoch) / self.total_iters) ** self.power)
 
 
@@ -291,17 +320,17 @@ class CosineAnnealingLR(LRScheduler):
     def get_lr(self) -> list[Any]:
         """The rates of this epoch, from the present ones by the ratio of two cosines."""
         epoch, low, rates = self.last_epoch, self.eta_min, self._present()
-        if epoch == 0:
+        if self._is_initial:
             return rates
-        if self._step_count == 1:
-            return self._closed_form()
+        if self._step_count == 1 and epoch > 0:
+            return self._get_closed_form_lr()
         if (epoch - 1 - self.T_max) % (2 * self.T_max) == 0:  # the turning point, where the ratio would be 0 / 0
             rise = (1 - math.cos(math.pi / self.T_max)) / 2
             return [rate + (base - low) * rise for rate, base in zip(rates, self.base_lrs, strict=True)]
         ratio = self._cosine(epoch) / self._cosine(epoch - 1)
         return [ratio * (rate - low) + low for rate in rates]
 
-    def _closed_form(self) -> list[Any]:
+    def _get_closed_form_lr(self) -> list[Any]:
         return [self.eta_min + (base - self.eta_min) * self._cosine(self.last_epoch) / 2 for base in self.base_lrs]
 
 
@@ -337,7 +366,6 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     def step(self, epoch: float | None = None) -> None:
         """Moves on by one epoch, or to `epoch` (a float for a part of one); ArgumentError if that is negative."""
-        self._step_count += 1
         if epoch is None and self.last_epoch < 0:
             epoch = 0
         if epoch is None:
@@ -351,7 +379,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         else:
             self._locate(epoch)
         self.last_epoch = math.floor(epoch)
-        self._apply(self.get_lr())
+        self._apply(self.get_lr)
 
     def _locate(self, epoch: float) -> None:
         """Finds the cycle an epoch lies in: cycle n starts at T_0 (T_mult^n - 1) / (T_mult - 1)."""

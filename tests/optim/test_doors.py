@@ -121,6 +121,19 @@ def test_a_new_learning_rate_never_rebuilds(case):
     assert len(session.session.recompiles) == 1
 
 
+def test_a_cycle_of_rates_and_momenta_never_rebuilds():
+    eager, compiled, session = trainings = [Training(CASES["momentum"]) for _ in range(3)]
+    session.open_session()
+    cycles = [optim.lr_scheduler.CyclicLR(t.optimizer, 0.01, [0.2, 0.1], step_size_up=3) for t in trainings]
+    for _ in range(8):
+        eager.eager_step(), compiled.compiled_step(), session.session_step()
+        for cycle in cycles:
+            cycle.step()
+    same(eager, compiled, "float64")
+    same(eager, session, "float64")
+    assert len(compiled.compiled.recompiles) == len(session.session.recompiles) == 1
+
+
 def test_structure_is_seen_by_the_next_compiled_call():
     eager, compiled = (Training(CASES["sgd"]) for _ in range(2))
     for change in ({}, {"weight_decay": 0}, {"momentum": 0.9}, {"dampening": 0.2}, {"maximize": True}):

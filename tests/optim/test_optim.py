@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,7 +26,6 @@ from graphc.optim import (
     RMSprop,
     Rprop,
     SparseAdam,
-    lr_scheduler,
 )
 from graphc.optim.groups import ParamGroup, flag, is_on, live
 
@@ -465,119 +463,3 @@ def test_a_bad_state_dict_changes_nothing():
     with pytest.raises(ArgumentError, match="doesn't match the size"):
         optimizer.load_state_dict({**saved, "param_groups": wrong})
     assert optimizer.state[p]["step"].item() == 1.0
-
-
-# --- schedules ----------------------------------------------------------------------------------------------------------
-
-
-def rates(make, n=6, lr=1.0):
-    optimizer = SGD([parameter([1.0])], lr=lr, momentum=0.9)
-    scheduler = make(optimizer)
-    seen = []
-    for _ in range(n):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    return seen
-
-
-def test_schedules_in_closed_form():
-    s = lr_scheduler
-    np.testing.assert_allclose(rates(lambda o: s.StepLR(o, 2, 0.5)), [1, 1, 0.5, 0.5, 0.25, 0.25])
-    np.testing.assert_allclose(rates(lambda o: s.MultiStepLR(o, [1, 3, 3], 0.5)), [1, 0.5, 0.5, 0.125, 0.125, 0.125])
-    np.testing.assert_allclose(rates(lambda o: s.ExponentialLR(o, 0.5), 3), [1, 0.5, 0.25])
-    np.testing.assert_allclose(rates(lambda o: s.LambdaLR(o, lambda e: 1 / (e + 1)), 3), [1, 1 / 2, 1 / 3])
-    np.testing.assert_allclose(rates(lambda o: s.ConstantLR(o, 0.5, 2), 4), [0.5, 0.5, 1, 1])
-    np.testing.assert_allclose(rates(lambda o: s.LinearLR(o, 0.5, 1.0, 2), 4), [0.5, 0.75, 1, 1])
-    np.testing.assert_allclose(rates(lambda o: s.PolynomialLR(o, 4), 6), [1, 0.75, 0.5, 0.25, 0, 0], atol=1e-15)
-    np.testing.assert_allclose(
-        rates(lambda o: s.CosineAnnealingLR(o, 4), 5), (1 + np.cos(np.pi * np.arange(5) / 4)) / 2, atol=1e-15
-    )
-    np.testing.assert_allclose(rates(lambda o: s.CosineAnnealingWarmRestarts(o, 2), 5), [1, 0.5, 1, 0.5, 1], atol=1e-15)
-
-
-def test_plateau_reduces_after_patience():
-    optimizer = SGD([parameter([1.0])], lr=1.0)
-    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=1, factor=0.5)
-    seen = []
-    for loss in [3.0, 2.0, tensor(2.0), 2.0, 2.0, 2.0, 1.0]:
-        scheduler.step(loss)
-        seen.append(scheduler.get_last_lr()[0])
-    assert seen == [1, 1, 1, 0.5, 0.5, 0.25, 0.25]
-
-
-def test_a_schedule_resumes_from_its_state(tmp_path):
-    optimizer = SGD([parameter([1.0])], lr=1.0)
-    first = lr_scheduler.MultiStepLR(optimizer, [2, 4], 0.5)
-    for _ in range(3):
-        optimizer.step()
-        first.step()
-    saving.save(first.state_dict(), tmp_path / "s")
-    second = lr_scheduler.MultiStepLR(SGD([parameter([1.0])], lr=1.0), [1], 0.9)
-    second.load_state_dict(saving.load(tmp_path / "s"))
-    assert second.milestones == first.milestones and second.last_epoch == 3
-    assert second.get_last_lr() == [0.5]
-
-
-def test_a_schedule_stepped_before_its_optimizer_warns():
-    optimizer = SGD([parameter([1.0])], lr=1.0)
-    scheduler = lr_scheduler.StepLR(optimizer, 2)
-    with pytest.warns(UserWarning, match=r"`lr_scheduler.step\(\)` before `optimizer.step\(\)`"):
-        scheduler.step()
-    optimizer = SGD([parameter([1.0])], lr=1.0)
-    scheduler = lr_scheduler.StepLR(optimizer, 2)
-    optimizer.step()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        scheduler.step()
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda o: lr_scheduler.StepLR(3, 1), ArgumentTypeError, "int is not an Optimizer"),
-        (lambda o: lr_scheduler.StepLR(o, 1, last_epoch=2), KeyError, "initial_lr"),
-        (lambda o: lr_scheduler.LambdaLR(o, [abs, abs]), ArgumentError, "Expected 1 lr_lambdas, but got 2"),
-        (lambda o: lr_scheduler.LinearLR(o, 0), ArgumentError, "Starting multiplicative factor"),
-        (lambda o: lr_scheduler.LinearLR(o, 0.5, 2), ArgumentError, "Ending multiplicative factor"),
-        (lambda o: lr_scheduler.ConstantLR(o, 2), ArgumentError, "Constant multiplicative factor"),
-        (lambda o: lr_scheduler.OneCycleLR(o, 1.0), ArgumentError, "You must define either total_steps"),
-        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=-1), ArgumentError, "positive integer total_steps"),
-        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=0, steps_per_epoch=1), ArgumentError, "integer epochs"),
-        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 9, pct_start=2.0), ArgumentError, "between 0 and 1 pct_start"),
-        (lambda o: lr_scheduler.OneCycleLR(o, 1.0, 9, anneal_strategy="x"), ArgumentError, "anneal_strategy must be"),
-        (lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], 9), ArgumentError, "max_lr must have the same length"),
-        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 0), ArgumentError, "positive integer T_0"),
-        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 1, 0), ArgumentError, "integer T_mult >= 1"),
-        (lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=1.0), ArgumentError, "Factor should be < 1.0"),
-        (lambda o: lr_scheduler.ReduceLROnPlateau(o, mode="x"), ArgumentError, "mode x is unknown"),
-        (lambda o: lr_scheduler.ReduceLROnPlateau(o, threshold_mode="x"), ArgumentError, "threshold mode x is unknown"),
-        (lambda o: lr_scheduler.SequentialLR(o, [], []), ArgumentError, "expects at least one scheduler"),
-        (lambda o: lr_scheduler.ChainedScheduler([]), ArgumentError, "expects at least one scheduler"),
-        (lambda o: lr_scheduler.SequentialLR(o, [lr_scheduler.StepLR(o, 1)], [1]), ArgumentError, "one more than"),
-        (
-            lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ReduceLROnPlateau(o)]),
-            ArgumentError,
-            "does not support `ReduceLROnPlateau`",
-        ),
-    ],
-)
-def test_errors_of_schedules(make, error, message):
-    optimizer = SGD([parameter([1.0])], lr=1.0, momentum=0.9)
-    with pytest.raises(error, match=message):
-        make(optimizer)
-
-
-def test_one_cycle_refuses_a_step_too_many_and_an_optimizer_without_momentum():
-    class Bare(Optimizer):
-        pass
-
-    with pytest.raises(ArgumentError, match="must support momentum or beta1"):
-        lr_scheduler.OneCycleLR(Bare([parameter([1.0])], {"lr": 0.1}), 1.0, 5)
-    optimizer = SGD([parameter([1.0])], lr=1.0, momentum=0.9)
-    scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=3)
-    optimizer.step()
-    for _ in range(3):
-        scheduler.step()
-    with pytest.raises(ArgumentError, match="Tried to step 4 times"):
-        scheduler.step()

@@ -22,6 +22,7 @@ import graphc as gc
 
 NAMESPACES = (
     "", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "utils.data", "autograd", "linalg",
+    "optim.swa_utils",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (
@@ -42,6 +43,7 @@ ELSEWHERE = {
     "autograd.Function.forward": "to be overridden", "autograd.Function.backward": "to be overridden",
     "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch",
     "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
+    "optim.swa_utils.LRScheduler": "an import of optim.lr_scheduler", "optim.swa_utils.Module": "an import of nn.Module",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {
