@@ -69,12 +69,13 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._opt_called = True
-        if self._stepping:
+        before, after = self._hooks["step_pre"], self._hooks["step_post"]
+        if self._stepping or not (before or after or _EVERY_PRE or _EVERY_POST):
             return step(self, *args, **kwargs)
         self._stepping = True
         try:
             given = (self, *args), kwargs
-            for hook in (*_EVERY_PRE.values(), *self._hooks["step_pre"].values()):
+            for hook in (*_EVERY_PRE.values(), *before.values()):
                 changed = hook(self, *given)
                 if changed is not None and not (isinstance(changed, tuple) and len(changed) == 2):
                     raise UnsupportedError(
@@ -82,7 +83,7 @@ def _watched(step: Callable[..., Any]) -> Callable[..., Any]:
                     )
                 given = given if changed is None else changed
             result = step(*given[0], **given[1])
-            for hook in (*self._hooks["step_post"].values(), *_EVERY_POST.values()):
+            for hook in (*after.values(), *_EVERY_POST.values()):
                 hook(self, *given)
             return result
         finally:

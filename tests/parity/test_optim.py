@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 
 import numpy as np
 import pytest
@@ -183,6 +184,24 @@ def test_sparse_adam_refuses_dense_gradients():
     for optimizer in (mine, its):
         with pytest.raises(RuntimeError, match="SparseAdam does not support dense gradients, please consider Adam"):
             optimizer.step()
+
+
+def signature(fn):
+    return [(p.name, p.kind, p.default) for p in inspect.signature(fn).parameters.values()]
+
+
+@pytest.mark.parametrize("path", ["optim", "optim.lr_scheduler", "optim.swa_utils"])
+def test_everything_takes_the_same_arguments(path):
+    ours, theirs = (importlib.import_module(f"{root}.{path}") for root in ("graphc", "torch"))
+    compared = 0
+    for name in theirs.__all__:
+        value = getattr(ours, name, None)
+        if callable(value):
+            compared += 1
+            assert signature(value) == signature(getattr(theirs, name)), name
+    assert compared >= 7
+    for method in ("zero_grad", "add_param_group", "load_state_dict", "register_state_dict_pre_hook"):
+        assert signature(getattr(optim.Optimizer, method)) == signature(getattr(torch.optim.Optimizer, method))
 
 
 # --- LBFGS ----------------------------------------------------------------------------------------------------------
