@@ -134,6 +134,7 @@ _MODULES = {
         "opencl",
         "version",
         "linalg",
+        "callbacks",
     )
 } | {"return_types": "graphc.functions.return_types"}
 _LAZY = {
@@ -141,6 +142,7 @@ _LAZY = {
     "updates": "graphc.graphs", "gradients": "graphc.graphs", "Session": "graphc.session", "cond": "graphc.control",
     "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
     "load_graph": "graphc.graph_files", "explain": "graphc.explaining", "save": "graphc.saving", "load": "graphc.saving",
+    "Trainer": "graphc.trainer",
 }  # fmt: skip
 _load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
 _eager_calls = lazy_import("graphc.eager_calls")

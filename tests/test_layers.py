@@ -76,7 +76,10 @@ FLOORS: dict[int, list[list[str]]] = {
         ),
         *(["accelerators.py", "cuda.py", "opencl.py"], ["version.py"], ["linalg.py"], ["errors.py"]),
     ],
-    11: [["__init__.py", "as_torch.py", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"]],
+    11: [
+        ["callbacks.py", "trainer.py"],
+        ["__init__.py", "as_torch.py", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"],
+    ],
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.
