@@ -2,12 +2,14 @@
 
 from graphc.optim import lr_scheduler, swa_utils
 from graphc.optim.adadelta import Adadelta
+from graphc.optim.adafactor import Adafactor
 from graphc.optim.adagrad import Adagrad
 from graphc.optim.adam import Adam
 from graphc.optim.adamax import Adamax
 from graphc.optim.adamw import AdamW
 from graphc.optim.asgd import ASGD
 from graphc.optim.lbfgs import LBFGS
+from graphc.optim.muon import Muon
 from graphc.optim.nadam import NAdam
 from graphc.optim.optimizer import Optimizer
 from graphc.optim.radam import RAdam
@@ -17,6 +19,6 @@ from graphc.optim.sgd import SGD
 from graphc.optim.sparse_adam import SparseAdam
 
 __all__ = [
-    "ASGD", "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "Optimizer", "RAdam", "RMSprop", "Rprop",
-    "SparseAdam", "lr_scheduler", "swa_utils",
+    "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "Optimizer",
+    "RAdam", "RMSprop", "Rprop", "SparseAdam", "lr_scheduler", "swa_utils",
 ]  # fmt: skip

@@ -105,17 +105,17 @@ def is_on(group: ParamGroup, key: str) -> bool:
     return bool(guard(group, name, group.fact(name)))
 
 
-def descent(group: ParamGroup, p: Any, grad: Any) -> tuple[Any, Any]:
+def descent(group: ParamGroup, p: Any, grad: Any, decoupled: bool = False) -> tuple[Any, Any]:
     """`p` and the gradient to follow: turned round for `maximize`, with `weight_decay * p` added.
 
-    Where the group says `decoupled_weight_decay`, `p` is shrunk by `lr * weight_decay` instead.
+    With `decoupled`, or where the group says `decoupled_weight_decay`, `p` is shrunk by `lr * weight_decay` instead.
     """
     if flag(group, "maximize"):
         grad = -grad
     if not is_on(group, "weight_decay"):
         return p, grad
     decay = live(group, "weight_decay")
-    if flag(group, "decoupled_weight_decay"):
+    if decoupled or flag(group, "decoupled_weight_decay"):
         return p * (1 - live(group, "lr") * decay), grad
     return p, grad + decay * p
 

@@ -24,6 +24,7 @@ CASES = {
     "nadam": lambda p: optim.NAdam(p, lr=0.05, weight_decay=0.1, decoupled_weight_decay=True),
     "radam": lambda p: optim.RAdam(p, lr=0.05, betas=(0.8, 0.9)),
     "asgd": lambda p: optim.ASGD(p, lr=0.05, t0=3, lambd=0.01),
+    "adafactor": lambda p: optim.Adafactor(p, lr=0.05, weight_decay=0.01),
     "rprop": lambda p: optim.Rprop(p, lr=0.05, etas=(0.4, 1.5)),
 }
 RNG = np.random.default_rng(0)
@@ -173,6 +174,21 @@ def test_a_group_added_later_is_trained_by_compiled_steps():
         results.append(extra.detach().numpy())
     assert np.abs(results[0] - 1).min() > 0
     np.testing.assert_allclose(*results, rtol=1e-12)
+
+
+def test_muon_through_three_doors():
+    results = []
+    for door in ("eager_step", "compiled_step", "session_step"):
+        training = Training(lambda groups: optim.Muon([groups[0]["params"][0]], lr=0.05))
+        training.b.requires_grad_(False)
+        if door == "session_step":
+            training.open_session()
+        for _ in range(6):
+            getattr(training, door)()
+        results.append(training.w.detach().numpy().copy())
+    assert np.abs(results[0] - W).min() > 1e-3
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], atol=6 * 0.05 * 0.03)
 
 
 def test_minimize_leaves_grad_alone_and_can_be_limited_to_some_parameters():

@@ -16,10 +16,12 @@ from graphc.optim import (
     ASGD,
     SGD,
     Adadelta,
+    Adafactor,
     Adagrad,
     Adam,
     Adamax,
     AdamW,
+    Muon,
     NAdam,
     Optimizer,
     RAdam,
@@ -262,6 +264,12 @@ def test_errors_of_groups_and_options():
         (lambda p: RAdam(p, eps=-1), "Invalid epsilon value: -1"),
         (lambda p: ASGD(p, weight_decay=-1), "Invalid weight_decay value: -1"),
         (lambda p: Rprop(p, etas=(0.5, 0.9)), "Invalid eta values: 0.5, 0.9"),
+        (lambda p: Adafactor(p, d=0.5), "Clipping threshold d should be >= 1 but is: 0.5"),
+        (lambda p: Muon(p), "Muon only supports 2D parameters whereas we found a parameter with size"),
+        (lambda p: Muon(p, momentum=-1), "momentum should be >= 0 but is: -1"),
+        (lambda p: Muon(p, adjust_lr_fn="x"), "Adjust learning rate function x is not supported"),
+        (lambda p: Muon(p, ns_steps=100), "Number of steps must be less than 100"),
+        (lambda p: Muon(p, ns_coefficients=(1, 2)), "Coefficients must be a tuple of exactly 3 values"),
         (lambda p: SparseAdam(p, eps=0), "Invalid epsilon value: 0"),
     ],
 )
@@ -396,6 +404,7 @@ def test_hidden_state_is_not_saved():
         lambda p: RAdam(p, lr=0.1, betas=(0.7, 0.8)),
         lambda p: ASGD(p, t0=2),
         lambda p: Rprop(p),
+        lambda p: Adafactor(p),
     ],
 )
 def test_training_resumed_from_a_file_goes_on_bit_for_bit(make, tmp_path):

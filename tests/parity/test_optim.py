@@ -55,6 +55,11 @@ CASES = {
     "asgd": ("ASGD", {}),
     "asgd-averaging": ("ASGD", {"lr": 0.1, "lambd": 0.01, "alpha": 0.6, "t0": 9, "weight_decay": 0.1}),
     "asgd-maximize": ("ASGD", {"lr": 0.01, "t0": 0, "maximize": True}),
+    "adafactor": ("Adafactor", {}),
+    "adafactor-all": (
+        "Adafactor",
+        {"lr": 0.3, "beta2_decay": -0.5, "eps": (1e-3, 0.1), "d": 1.5, "weight_decay": 0.1, "maximize": True},
+    ),
     "rprop": ("Rprop", {}),
     "rprop-etas": ("Rprop", {"lr": 0.1, "etas": (0.3, 1.7), "step_sizes": (1e-3, 0.4), "maximize": True}),
 }
@@ -204,6 +209,32 @@ def test_everything_takes_the_same_arguments(path):
         assert signature(getattr(optim.Optimizer, method)) == signature(getattr(torch.optim.Optimizer, method))
 
 
+MUON = {
+    "plain": {},
+    "classic": {"lr": 0.1, "nesterov": False, "momentum": 0.5, "adjust_lr_fn": "original", "ns_steps": 3},
+    "adamw": {"lr": 0.1, "adjust_lr_fn": "match_rms_adamw", "weight_decay": 0.0, "ns_coefficients": (2.0, -1.5, 0.5)},
+}
+
+
+@pytest.mark.parametrize("case", MUON)
+def test_muon_whose_matrices_are_bfloat16(case):
+    """Ten steps, each equal within the rounding of bfloat16 to eight bits."""
+    starts = [RNG.normal(size=shape).astype("float32") for shape in ((4, 6), (6, 4))]
+    ours, theirs = ([module.tensor(x.copy(), requires_grad=True) for x in starts] for module in (gc, torch))
+    mine, its = optim.Muon(ours, **MUON[case]), torch.optim.Muon(theirs, **MUON[case])
+    assert repr(mine) == repr(its)
+    for _ in range(10):
+        feed(ours, theirs, [RNG.normal(size=x.shape) for x in starts], "float32")
+        mine.step()
+        its.step()
+        for p, q, start in zip(ours, theirs, starts, strict=True):
+            lr = mine.param_groups[0]["lr"]
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), atol=0.03 * lr, rtol=0)
+            assert np.abs(p.detach().numpy() - start).max() > 0.1 * lr
+            q.data.copy_(torch.tensor(p.detach().numpy()))
+    same_state(mine, its, 1e-5)
+
+
 # --- LBFGS ----------------------------------------------------------------------------------------------------------
 
 LBFGS_CASES = {
@@ -313,6 +344,14 @@ def test_a_state_dict_of_pytorchs_lbfgs_goes_on_here():
         lambda o, t: o.RAdam([t(1.0)], weight_decay=-1),
         lambda o, t: o.ASGD([t(1.0)], weight_decay=-1),
         lambda o, t: o.Rprop([t(1.0)], etas=(1.5, 1.2)),
+        lambda o, t: o.Adafactor([t(1.0)], beta2_decay=1),
+        lambda o, t: o.Adafactor([t(1.0)], eps=(-1, 1)),
+        lambda o, t: o.Adafactor([t(1.0)], eps=(None, -1)),
+        lambda o, t: o.Adafactor([t(1.0)], d=0.5),
+        lambda o, t: o.Adafactor([t(1.0)], weight_decay=-1),
+        lambda o, t: o.Muon([t(1.0)]),
+        lambda o, t: o.Muon([t([[1.0]])], momentum=-1),
+        lambda o, t: o.Muon([t([[1.0]])], adjust_lr_fn="x"),
         lambda o, t: o.LBFGS([{"params": [t(1.0)]}, {"params": [t(1.0)]}]),
         lambda o, t: o.LBFGS([t(1.0)], lr=-1),
         lambda o, t: o.LBFGS(
