@@ -273,6 +273,10 @@ class Optimizer(Hooked):
         """Everything but hooks, and the compiled steps, which belong to these very tensors."""
         return {**self.__dict__, "_compiled": {}, "_hooks": new_hooks()}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes over what `__getstate__` gave; called after loading too, for subclasses that add options older files lack."""
+        self.__dict__.update(state)
+
     def minimize(self, loss: Any, params: Iterable[Any] | None = None) -> UpdateGroup:
         """A train op that moves `params` (default: all of the optimizer's) against the gradient of `loss` when fetched.
 
@@ -396,6 +400,7 @@ class Optimizer(Hooked):
             mine.update({key: value for key, value in group.items() if key not in kept} | kept)
             for key, default in self.defaults.items():
                 mine.setdefault(key, default)  # what files of older PyTorch do not know
+        self.__setstate__({"param_groups": self.param_groups})
         for hook in self._hooks["load_state_dict_post"].values():
             hook(self)
 

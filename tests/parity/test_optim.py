@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 
@@ -143,6 +144,41 @@ def test_a_state_dict_of_older_pytorch_lacks_options(case):
         optimizer.load_state_dict(saved)
     ours, theirs = mine.param_groups[0], its.param_groups[0]
     assert {**ours, "params": 0} == {**theirs, "params": 0}
+
+
+def test_an_optimizer_of_a_user_adds_options_after_loading():
+    def run(module):
+        class Signed(module.optim.Optimizer):
+            def __init__(self, params, lr=0.1):
+                super().__init__(params, {"lr": lr})
+
+            def __setstate__(self, state):
+                super().__setstate__(state)
+                for group in self.param_groups:
+                    group.setdefault("warm", 3)
+
+            @module.no_grad()
+            def step(self, closure=None):
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        state = self.state[p]
+                        state["step"] = state.get("step", 0) + 1
+                        state.setdefault("mean", module.zeros_like(p)).mul_(0.5).add_(p.grad, alpha=0.5)
+                        p.add_(state["mean"].sign(), alpha=-group["lr"])
+
+        p = module.tensor([1.0, -2.0], requires_grad=True)
+        optimizer = Signed([p])
+        p.grad = module.tensor([0.5, -1.0])
+        optimizer.step()
+        assert "warm" not in optimizer.param_groups[0]
+        optimizer.load_state_dict(optimizer.state_dict())
+        other = copy.deepcopy(optimizer)
+        optimizer.step()
+        held = optimizer.state_dict()["state"][0]
+        assert type(other) is Signed and other.state_dict()["state"][0]["step"] == 1
+        return p.tolist(), held["step"], held["mean"].tolist(), optimizer.param_groups[0]["warm"]
+
+    assert run(gc) == run(torch)
 
 
 def test_hooks_see_the_same_calls():
