@@ -180,6 +180,22 @@ class CSVLog(Callback):
             writer.writerow([epoch, *logs.values()])
 
 
+class TensorBoardLog(Callback):
+    """Gives `writer`, a SummaryWriter, each epoch's numbers under their names."""
+
+    def __init__(self, writer: Any):
+        self.writer = writer
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Writes them."""
+        for name, value in logs.items():
+            self.writer.add_scalar(name, value, epoch)
+
+    def on_fit_end(self) -> None:
+        """Sees to it that all is on disk."""
+        self.writer.flush()
+
+
 def as_callback(callback: Any) -> Callback:
     """A Callback as it is, a function as one; ArgumentError for anything else."""
     if isinstance(callback, Callback):
@@ -189,4 +205,4 @@ def as_callback(callback: Any) -> Callback:
     return EachEpoch(callback)
 
 
-__all__ = ["CSVLog", "Callback", "Checkpoint", "EarlyStopping", "ProgressBar"]
+__all__ = ["CSVLog", "Callback", "Checkpoint", "EarlyStopping", "ProgressBar", "TensorBoardLog"]

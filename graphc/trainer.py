@@ -25,6 +25,7 @@ from graphc.functions.joining import cat
 from graphc.functions.placing import on
 from graphc.functions.promotion import cast_to
 from graphc.graphs import Graph
+from graphc.optim.lbfgs import LBFGS
 from graphc.session import Session
 from graphc.utils.data.dataloader import DataLoader
 from graphc.utils.data.dataset import Dataset, IterableDataset, TensorDataset
@@ -64,7 +65,11 @@ class _Eager:
             loss.backward()
             return loss
 
-        trainer.optimizer.step(closure)
+        if isinstance(trainer.optimizer, LBFGS):
+            trainer.optimizer.step(closure)
+        else:
+            closure()
+            trainer.optimizer.step()
         return [float(x) for x in measured[0]]
 
     def test(self, batch: list[Any]) -> list[float]:

@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn, optim
-from graphc.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+from graphc.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, TensorBoardLog
 from graphc.core.errors import ArgumentError, ArgumentTypeError, BackendError, GraphError
 from graphc.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -189,6 +189,22 @@ def test_lbfgs_needs_the_eager_engine():
         trainer("graph", make=optim.LBFGS).fit(X, Y)
 
 
+def test_an_optimizer_of_ones_own():
+    class Signs(optim.Optimizer):
+        def __init__(self, params, lr):
+            super().__init__(params, {"lr": lr})
+
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.data.sub_(group["lr"] * p.grad.sign())
+
+    history = trainer(make=Signs).fit(X, Y, epochs=2)
+    assert len(history.history["loss"]) == 2
+    with pytest.raises(NotImplementedError, match=r"Signs defines no update\(\)"):
+        trainer("graph", make=Signs).fit(X, Y)
+
+
 # --- callbacks --------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +278,23 @@ def test_a_log_in_a_table(tmp_path):
     assert [float(row[1]) for row in rows[1:3]] == history.history["loss"]
     trainer().fit(X, Y, callbacks=[CSVLog(path, separator="\t")])
     assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_log_for_tensorboard():
+    class Writer:
+        def __init__(self):
+            self.seen = []
+
+        def add_scalar(self, name, value, step):
+            self.seen.append((name, value, step))
+
+        def flush(self):
+            self.seen.append("flushed")
+
+    writer = Writer()
+    history = trainer(metrics=()).fit(X, Y, epochs=2, callbacks=[TensorBoardLog(writer)])
+    first, second = history.history["loss"]
+    assert writer.seen == [("loss", first, 0), ("loss", second, 1), "flushed"]
 
 
 def test_a_bar_where_one_is_asked_for(capsys):
