@@ -21,6 +21,7 @@ from graphc.functions import (
     linalg,
     matching,
     norms,
+    pixels,
     pointwise,
     pooling,
     random,
@@ -39,7 +40,7 @@ from graphc.methods.shapes import TensorSize
 
 FUNCTION_FILES = (
     pointwise, activations, reductions, running, softmaxes, norms, statistics, sorting, matching, shaping, joining, creation,
-    linalg, convolutions, pooling, adaptive_pooling, indexing, random, dtypes,
+    linalg, convolutions, pooling, adaptive_pooling, indexing, random, dtypes, pixels,
 )  # fmt: skip
 _ndarray = np.ndarray
 

@@ -402,6 +402,14 @@ def fold(input: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padd
     return copy(x) if len(shape) == 3 else copy(reshape(x, shape=tuple(x.shape[1:])))
 
 
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
+    """`conv1d` of a time-first signal: f32[L, N, C], weight f32[K, C, O], bias f32[O] give f32[L', N, O]."""
+    if len(shape_of(input)) != 3 or len(shape_of(weight)) != 3 or len(shape_of(bias)) != 1:
+        raise ShapeError("conv_tbc: Input must have 3 dims: time, batch, in_channel", "weight of 3 dims, bias of 1")
+    x, kernels = permute(input, axes=(1, 2, 0)), permute(weight, axes=(2, 1, 0))
+    return permute(conv1d(x, kernels, bias, padding=pad), axes=(2, 0, 1))
+
+
 METHODS: tuple[str, ...] = ()
 INPLACE: tuple[str, ...] = ()
-__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"]

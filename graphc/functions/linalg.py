@@ -10,7 +10,7 @@ from graphc.core.errors import DtypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import BOOL, FLOAT, INT, int64
 from graphc.functions.axes import as_int, normalize_dim
-from graphc.functions.creation import eye
+from graphc.functions.creation import eye, triu_indices
 from graphc.functions.einsum import einsum
 from graphc.functions.promotion import cast_to, common_dtype, plain, promote, scalar_operand
 from graphc.functions.shaping import broadcast_tensors, diagonal
@@ -18,6 +18,7 @@ from graphc.functions.splitting import shape_of, slice_axis
 from graphc.primitives import contraction, views
 from graphc.primitives.copying import copy
 from graphc.primitives.elementwise import absolute, add, equal, multiply, not_equal, power, sqrt, subtract, where
+from graphc.primitives.indexing import index
 from graphc.primitives.joining import concat
 from graphc.primitives.reductions import reduce_max, reduce_sum
 from graphc.primitives.views import show, zeros_of
@@ -394,6 +395,18 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
     return _norm(absolute(subtract(rows, others)), p)
 
 
+def pdist(input: Any, p: float = 2) -> Any:
+    """The p-norm distances of all pairs of rows i < j: [n, d] to [n (n - 1) / 2]. The gradient at distance 0 is 0."""
+    if len(shape_of(input)) != 2:
+        raise ShapeError(f"pdist only supports 2D tensors, got: {len(input.shape)}D")
+    if input.dtype.category != FLOAT:
+        raise DtypeError("pdist only supports floating-point dtypes")
+    if p < 0:
+        raise ShapeError("pdist only supports non-negative p values")
+    rows, others = triu_indices(input.shape[0], input.shape[0], 1)
+    return _norm(absolute(subtract(index(input, rows, axes=(0,)), index(input, others, axes=(0,)))), p)
+
+
 def _norm(gaps: Any, p: float) -> Any:
     """The p-norm over the last dimension of non-negative numbers."""
     last = len(gaps.shape) - 1
@@ -423,4 +436,5 @@ INPLACE = ("addmm", "addmv", "addbmm", "baddbmm", "addr")
 __all__ = [
     "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "addmv", "addbmm", "baddbmm", "addr",
     "einsum", "tensordot", "kron", "chain_matmul", "trace", "cross", "vander", "matrix_power", "cdist",
+    "pdist",
 ]  # fmt: skip

@@ -4,13 +4,15 @@ from graphc.nn import functional, init, modules, parallel, parameter, utils
 from graphc.nn.modules import *  # noqa: F403
 from graphc.nn.modules import __all__ as _layers
 from graphc.nn.parallel import DataParallel
-from graphc.nn.parameter import Buffer, Parameter
+from graphc.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [
     *_layers,
     "Buffer",
     "DataParallel",
     "Parameter",
+    "UninitializedBuffer",
+    "UninitializedParameter",
     "functional",
     "init",
     "modules",

@@ -1,4 +1,4 @@
-"""Losses against classes: nll_loss, cross_entropy, kl_div, multi_margin_loss, multilabel_soft_margin_loss."""
+"""Losses against classes: nll_loss, cross_entropy, kl_div, those of margins, and linear_cross_entropy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from graphc.core.errors import ArgumentError, DtypeError, ShapeError
 from graphc.core.one_call import one_call
 from graphc.core.tensor_types import FLOAT, INT, int64
 from graphc.functions.activations import logsigmoid
-from graphc.functions.arguments import need_tensor
+from graphc.functions.arguments import need_float, need_tensor
 from graphc.functions.arithmetic import xlogy
+from graphc.functions.creation import zeros
 from graphc.functions.promotion import cast_to, promote
 from graphc.functions.reductions import computed_in
 from graphc.functions.reductions import sum as sum_
+from graphc.functions.running import cumprod
 from graphc.functions.softmaxes import log_softmax
+from graphc.nn.linear import linear
 from graphc.nn.losses import (
     above_zero,
     differ,
@@ -29,9 +32,9 @@ from graphc.nn.losses import (
     shapes_differ,
 )
 from graphc.primitives.comparison import equal, less, logical_not
-from graphc.primitives.elementwise import exp
+from graphc.primitives.elementwise import exp, greater_equal, logical_and
 from graphc.primitives.elementwise import where as choose
-from graphc.primitives.indexing import gather, index
+from graphc.primitives.indexing import gather, index, scatter_add
 from graphc.primitives.views import expand, reshape
 
 # --- classes ----------------------------------------------------------------------------------------------------------
@@ -273,4 +276,66 @@ def multilabel_soft_margin_loss(
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
-__all__ = ["cross_entropy", "kl_div", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss"]
+def multilabel_margin_loss(
+    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+) -> Any:
+    """The sum over targets j and other classes i of max(0, 1 - (x[j] - x[i])), divided by the number of classes.
+
+    input: f32[N, C] or f32[C], target: i64 of its shape: classes, up to the first -1. ShapeError for other shapes.
+    """
+    x, t = need_float(input), need_tensor(target, "target")
+    reduction = legacy_reduction(size_average, reduce, reduction)
+    single = len(x.shape) < 2
+    if len(x.shape) > 2 or shapes_differ(x, t):
+        raise ShapeError(f"inconsistent target size: {list(t.shape)} for input of size: {list(x.shape)}")
+    scores, t = (reshape(y, shape=(1, product(shape_of(y)))) if single else y for y in (x, t))
+    rows, count = shape_of(scores)
+    named = cumprod(cast_to(greater_equal(t, number(0, t)), int64), 1) > 0
+    at = choose(named, cast_to(t, int64), number(0, cast_to(t, int64)))
+    marks = scatter_add(zeros(rows, count, dtype=int64), at, cast_to(named, int64), axis=1)
+    own = gather(scores, at, axis=1)
+    gaps = above_zero(1.0 - reshape(own, shape=(rows, count, 1)) + reshape(scores, shape=(rows, 1, count)))
+    counts = logical_and(reshape(named, shape=(rows, count, 1)), reshape(marks == 0, shape=(rows, 1, count)))
+    loss = sum_(choose(counts, gaps, number(0.0, gaps)), (1, 2)) / count
+    return reduced(reshape(loss, shape=()) if single else loss, reduction)
+
+
+# --- with the layer before --------------------------------------------------------------------------------------------
+
+
+def linear_cross_entropy(
+    input: Any, linear_weight: Any, target: Any, *, linear_bias: Any = None, weight: Any = None, reduction: str = "mean",
+    ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None,
+) -> Any:  # fmt: skip
+    """`cross_entropy` of `linear(input, linear_weight, linear_bias)`; input: f32[N, D] or f32[D], linear_weight: f32[C, *S, D].
+
+    `options` tells PyTorch how to save memory and changes nothing here: the result is the same. ShapeError for sizes that do
+    not fit.
+    """
+    classes, *outer, width = shape_of(linear_weight)
+    lead = shape_of(input)[:-1]
+    if len(lead) > 1 or differ(input.shape[-1], width):
+        raise ShapeError(
+            f"linear_cross_entropy: input {list(input.shape)} does not fit linear_weight {list(linear_weight.shape)}"
+        )
+    if outer and not lead:
+        raise ShapeError(
+            f"K-dimensional loss defined by linear_weight shape {tuple(linear_weight.shape)} requires batched input, "
+            f"(N, {width}), got unbatched input with shape {tuple(input.shape)}"
+        )
+    shape = (*lead, classes, *outer)
+    if ignore_index is not None and shape_of(target) == shape:
+        raise ShapeError("ignore_index cannot be specified when target contains probabilities")
+    rows = product((classes, *outer))
+    bias = None if linear_bias is None else reshape(linear_bias, shape=(rows,))
+    scores = reshape(linear(input, reshape(linear_weight, shape=(rows, width)), bias), shape=shape)
+    ignored = -100 if ignore_index is None else ignore_index
+    return cross_entropy(
+        scores, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
+    )
+
+
+__all__ = [
+    "cross_entropy", "kl_div", "linear_cross_entropy", "multi_margin_loss", "multilabel_margin_loss",
+    "multilabel_soft_margin_loss", "nll_loss",
+]  # fmt: skip

@@ -5,10 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from graphc.core.dims import product
-from graphc.core.errors import DtypeError, ShapeError
-from graphc.core.tensor_types import INT, int64
-from graphc.functions import indexing
+from graphc.core.errors import ShapeError
 from graphc.functions.activations import (
     celu,
     celu_,
@@ -55,6 +52,7 @@ from graphc.functions.convolutions import (
     conv1d,
     conv2d,
     conv3d,
+    conv_tbc,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
@@ -63,9 +61,18 @@ from graphc.functions.convolutions import (
 )
 from graphc.functions.creation import ones, zeros
 from graphc.functions.dropout import alpha_dropout, dropout, feature_alpha_dropout, feature_dropout
+from graphc.functions.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
+from graphc.functions.grids import affine_grid, grid_sample
 from graphc.functions.indexing import one_hot
 from graphc.functions.interpolating import interpolate, upsample, upsample_bilinear, upsample_nearest
 from graphc.functions.joining import pad
+from graphc.functions.linalg import pdist
+from graphc.functions.pixels import channel_shuffle, native_channel_shuffle, pixel_shuffle, pixel_unshuffle
 from graphc.functions.pointwise import sigmoid, tanh
 from graphc.functions.pooling import (
     avg_pool1d,
@@ -84,14 +91,23 @@ from graphc.functions.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
-from graphc.functions.promotion import cast_to
 from graphc.functions.random import rand
 from graphc.functions.reductions import argmax
 from graphc.functions.shaping import squeeze, unsqueeze
 from graphc.functions.softmaxes import log_softmax as _log_softmax
 from graphc.functions.softmaxes import softmax as _softmax
 from graphc.nn.attention import scaled_dot_product_attention
-from graphc.nn.class_losses import cross_entropy, kl_div, multi_margin_loss, multilabel_soft_margin_loss, nll_loss
+from graphc.nn.class_losses import (
+    cross_entropy,
+    kl_div,
+    linear_cross_entropy,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    nll_loss,
+)
+from graphc.nn.ctc import ctc_loss
+from graphc.nn.embedding import embedding, embedding_bag
 from graphc.nn.linear import bilinear, linear
 from graphc.nn.losses import (
     binary_cross_entropy,
@@ -125,40 +141,7 @@ from graphc.nn.normalizing import (
 )
 from graphc.primitives.elementwise import less, log
 from graphc.primitives.elementwise import where as choose
-from graphc.primitives.indexing import index, scatter, scatter_add
-from graphc.primitives.views import reshape
-
-# --- embedding --------------------------------------------------------------------------------------------------------
-
-
-def embedding(
-    input: Any, weight: Any, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False, sparse: bool = False,
-) -> Any:  # fmt: skip
-    """The rows of `weight` at the indices `input`; input: i64[*], weight: f32[V, D] gives f32[*, D].
-
-    `padding_idx`: a row that gets no gradient. `max_norm`: rows looked up are first scaled down to it, in place.
-    Raises ArgumentError for a padding_idx outside the rows, DimensionError for an index outside them.
-    """
-    at = need_tensor(input)
-    if at.dtype.category != INT:
-        raise DtypeError(
-            f"Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
-            f"{at.dtype.name} instead (while checking arguments for embedding)"
-        )
-    at, rows = cast_to(at, int64), weight.shape[0]
-    if padding_idx is not None and isinstance(rows, int) and not -rows <= padding_idx < rows:
-        raise AssertionError("Padding_idx must be within num_embeddings")
-    # primitives wrap negative indices, PyTorch refuses them here
-    at = choose(less(at, number(0, at)), number(rows, at), at)
-    out = indexing.embedding(at, weight, padding_idx, max_norm, norm_type)
-    if scale_grad_by_freq:
-        flat = reshape(at, shape=(product(shape_of(at)),))
-        counts = scatter_add(zeros(rows, dtype=out.dtype), flat, ones(flat.shape[0], dtype=out.dtype), axis=0)
-        part = out / reshape(index(counts, at, axes=(0,)), shape=(*shape_of(at), 1))
-        out = part + (out - part).detach()
-    return out
-
+from graphc.primitives.indexing import scatter
 
 # --- dropout ----------------------------------------------------------------------------------------------------------
 
@@ -267,5 +250,8 @@ __all__ = [
     "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign",
     "tanh", "tanhshrink", "threshold", "threshold_", "triplet_margin_loss", "triplet_margin_with_distance_loss",
     "unfold",
+    "affine_grid", "channel_shuffle", "conv_tbc", "ctc_loss", "embedding_bag", "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices", "fractional_max_pool3d", "fractional_max_pool3d_with_indices", "grid_sample",
+    "linear_cross_entropy", "multilabel_margin_loss", "native_channel_shuffle", "pdist", "pixel_shuffle", "pixel_unshuffle",
     "interpolate", "upsample", "upsample_bilinear", "upsample_nearest",
 ]  # fmt: skip

@@ -21,8 +21,8 @@ from torch.overrides import TorchFunctionMode
 import graphc as gc
 
 NAMESPACES = (
-    "", "nn", "nn.functional", "nn.init", "nn.utils", "optim", "optim.lr_scheduler", "utils.data", "autograd", "linalg",
-    "optim.swa_utils",
+    "", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.prune", "nn.utils.parametrize", "nn.utils.parametrizations",
+    "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd", "linalg",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (

@@ -59,6 +59,40 @@ def add_hook(hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False, fla
     return handle
 
 
+#: Hooks of every module: forward pre, forward, backward pre, backward.
+GLOBAL: tuple[OrderedDict[int, Any], ...] = (OrderedDict(), OrderedDict(), OrderedDict(), OrderedDict())
+GLOBAL_WITH_KWARGS: OrderedDict[int, Any] = OrderedDict()
+GLOBAL_ALWAYS: OrderedDict[int, Any] = OrderedDict()
+
+
+def register_module_forward_pre_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, args)` before the forward of every module; what it returns replaces the args."""
+    return add_hook(GLOBAL[0], hook)
+
+
+def register_module_forward_hook(hook: Any, *, with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
+    """Calls `hook(module, args, output)` after the forward of every module; what it returns, if anything, replaces it."""
+    flags = [GLOBAL_WITH_KWARGS] if with_kwargs else []
+    if always_call:
+        flags.append(GLOBAL_ALWAYS)
+    return add_hook(GLOBAL[1], hook, flags=flags)
+
+
+def register_module_full_backward_pre_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, grad_output)` before the backward of every module."""
+    return add_hook(GLOBAL[2], hook)
+
+
+def register_module_full_backward_hook(hook: Any) -> RemovableHandle:
+    """Calls `hook(module, grad_input, grad_output)` once the input gradients of a module are known, for every module."""
+    return add_hook(GLOBAL[3], hook)
+
+
+def register_module_backward_hook(hook: Any) -> RemovableHandle:
+    """The older name of `register_module_full_backward_hook`, with its meaning."""
+    return add_hook(GLOBAL[3], hook)
+
+
 class Gate:
     """The op of a tape entry whose outputs are its inputs, and whose backward shows all their gradients to a function."""
 

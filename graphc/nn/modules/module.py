@@ -6,15 +6,28 @@ import copy
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+from graphc.build import compile as compiled
 from graphc.core.arrays import device_of
 from graphc.core.context import STATE, eagerly
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, DType, as_dtype
 from graphc.functions.creation import empty_like
 from graphc.grad_mode import no_grad
-from graphc.nn.modules.hooks import BackwardHooks, RemovableHandle, add_hook
+from graphc.nn.modules.hooks import (
+    GLOBAL,
+    GLOBAL_ALWAYS,
+    GLOBAL_WITH_KWARGS,
+    BackwardHooks,
+    RemovableHandle,
+    add_hook,
+    register_module_backward_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+)
 from graphc.nn.modules.loading import IncompatibleKeys, load_own, load_tree
 from graphc.nn.modules.tree import ModuleTree
 
@@ -34,6 +47,9 @@ class Module(ModuleTree):
     """
 
     _version = 1
+    dump_patches = False
+    T_destination = TypeVar("T_destination", bound=dict[str, Any])
+    _compiled_call: Any = None
     _compiled_type: ClassVar[Callable[[Any, Callable[..., Any]], Any]]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -45,7 +61,11 @@ class Module(ModuleTree):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         recorder = STATE.recorder
         if recorder is None:
+            if self._compiled_call is not None:
+                return self._compiled_call(*args, **kwargs)
             if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+                return self._call_with_hooks(args, kwargs)
+            if any(GLOBAL):
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
         recorder.enter_module(self)
@@ -70,22 +90,26 @@ class Module(ModuleTree):
         try:
             args, kwargs = self._run_pre_hooks(args, kwargs)
             backward = None
-            if self._backward_hooks or self._backward_pre_hooks:
-                backward = BackwardHooks(self, [*self._backward_hooks.values()], [*self._backward_pre_hooks.values()])
+            hooks, pre_hooks = (
+                [*everywhere.values(), *own.values()]
+                for everywhere, own in ((GLOBAL[3], self._backward_hooks), (GLOBAL[2], self._backward_pre_hooks))
+            )
+            if hooks or pre_hooks:
+                backward = BackwardHooks(self, hooks, pre_hooks)
                 args = backward.enter(args)
             result = self.forward(*args, **kwargs)
-            for key, hook in list(self._forward_hooks.items()):
+            for key, hook in [*GLOBAL[1].items(), *self._forward_hooks.items()]:
                 done.add(key)
                 result = self._run_forward_hook(key, hook, args, kwargs, result)
             return result if backward is None else backward.leave(result)
         except Exception:
-            for key in self._forward_hooks_always_called:
-                if key not in done and key in self._forward_hooks:
-                    result = self._run_forward_hook(key, self._forward_hooks[key], args, kwargs, result)
+            for key, hook in [*GLOBAL[1].items(), *self._forward_hooks.items()]:
+                if key not in done and (key in self._forward_hooks_always_called or key in GLOBAL_ALWAYS):
+                    result = self._run_forward_hook(key, hook, args, kwargs, result)
             raise
 
     def _run_pre_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        for key, hook in list(self._forward_pre_hooks.items()):
+        for key, hook in [*GLOBAL[0].items(), *self._forward_pre_hooks.items()]:
             if key in self._forward_pre_hooks_with_kwargs:
                 changed = hook(self, args, kwargs)
                 if changed is None:
@@ -102,7 +126,7 @@ class Module(ModuleTree):
         return args, kwargs
 
     def _run_forward_hook(self, key: int, hook: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        with_kwargs = key in self._forward_hooks_with_kwargs
+        with_kwargs = key in self._forward_hooks_with_kwargs or key in GLOBAL_WITH_KWARGS
         changed = hook(self, args, kwargs, result) if with_kwargs else hook(self, args, result)
         return result if changed is None else changed
 
@@ -129,6 +153,16 @@ class Module(ModuleTree):
     def register_full_backward_pre_hook(self, hook: Any, prepend: bool = False) -> RemovableHandle:
         """Calls `hook(module, grad_output)` before the module's backward; it may return new output gradients."""
         return add_hook(self._backward_pre_hooks, hook, prepend)
+
+    def register_backward_hook(self, hook: Any) -> RemovableHandle:
+        """The older name of `register_full_backward_hook`, with its meaning: `grad_input` is of the module's inputs (PyTorch's
+        older hooks get those of the last op inside).
+        """
+        return add_hook(self._backward_hooks, hook)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles this module's calls in place, with the arguments of `graphc.compile`."""
+        self._compiled_call = compiled(self.__call__, *args, **kwargs)
 
     def __compiled__(self, run: Callable[..., Any]) -> Any:
         """The Module that stands for this one after compilation; `run` is the compiled call."""
@@ -316,6 +350,9 @@ class Module(ModuleTree):
         """Calls `hook(module, incompatible_keys)` after the entries were compared; it may edit the two lists."""
         return add_hook(self._load_state_dict_post_hooks, hook)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled_call"}
+
     # -- copies --------------------------------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -352,4 +389,7 @@ class Module(ModuleTree):
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-__all__ = ["Module"]
+__all__ = [
+    "Module", "register_module_backward_hook", "register_module_forward_hook", "register_module_forward_pre_hook",
+    "register_module_full_backward_hook", "register_module_full_backward_pre_hook",
+]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from graphc.core.errors import ArgumentError
 from graphc.nn import functional
 from graphc.nn.modules.module import Module
 
@@ -171,6 +172,49 @@ class AvgPool3d(_PlaneAvgPool):
         return functional.avg_pool3d(input, *self._settings())
 
 
+class _FractionalMaxPool(Module):
+    _spatial = 0
+
+    def __init__(
+        self, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+        _random_samples: Any = None,
+    ):  # fmt: skip
+        super().__init__()
+        name, n = type(self).__name__, self._spatial
+        if n == 3 and not all(k > 0 for k in _each(kernel_size, n)):
+            raise ArgumentError(f"kernel_size must be greater than 0, but got {kernel_size}")
+        self.kernel_size = _each(kernel_size, n)
+        self.return_indices = return_indices
+        self.register_buffer("_random_samples", _random_samples)
+        self.output_size = None if output_size is None else _each(output_size, n)
+        self.output_ratio = None if output_ratio is None else _each(output_ratio, n)
+        if output_size is None and output_ratio is None:
+            raise ArgumentError(f"{name} requires specifying either an output size, or a pooling ratio")
+        if output_size is not None and output_ratio is not None:
+            raise ArgumentError("only one of output_size and output_ratio may be specified")
+        if self.output_ratio is not None and not all(0 < ratio < 1 for ratio in self.output_ratio):
+            raise ArgumentError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
+
+    def forward(self, input: Any) -> Any:
+        """input: f32[N, C, *s] or f32[C, *s]."""
+        pool = getattr(functional, f"fractional_max_pool{self._spatial}d")
+        return pool(
+            input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices, self._random_samples
+        )
+
+
+class FractionalMaxPool2d(_FractionalMaxPool):
+    """The maxima of windows of f32[N, C, H, W] or f32[C, H, W] at random distances (Graham 2014)."""
+
+    _spatial = 2
+
+
+class FractionalMaxPool3d(_FractionalMaxPool):
+    """The maxima of windows of f32[N, C, D, H, W] or f32[C, D, H, W] at random distances (Graham 2014)."""
+
+    _spatial = 3
+
+
 class _LPPool(Module):
     def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False):
         super().__init__()
@@ -277,6 +321,6 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
-    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d", "MaxPool1d",
-    "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
+    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "FractionalMaxPool2d", "FractionalMaxPool3d", "LPPool1d",
+    "LPPool2d", "LPPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
 ]  # fmt: skip

@@ -87,7 +87,12 @@ class ModuleTree:
         if "__init__" in cls.__dict__:
             cls.__init__ = _made_at_once(cls.__init__)  # type: ignore[method-assign]
 
+    #: whether `__init__` passes its arguments on to the class behind Module in a row of bases
+    call_super_init = False
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if self.call_super_init:
+            super().__init__(*args, **kwargs)
         fields = self.__dict__
         fields["training"] = True
         fields["_parameters"] = {}
@@ -394,7 +399,7 @@ class ModuleTree:
         return (Same(self), *members, *hooks, *plain)
 
     _UNWATCHED: ClassVar[frozenset[str]] = frozenset(
-        {*_HOOKS, "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"}
+        {*_HOOKS, "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_compiled_call"}
     )
 
 
