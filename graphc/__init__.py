@@ -135,6 +135,7 @@ _MODULES = {
         "version",
         "linalg",
         "callbacks",
+        "distributed",
     )
 } | {"return_types": "graphc.functions.return_types"}
 _LAZY = {
@@ -150,6 +151,8 @@ _SLOTS.executor = lambda *call: _eager_calls.prepare(*call)
 _device_ops = lazy_import("graphc.backends.devices.ops")
 _SLOTS.memory = lambda kind, number: _device_ops.memory_for(kind, number)
 _SLOTS.evaluate = lambda *call: _device_ops.evaluate(*call)
+_process_groups = lazy_import("graphc.distributed.groups")
+_SLOTS.link = lambda number: _process_groups.link_of(number)
 
 
 def __getattr__(name: str) -> Any:

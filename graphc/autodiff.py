@@ -110,6 +110,24 @@ def _reaching(order: list[Entry], wanted: set[Any]) -> set[int]:
     return found
 
 
+class Watch:
+    """Whether any leaf has ever asked to be told when its gradient is there; until then nobody looks for such leaves."""
+
+    begun = False
+
+
+def _last_uses(order: list[Entry]) -> dict[int, list[Any]]:
+    """By entry, the leaves with hooks on their finished gradient that a sweep meets there for the last time."""
+    found: dict[int, list[Any]] = {}
+    seen: set[int] = set()
+    for entry in order:
+        for edge in entry.edges:
+            if isinstance(edge, TensorBase) and id(edge) not in seen and getattr(edge, "_grad_hooks", None):
+                seen.add(id(edge))
+                found.setdefault(id(entry), []).append(edge)
+    return found
+
+
 class Sweep:
     """One reverse pass: cotangents by edge, and what to do when one reaches a leaf."""
 
@@ -117,6 +135,8 @@ class Sweep:
         self.retain_graph, self.wanted = retain_graph, wanted
         self.cotangents: dict[Any, Any] = {}
         self.leaves: dict[int, Any] = {}
+        #: what is done with a leaf's cotangent as soon as it is whole, for leaves that ask for it
+        self.deliver: Callable[[Any, Any], None] | None = None
 
     def send(self, edge: Any, g: Any) -> None:
         """Adds a cotangent to what an edge has already."""
@@ -132,10 +152,13 @@ class Sweep:
             self.send(edge, g)
         order = order_entries(edge[0] for edge, _ in roots if type(edge) is tuple)
         reach = None if self.wanted is None else _reaching(order, self.wanted)
+        ends = _last_uses(order) if self.deliver is not None and Watch.begun else {}
         with playing("backward"):
             for entry in reversed(order):
                 STATE.forward = entry.line
                 self.visit(entry, reach)
+                for leaf in ends.get(id(entry), ()):
+                    self._finish(leaf)
 
     def visit(self, entry: Entry, reach: set[int] | None) -> None:
         """Applies one entry's rules to the cotangents of its outputs."""
@@ -168,6 +191,14 @@ class Sweep:
                 self.send(edge, g)
         if not self.retain_graph and entry.saved:
             entry.saved = None
+
+    def _finish(self, leaf: Any) -> None:
+        """Delivers the cotangent of a leaf that nothing is sent to any more."""
+        assert self.deliver is not None
+        key = id(leaf)
+        if key in self.leaves and (self.wanted is None or key in self.wanted):
+            del self.leaves[key]
+            self.deliver(leaf, self.cotangents.pop(key))
 
     def _observe(self, entry: Entry, i: int, g: Any) -> Any:
         """Runs tensor hooks on the cotangent of one output and keeps it where `retain_grad` asked for it."""
@@ -319,20 +350,31 @@ def pull_to_leaves(
     create_graph: bool,
     inputs: Sequence[Any] | None = None,
 ) -> None:
-    """`backward`: sweeps and hands every leaf's cotangent to `accumulate(leaf, g)`."""
+    """`backward`: sweeps and hands every leaf's cotangent to `accumulate(leaf, g)`, where hooks wait for it at once."""
     wanted = None if inputs is None else {key_of(edge_of(x)) for x in inputs}
     sweep = Sweep(retain_graph, wanted)
-    with set_grad(create_graph):
-        sweep.run(roots)
-        for key, leaf in sweep.leaves.items():
-            if wanted is None or key in wanted:
-                g = sweep.cotangents[key]
-                hooks = getattr(leaf, "_hooks", None)
-                accumulate(leaf, run_hooks(hooks, g) if hooks else g)
-        if inputs is not None:
-            for x in inputs:
+
+    def deliver(leaf: Any, g: Any) -> None:
+        hooks = getattr(leaf, "_hooks", None)
+        accumulate(leaf, run_hooks(hooks, g) if hooks else g)
+        for hook in list(getattr(leaf, "_grad_hooks", {}).values()):
+            hook(leaf)
+
+    sweep.deliver = deliver
+    before, STATE.after_backward = STATE.after_backward, []
+    try:
+        with set_grad(create_graph):
+            sweep.run(roots)
+            for key, leaf in sweep.leaves.items():
+                if wanted is None or key in wanted:
+                    deliver(leaf, sweep.cotangents[key])
+            for x in inputs or ():
                 if x._edge is not LEAF and key_of(edge_of(x)) in sweep.cotangents:
                     accumulate(x, sweep.cotangents[key_of(edge_of(x))])
+        for call in STATE.after_backward:
+            call()
+    finally:
+        STATE.after_backward = before
 
 
 def pull_to(

@@ -13,13 +13,15 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from graphc import version
-from graphc.core.errors import BackendError, GraphcError, is_internal
+from graphc.core.errors import BackendError, GraphcError, PeerError, is_internal
 from graphc.core.lazy import lazy_import
 
 as_torch = lazy_import("graphc.as_torch")
 demo = lazy_import("graphc.demo")
 doctor = lazy_import("graphc.doctor")
+groups = lazy_import("graphc.distributed.groups")
 disk = lazy_import("graphc.backends.llvm.cache")
+launching = lazy_import("graphc.distributed.run")
 warming = lazy_import("graphc.warming")
 
 DEMO = """\
@@ -46,12 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Wrong usage raises SystemExit(2), as argparse does.
     """
-    parser = _parser()
-    options = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    given = sys.argv[1:] if argv is None else argv
+    parser = _parser(given[:1] == ["launch"])
+    options = parser.parse_args(given)
     if options.command == "demo":
         return _demo(options)
     if options.command == "run":
         return run_script(options.file, options.args)
+    if options.command == "launch":
+        return int(launching.launch(options))
     if options.command == "cache":
         return _warm(options.files, dict(options.size)) if options.action == "warm" else _cache(options.action)
     if options.command == "doctor":
@@ -60,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(launches: bool) -> argparse.ArgumentParser:
+    """`launches`: whether the options of `graphc launch` are asked for."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "graphc", description="One model, two ways to run it: define-by-run and define-and-run."
@@ -84,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a PyTorch script on graphc", description=RUN, formatter_class=layout)
     run.add_argument("file", metavar="FILE.py", help="the script")
     run.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the script")
+    launch = commands.add_parser("launch", help="run a script in several processes, as torchrun does")
+    if launches:
+        launch.description = launching.ABOUT
+        launching.add_arguments(launch)
     commands.add_parser(
         "doctor", help="what works on this machine, and what helps where it does not", description=DOCTOR,
         formatter_class=layout,
@@ -181,6 +191,10 @@ def run_script(file: str, args: Sequence[str]) -> int:
         exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
     except (Exception, KeyboardInterrupt) as error:
         _show(error, file)
+        if "graphc.distributed.groups" in sys.modules:
+            groups.give_up()
+            if isinstance(error, PeerError):
+                return int(groups.PEER_GONE)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     finally:
         sys.argv, sys.path[:], sys.modules["__main__"] = before

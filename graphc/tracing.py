@@ -96,7 +96,7 @@ def ask(owner: Any, name: str) -> Any:
     if name == "type":
         return owner.tensor_type
     if name == "hooks":
-        return tuple(getattr(owner, "_hooks", ()))
+        return tuple(getattr(owner, "_hooks", ())), tuple(getattr(owner, "_grad_hooks", ()))
     if hasattr(owner, "fact"):
         return owner.fact(name)
     found = getattr(owner, name, None)
@@ -260,8 +260,9 @@ class Recorder:
         capture.shadow._layout = self.layouts.give(capture, tensor._data, tensor._data.shape)
         capture.shadow._edge = LEAF if tensor._edge is not None else None
         capture.shadow.__dict__["_stands_for"] = tensor
-        if tensor._edge is LEAF and "_hooks" in tensor.__dict__:
-            capture.shadow.__dict__["_hooks"] = tensor.__dict__["_hooks"]
+        for name in ("_hooks", "_grad_hooks"):
+            if tensor._edge is LEAF and name in tensor.__dict__:
+                capture.shadow.__dict__[name] = tensor.__dict__[name]
         self.note_capture(tensor)
         return capture.shadow
 

@@ -63,7 +63,8 @@ FLOORS: dict[int, list[list[str]]] = {
             "build.py",
             "graphs.py",
             "session.py",
-        ]
+        ],
+        ["distributed/"],
     ],
     10: [
         *(
@@ -83,7 +84,7 @@ FLOORS: dict[int, list[list[str]]] = {
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.
-LAZY_ONLY = {"cupy", "llvmlite", "networkx", "pyopencl", "safetensors", "tqdm"}
+LAZY_ONLY = {"cupy", "llvmlite", "mpi4py", "networkx", "pyopencl", "safetensors", "tqdm"}
 
 #: The files whose business is importing by name.
 MAY_IMPORT_BY_NAME = {"core/lazy.py", "as_torch.py"}

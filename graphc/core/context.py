@@ -79,6 +79,10 @@ class State(threading.local):
     role: str = "forward"
     #: the origin of the forward op whose gradient is being computed, if known
     forward: Any = None
+    #: what is to be called when the backward pass that is running is done; None: none is
+    after_backward: list[Callable[[], None]] | None = None
+    #: whether a failed run is repeated to find the line at fault; other processes take no part in that
+    repeating: bool = False
 
 
 STATE = State()
@@ -95,6 +99,7 @@ class Slots:
         [str, int], Any
     ]  # backends/devices/ops.py: the memory of a device; DeviceError where there is none
     evaluate: Callable[..., Any]  # the same: an op's results in the memory of a device
+    link: Callable[[int], Any]  # distributed/groups.py: what joins the processes of the group of that number
 
 
 SLOTS = Slots()
@@ -132,6 +137,16 @@ def recording(recorder: Recorder | None) -> Iterator[None]:
         yield
     finally:
         STATE.recorder = before
+
+
+@contextmanager
+def repeating() -> Iterator[None]:
+    """Within, a failed run is repeated op by op to find the line at fault."""
+    before, STATE.repeating = STATE.repeating, True
+    try:
+        yield
+    finally:
+        STATE.repeating = before
 
 
 def eagerly() -> Any:

@@ -141,6 +141,26 @@ class FileFormatError(GraphcError, RuntimeError, ValueError):
     """A file that is not what it should be; nothing was changed."""
 
 
+class DistError(GraphcError, RuntimeError):
+    """Something between the processes of a group went wrong."""
+
+
+class DistBackendError(DistError):
+    """A collective that cannot be done: a process has died, left, or is at another call."""
+
+
+class PeerError(DistBackendError):
+    """A collective that cannot be done since another process has died or left."""
+
+
+class GroupError(DistError, ValueError, AssertionError):
+    """A group of processes that does not exist, or that cannot be made as asked."""
+
+
+class DistNetworkError(DistError):
+    """Processes that do not find each other."""
+
+
 class VerifyError(GraphcError, AssertionError):
     """A program that contradicts itself; names the pass that made it."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc.aliasing import mark_detached, refresh, write
-from graphc.autodiff import pull_to_leaves, same_shape, seeds_for
+from graphc.autodiff import Watch, pull_to_leaves, same_shape, seeds_for
 from graphc.core.arrays import is_array, is_borrowed, like, memory_of, moved, write_elements
 from graphc.core.context import EPOCH, SLOTS, STATE, set_grad
 from graphc.core.errors import ArgumentTypeError, DtypeError, GradientError, ShapeError
@@ -199,6 +199,20 @@ class Gradients(Shapes):
         if entry.hooks is None:
             entry.hooks = {}
         return _HookTable.add(entry.hooks.setdefault(i, {}), hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Any], None]) -> RemovableHandle:
+        """Calls `hook(tensor)` when a backward pass has added the whole gradient of this leaf to its `.grad`.
+
+        That is as soon as nothing more is sent to the leaf, while the pass goes on with what it depends on no more.
+        """
+        here = self._here()
+        if here._edge is None:
+            raise GradientError("cannot register a hook on a tensor that doesn't require gradient")
+        if here._edge is not LEAF:
+            raise GradientError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        EPOCH.bump()
+        Watch.begun = True
+        return _HookTable.add(here.__dict__.setdefault("_grad_hooks", {}), hook)
 
     def retain_grad(self) -> None:
         """Keeps `.grad` of this non-leaf tensor too."""

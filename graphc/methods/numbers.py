@@ -136,7 +136,7 @@ class Numbers(Gradients):
         if grad is not None:
             out._grad = grad.__deepcopy__(memo)
         out.__dict__.update(
-            {k: v for k, v in self.__dict__.items() if k not in ("_watched", "_grad_watched", "_hooks")}
+            {k: v for k, v in self.__dict__.items() if k not in ("_watched", "_grad_watched", "_hooks", "_grad_hooks")}
         )
         return out
 

@@ -23,6 +23,7 @@ from graphc.backends.devices.translation import HostCall, Launch, Translation
 from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.core.arrays import DeviceArray, host, write_elements
+from graphc.core.context import repeating
 from graphc.core.errors import BackendError, GraphcError, OutOfMemoryError, user_line
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
@@ -186,7 +187,8 @@ class DeviceExecutable:
         fault = np.empty(1, np.int32)
         self._receive(fault, *table[0])
         if fault[0]:
-            interpret(self.program, list(map(host, inputs)))
+            with repeating():
+                interpret(self.program, list(map(host, inputs)))
             raise BackendError("a kernel found a fault where the same program in NumPy does not")
 
     def _given(self, k: int, out: Any, arrays: Sequence[Any]) -> Any:

@@ -16,6 +16,7 @@ from graphc.backends.llvm.runner import assemble
 from graphc.backends.llvm.translation import CYCLES_A_NANOSECOND, Translation
 from graphc.backends.runs.host import elements, evaluated
 from graphc.backends.runs.places import Scope
+from graphc.core.context import repeating
 from graphc.core.errors import BackendError
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
@@ -165,7 +166,8 @@ class LlvmExecutable:
 
     def _explain_failure(self, inputs: list[Any]) -> None:
         """Raises what the program raises where Python runs it op by op: the same fault, with the user's line."""
-        interpret(self.program, inputs)
+        with repeating():
+            interpret(self.program, inputs)
         raise BackendError("a native step failed where the same program in NumPy does not")
 
     def _check_nans(self, region: tuple[Step, ...], scope: Scope, table: int) -> None:

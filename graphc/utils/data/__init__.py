@@ -1,5 +1,6 @@
 """Datasets, samplers and the DataLoader, under PyTorch's names."""
 
+from graphc.utils.data import distributed
 from graphc.utils.data.collate import default_collate, default_convert
 from graphc.utils.data.dataloader import DataLoader, get_worker_info
 from graphc.utils.data.dataset import (
@@ -14,6 +15,7 @@ from graphc.utils.data.dataset import (
 )
 from graphc.utils.data.sampler import (
     BatchSampler,
+    DistributedSampler,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -22,7 +24,7 @@ from graphc.utils.data.sampler import (
 )
 
 __all__ = [
-    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "IterableDataset", "RandomSampler",
-    "Sampler", "SequentialSampler", "StackDataset", "Subset", "SubsetRandomSampler", "TensorDataset",
-    "WeightedRandomSampler", "default_collate", "default_convert", "get_worker_info", "random_split",
+    "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler", "IterableDataset",
+    "RandomSampler", "Sampler", "SequentialSampler", "StackDataset", "Subset", "SubsetRandomSampler", "TensorDataset",
+    "WeightedRandomSampler", "default_collate", "distributed", "default_convert", "get_worker_info", "random_split",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -9,9 +10,13 @@ import numpy as np
 
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError
+from graphc.core.lazy import lazy_import
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import float64
+from graphc.functions.generators import Generator
 from graphc.functions.random import rand, randint, randperm
+
+groups = lazy_import("graphc.distributed.groups")
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -175,3 +180,46 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         whole, rest = divmod(len(self.sampler), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
+
+
+class DistributedSampler(Sampler[int]):
+    """The share of one of `num_replicas` processes: every num_replicas-th index of one order, from the `rank`-th on.
+
+    All have equally many: the first indices come again at the end, or the last ones are left out (`drop_last`). With
+    `shuffle` the order is that of the generator `seed + epoch`, so call `set_epoch` before each epoch. Without rank and
+    number of processes, those of the default group. ArgumentError for a rank that does not exist.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ):
+        super().__init__()
+        num_replicas = groups.get_world_size() if num_replicas is None else num_replicas
+        rank = groups.get_rank() if rank is None else rank
+        if not 0 <= rank < num_replicas:
+            raise ArgumentError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
+        self.dataset, self.num_replicas, self.rank = dataset, num_replicas, rank
+        self.shuffle, self.seed, self.drop_last, self.epoch = shuffle, seed, drop_last, 0
+        n = len(dataset)
+        self.num_samples = n // num_replicas if drop_last else math.ceil(n / num_replicas)
+        self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        n = len(self.dataset)
+        order = _permutation(n, Generator().manual_seed(self.seed + self.epoch)) if self.shuffle else list(range(n))
+        if n:
+            order = (order * math.ceil(self.total_size / n))[: self.total_size]
+        return iter(order[self.rank : self.total_size : self.num_replicas])
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch that begins: with `shuffle`, each has an order of its own."""
+        self.epoch = epoch

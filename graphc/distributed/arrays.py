@@ -1,0 +1,41 @@
+"""What collectives do with the elements of arrays, whoever carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+#: What is made of the elements of two processes, by the reduction's name.
+COMBINE: dict[str, np.ufunc] = {
+    "sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum,
+    "band": np.bitwise_and, "bor": np.bitwise_or, "bxor": np.bitwise_xor,
+}  # fmt: skip
+
+
+def as_bytes(array: Any) -> memoryview:
+    """The memory of an array in C order."""
+    return memoryview(array.reshape(-1).view(np.uint8))
+
+
+def reduced(parts: Iterable[Any], how: str) -> Any:
+    """A new array: the parts taken together, first to last."""
+    combine = COMBINE[how]
+    total = None
+    for part in parts:
+        if total is None:
+            total = part.copy()
+        else:
+            combine(total, part, out=total)
+    return total
+
+
+def borders(count: int, parts: int) -> list[tuple[int, int]]:
+    """`count` elements in so many parts of nearly equal length, as (begin, end)."""
+    edges = [count * k // parts for k in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+__all__ = ["COMBINE", "as_bytes", "borders", "reduced"]

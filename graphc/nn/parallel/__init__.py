@@ -1,0 +1,18 @@
+"""A batch in parts: on several devices of one process, or in several processes."""
+
+from typing import Any
+
+from graphc.core.lazy import lazy_attributes
+from graphc.nn.parallel.data_parallel import DataParallel, data_parallel, gather, replica, scatter
+
+# what joins processes loads on first use
+_load = lazy_attributes("graphc.nn.parallel", {"distributed": "graphc.nn.parallel.distributed"})
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DistributedDataParallel":
+        return _load("distributed").DistributedDataParallel
+    return _load(name)
+
+
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "replica", "scatter"]
