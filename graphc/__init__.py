@@ -130,6 +130,7 @@ _MODULES = {
         "build",
         "gradcheck",
         "backends",
+        "amp",
         "cuda",
         "opencl",
         "version",
@@ -144,7 +145,14 @@ _LAZY = {
     "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
     "load_graph": "graphc.graph_files", "explain": "graphc.explaining", "save": "graphc.saving", "load": "graphc.saving",
     "Trainer": "graphc.trainer",
-}  # fmt: skip
+} | dict.fromkeys(
+    (
+        "autocast", "clear_autocast_cache", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",
+        "is_autocast_cache_enabled", "is_autocast_cpu_enabled", "is_autocast_enabled", "set_autocast_cache_enabled",
+        "set_autocast_dtype", "set_autocast_enabled",
+    ),
+    "graphc.amp.autocast_mode",
+)  # fmt: skip
 _load = lazy_attributes("graphc", {**_MODULES, **_LAZY})
 _eager_calls = lazy_import("graphc.eager_calls")
 _SLOTS.executor = lambda *call: _eager_calls.prepare(*call)

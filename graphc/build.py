@@ -169,7 +169,9 @@ class CompiledFunction:
             tracked = x._edge is not None if x._base is None else x.requires_grad
             has_grad = tracked and getattr(x, "_grad", None) is not None
             parts.append((array.dtype.num, array.ndim, tracked, has_grad, seen.setdefault(id(x), i), fixed))
-        return Call(leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad), [], args, kwargs)
+        return Call(
+            leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad, STATE.autocast), [], args, kwargs
+        )
 
     def _find(self, call: Call) -> Build:
         if self._retrace:

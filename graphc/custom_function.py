@@ -15,6 +15,8 @@ from graphc.core.context import SLOTS, STATE, set_grad
 from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import Kind
 from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, is_float_meta, type_of_meta
+from graphc.core.tensor_types import FLOAT, DType
+from graphc.primitives.elementwise import cast
 
 _FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
@@ -94,6 +96,11 @@ class FunctionCtx:
         self._saved, self._to_save = tuple(kept), ()
 
 
+def _in_dtype(g: Any, dtype: DType) -> Any:
+    """A gradient in the dtype of what it is the gradient of."""
+    return g if g.dtype is dtype or dtype.category != FLOAT else cast(g, dtype=dtype)
+
+
 def _here(t: Any) -> Any:
     """A tensor as the current context sees it, brought up to date."""
     return t._here()
@@ -141,6 +148,7 @@ class CustomOp:
                         f"Function {self.name}Backward returned an invalid gradient at index {position} - got "
                         f"{list(have)} but expected shape compatible with {list(shape)}"
                     )
+                g = _in_dtype(g, type_of_meta(entry.metas[i]).dtype)
                 if not STATE.grad and is_array(g._data):
                     g = SLOTS.new_tensor(same_elements(g._data))
             picked.append(g if need else None)

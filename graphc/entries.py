@@ -15,6 +15,7 @@ import numpy as np
 
 from graphc.builds import Build, Call, Spent, array_of
 from graphc.core.arrays import DeviceArray, memory_owner
+from graphc.core.autocast import AUTOCAST
 from graphc.core.context import EPOCH, SLOTS, STATE
 from graphc.core.tape import Entry as TapeEntry
 from graphc.nests import unflatten
@@ -62,10 +63,11 @@ def make_entry(build: Build, call: Call, lock: Any) -> Callable[[tuple[Any, ...]
     w = _Writer()
     w.names |= {"STATE": STATE, "EPOCH": EPOCH, "BUILD": build, "SLOW": SLOW, "Tensor": type(call.args[0])}
     w.names |= {"empty": np.empty, "new_tensor": SLOTS.new_tensor, "owner_of": memory_owner}
+    w.names |= {"AUTOCAST": AUTOCAST, "PRECISION": STATE.autocast}
     n = len(call.leaves)
     w.lines.append(
         f"if len(args) != {n} or STATE.recorder is not None or STATE.grad is not {STATE.grad} "
-        "or EPOCH.value != BUILD.epoch: return SLOW"
+        "or EPOCH.value != BUILD.epoch or (AUTOCAST.used and STATE.autocast != PRECISION): return SLOW"
     )
     if build.surroundings.held:
         w.names["holds"] = build.surroundings.hold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.autocast import LOWER, casts
 from graphc.core.errors import ArgumentError, DimensionError, DtypeError, ShapeError
 from graphc.core.tensor_types import FLOAT, as_dtype
 from graphc.functions.arithmetic import mul
@@ -38,6 +39,7 @@ def vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803
     return rows.reshape(*x.shape, rows.shape[-1])
 
 
+@casts(LOWER)
 def vecdot(x: Any, y: Any, *, dim: int = -1) -> Any:
     """The dot products of vectors along `dim`, broadcast."""
     return total(mul(x, y), dim)

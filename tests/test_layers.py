@@ -28,7 +28,7 @@ FLOORS: dict[int, list[list[str]]] = {
             *("core/tensor_types.py", "core/arrays.py", "core/erf.py", "core/scalar.py"),
         ],
     ],
-    1: [["core/context.py", "core/op.py", "core/tape.py", "core/one_call.py"]],
+    1: [["core/context.py", "core/op.py", "core/tape.py", "core/autocast.py", "core/one_call.py"]],
     2: [["ir/"], ["primitives/"]],
     3: [["autodiff.py", "custom_function.py", "gradcheck.py", "functions/"]],
     4: [
@@ -69,13 +69,13 @@ FLOORS: dict[int, list[list[str]]] = {
     10: [
         *(
             ["autograd/"],
-            ["nn/", "optim/"],
+            ["nn/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py"],
             ["utils/"],
             ["viz/"],
             ["data/"],
             ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
         ),
-        *(["accelerators.py", "cuda.py", "opencl.py"], ["version.py"], ["linalg.py"], ["errors.py"]),
+        *(["version.py"], ["linalg.py"], ["errors.py"]),
     ],
     11: [
         ["callbacks.py", "trainer.py"],

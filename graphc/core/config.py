@@ -18,6 +18,8 @@ class Config:
         self.backend: str = environ.get("GRAPHC_BACKEND", "") or "llvm"
         #: `GRAPHC_DEVICE=opencl:0`: the device on which tensors are made where none is named.
         self.device: str = environ.get("GRAPHC_DEVICE", "") or "cpu"
+        #: Whether OpenCL answers where a program asks for CUDA: the user named an OpenCL device for everything.
+        self.stands_for_cuda: bool = self.device.startswith("opencl")
         #: `GRAPHC_EAGER=numpy|compiled`: eager code runs all compositions op by op, or each as a compiled call from its first
         #: call on; "auto" decides by their cost (core/one_call.py).
         self.eager: str = environ.get("GRAPHC_EAGER", "") or "auto"

@@ -71,6 +71,8 @@ class State(threading.local):
 
     recorder: Recorder | None = None
     grad: bool = True
+    #: the precision that public functions compute in, a `core/autocast.py` Autocast; None: that of their operands
+    autocast: Any = None
     #: the device memory in which eager code makes tensors of nothing; None: the host's
     memory: Any = None
     #: what it was outside of each `with device(...)` that lasts
@@ -94,6 +96,7 @@ class Slots:
     eager: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any]  # eager.py: applies an op to concrete tensors
     new_tensor: Callable[[Any], Any]  # tensors.py: a Tensor around an array, a value or a bare type
     executor: Callable[..., Any]  # eager_calls.py: the compiled call of a composition marked with `one_call`
+    cast_operands: Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]  # functions/casting.py: operands under autocast
     generator: Callable[[], Any]  # functions/random: the default random generator
     memory: Callable[
         [str, int], Any
@@ -220,13 +223,16 @@ Device.__enter__, Device.__exit__ = _enter, _leave  # type: ignore[attr-defined]
 
 @contextmanager
 def playing(role: str) -> Iterator[None]:
-    """Within, recorded ops belong to the backward pass or to an update; pictures tell them apart."""
-    before, forward = STATE.role, STATE.forward
-    STATE.role, STATE.forward = role, None
+    """Within, recorded ops belong to the backward pass or to an update; pictures tell them apart.
+
+    Rules and updates are written for the precision that their operands have: autocast rests.
+    """
+    before = STATE.role, STATE.forward, STATE.autocast
+    STATE.role, STATE.forward, STATE.autocast = role, None, None
     try:
         yield
     finally:
-        STATE.role, STATE.forward = before, forward
+        STATE.role, STATE.forward, STATE.autocast = before
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphc.core.arrays import DeviceArray
+from graphc.core.autocast import AUTOCAST, Mark, run_marked
 from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
 from graphc.core.tape import TensorBase
@@ -63,13 +64,16 @@ class _UnknownError(Exception):
     """An argument whose value nothing tells: the call runs op by op."""
 
 
-def one_call(weight: float = 1.0, elements: Callable[..., int] | None = None, rereads: bool = True) -> Callable[[F], F]:
+def one_call(
+    weight: float = 1.0, elements: Callable[..., int] | None = None, rereads: bool = True, cast: Mark | None = None
+) -> Callable[[F], F]:
     """Marks a composition of ops whose result follows from its arguments (and the default generator) alone.
 
     `weight`: what NumPy does with an element of an operand, measured by a composition of a few elementwise ops.
     `elements`: how many elements a call is about, from its arguments, where their tensors do not tell.
     `rereads`: the gradient reads arguments again rather than to keep more; then they must not change before backward, as in
     PyTorch for most functions. False where PyTorch's gradient reads the result, or next to nothing.
+    `cast`: what autocast does with the operands.
     The body must not look at the numbers in a tensor, nor warn: a signature may be recorded once and never be run again.
     Tensors may stand in lists, tuples and dicts; a tensor may be written only where it is no view.
     """
@@ -79,6 +83,8 @@ def one_call(weight: float = 1.0, elements: Callable[..., int] | None = None, re
 
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
+            if AUTOCAST.used and STATE.autocast is not None:
+                return run_marked(cast, call, args, kwargs)
             way = config.eager
             if STATE.recorder is not None or way == "numpy":
                 return fn(*args, **kwargs)

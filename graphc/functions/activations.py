@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from graphc.core.autocast import DEVICE_FULL, LOWER, casts
 from graphc.core.dims import Size, floordiv
 from graphc.core.errors import DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -104,6 +105,7 @@ def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) 
     return op.where(op.greater(x, _number(0, x)), x, op.multiply(x, _number(negative_slope, x)))
 
 
+@casts(LOWER)
 def prelu(input: Any, weight: Any) -> Any:
     """x if positive, else weight x; the weight is one number or one per channel (dimension 1)."""
     x, w = need_tensor(input), need_tensor(weight, "weight")
@@ -198,7 +200,7 @@ def selu(input: Any, inplace: bool = False) -> Any:
     )
 
 
-@one_call()
+@one_call(cast=DEVICE_FULL)
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(beta x)) / beta; x itself where beta x is above the threshold."""
     x = need_float(input)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.autocast import CPU_FULL
 from graphc.core.dims import Dim, Shape, Size, floordiv, product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.one_call import one_call
@@ -141,7 +142,7 @@ def adaptive_avg_pool2d(input: Any, output_size: Any) -> Any:
     return _adaptive_avg_pool(2, input, output_size)
 
 
-@one_call(weight=2)
+@one_call(weight=2, cast=CPU_FULL)
 def adaptive_avg_pool3d(input: Any, output_size: Any) -> Any:
     """The means of `output_size` windows in each dimension that cover input: f32[N, C, D, H, W] or f32[C, D, H, W].
 
@@ -213,7 +214,7 @@ def adaptive_max_pool2d(input: Any, output_size: Any, return_indices: bool = Fal
     return _adaptive_max_pool(2, input, output_size, return_indices)
 
 
-@one_call(weight=2)
+@one_call(weight=2, cast=CPU_FULL)
 def adaptive_max_pool3d(input: Any, output_size: Any, return_indices: bool = False) -> Any:
     """The maxima of `output_size` windows in each dimension that cover input: f32[N, C, D, H, W] or f32[C, D, H, W].
 
@@ -235,7 +236,7 @@ def adaptive_max_pool2d_with_indices(input: Any, output_size: Any) -> Any:
     return _adaptive_max_pool(2, input, output_size, True)
 
 
-@one_call(weight=2)
+@one_call(weight=2, cast=CPU_FULL)
 def adaptive_max_pool3d_with_indices(input: Any, output_size: Any) -> Any:
     """`adaptive_max_pool3d` with the positions of the maxima."""
     return _adaptive_max_pool(3, input, output_size, True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from graphc.core.autocast import AUTOCAST, DEVICE_FULL, brought
 from graphc.core.errors import ArgumentTypeError, DtypeError
 from graphc.core.op import Op
 from graphc.core.tape import TensorBase
@@ -113,6 +114,8 @@ _BY_EXPONENT: dict[float, Callable[[Any], Any]] = {
 
 def pow(input: Any, exponent: Any) -> Any:
     """x^y, promoted; DtypeError for bools and for a negative integer as the exponent of integers."""
+    if AUTOCAST.used:
+        input, exponent = brought(DEVICE_FULL, input, exponent)
     if is_number(input) and is_number(exponent):
         raise ArgumentTypeError("pow() needs a Tensor as input or exponent, got two numbers")
     if isinstance(exponent, int | float):

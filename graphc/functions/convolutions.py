@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphc.core.autocast import LOWER
 from graphc.core.dims import Shape, Size, floordiv, same
 from graphc.core.errors import ArgumentTypeError, DtypeError, IndexRangeError, ShapeError
 from graphc.core.one_call import one_call
@@ -124,7 +125,7 @@ def _convolve(
     return _finished(out, bias, batched)
 
 
-@one_call(weight=10)
+@one_call(weight=10, cast=LOWER)
 def conv1d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -136,7 +137,7 @@ def conv1d(
     return _convolve(1, input, weight, bias, stride, padding, dilation, groups)
 
 
-@one_call(weight=10)
+@one_call(weight=10, cast=LOWER)
 def conv2d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -148,7 +149,7 @@ def conv2d(
     return _convolve(2, input, weight, bias, stride, padding, dilation, groups)
 
 
-@one_call(weight=10)
+@one_call(weight=10, cast=LOWER)
 def conv3d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -231,7 +232,7 @@ def _convolve_transposed(
     return _finished(out, bias, batched)
 
 
-@one_call(weight=10)
+@one_call(weight=10, cast=LOWER)
 def conv_transpose1d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
@@ -244,7 +245,7 @@ def conv_transpose1d(
     return _convolve_transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@one_call(weight=10)
+@one_call(weight=10, cast=LOWER)
 def conv_transpose2d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
@@ -257,7 +258,7 @@ def conv_transpose2d(
     return _convolve_transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@one_call(weight=10)
+@one_call(weight=10, cast=LOWER)
 def conv_transpose3d(
     input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,

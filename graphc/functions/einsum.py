@@ -6,9 +6,11 @@ import string
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from graphc.core.autocast import AUTOCAST, LOWER, brought
 from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.functions.joining import tensors_argument
+from graphc.functions.promotion import promote
 from graphc.primitives import views
 from graphc.primitives.contraction import matmul
 from graphc.primitives.elementwise import multiply
@@ -208,8 +210,10 @@ def _pair(a: Term, b: Term, keep: set[Label]) -> Term:
     right = [label for label in b.labels if label not in shared]
     labels = (*batch, *left, *right)
     if not inner:
-        return Term(multiply(_spread(a, labels), _spread(b, labels)), labels)
+        return Term(multiply(*promote(_spread(a, labels), _spread(b, labels))), labels)
     x, y = _arranged(a, batch, left, inner), _arranged(b, batch, right, inner)
+    if AUTOCAST.used:
+        x, y = brought(LOWER, x, y)
     out = matmul(x, y, transpose_a=False, transpose_b=True)
     outer = (*a.sizes_of(batch), *a.sizes_of(left), *b.sizes_of(right))
     return Term(out if tuple(out.shape) == outer else views.reshape(out, shape=outer), labels)

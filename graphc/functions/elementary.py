@@ -10,6 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from graphc.core.autocast import AUTOCAST, DEVICE_FULL, brought
 from graphc.core.errors import DtypeError
 from graphc.core.op import Op
 from graphc.core.tensor_types import BOOL, FLOAT, bool_
@@ -19,6 +20,11 @@ from graphc.primitives import elementwise as op
 from graphc.primitives.copying import copy
 from graphc.primitives.creation import full
 
+#: what autocast computes in float32 on devices
+_WIDE_ON_DEVICES = (
+    "exp", "expm1", "log", "log2", "log10", "log1p", "rsqrt", "tan", "asin", "acos", "sinh", "cosh", "erfinv",
+)  # fmt: skip
+
 
 def _of_float(primitive: Op, name: str, doc: str) -> Callable[[Any], Any]:
     """A public function that is a primitive on floating numbers; integers are cast to the default float dtype."""
@@ -26,9 +32,15 @@ def _of_float(primitive: Op, name: str, doc: str) -> Callable[[Any], Any]:
     def function(input: Any) -> Any:
         return primitive.call(floating(input))
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
+    def wide(input: Any) -> Any:
+        if AUTOCAST.used:
+            (input,) = brought(DEVICE_FULL, input)
+        return primitive.call(floating(input))
+
+    chosen = wide if name in _WIDE_ON_DEVICES else function
+    chosen.__name__ = chosen.__qualname__ = name
+    chosen.__doc__ = doc
+    return chosen
 
 
 exp = _of_float(op.exp, "exp", "e^x.")
@@ -138,6 +150,8 @@ def _inverse(x: Any) -> Any:
 
 def reciprocal(input: Any) -> Any:
     """1 / x."""
+    if AUTOCAST.used:
+        (input,) = brought(DEVICE_FULL, input)
     return _inverse(floating(input))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphc.core.autocast import WIDEST, casts
 from graphc.core.context import STATE, set_grad
 from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError, DtypeError, ShapeError
@@ -262,6 +263,7 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
     return _put_slices("index_add", input, dim, index, source, True)
 
 
+@casts(WIDEST)
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """`input` with its slices named by `index` along `dim` replaced by those of `source`."""
     return _put_slices("index_copy", input, dim, index, source, False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core.autocast import AUTOCAST, CPU_FULL, brought
 from graphc.core.dims import Shape, Size
 from graphc.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from graphc.core.tape import TensorBase
@@ -241,6 +242,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
         raise ShapeError(f"Unrecognised padding mode {mode}", '"constant", "reflect", "replicate" or "circular"')
     if value is not None and value != 0:
         raise ArgumentError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if AUTOCAST.used and mode != "circular" and len(pairs) < (3 if mode == "reflect" else 4):
+        (input,) = brought(CPU_FULL, input)
     out = input
     for axis, low, high in pairs:
         out = _pad_edges(out, axis, low, high, mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.core.autocast import AUTOCAST, CPU_FULL, DEVICE_LOWER, DEVICE_WIDEST, FULL, LOWER, brought, casts
 from graphc.core.dims import Dim, Shape, Size, product
 from graphc.core.errors import DtypeError, ShapeError
 from graphc.core.tape import TensorBase
@@ -25,6 +26,8 @@ from graphc.primitives.views import show, zeros_of
 
 
 def _product(a: Any, b: Any) -> Any:
+    if AUTOCAST.used:
+        a, b = brought(LOWER, a, b)
     return contraction.matmul(a, b, transpose_a=False, transpose_b=False)
 
 
@@ -44,6 +47,8 @@ def matmul(input: Any, other: Any) -> Any:
     """
     a, b = shape_of(input), shape_of(other)
     if len(a) >= 2 and len(b) >= 2:
+        if AUTOCAST.used:
+            input, other = brought(LOWER, input, other)
         return contraction.matmul(input, other, transpose_a=False, transpose_b=False)
     if not a or not b:
         raise ShapeError(f"both arguments to matmul need to be at least 1D, but they are {len(a)}D and {len(b)}D")
@@ -78,6 +83,7 @@ def bmm(input: Any, mat2: Any) -> Any:
     return _product(input, mat2)
 
 
+@casts(DEVICE_LOWER)
 def mv(input: Any, vec: Any) -> Any:
     """[n, m] times [m]."""
     if len(shape_of(input)) != 2 or len(shape_of(vec)) != 1:
@@ -85,6 +91,7 @@ def mv(input: Any, vec: Any) -> Any:
     return matmul(input, vec)
 
 
+@casts(DEVICE_WIDEST)
 def dot(input: Any, tensor: Any) -> Any:
     """The sum of products of two vectors of one dtype: [n] and [n] to a number."""
     if len(shape_of(input)) != 1 or len(shape_of(tensor)) != 1:
@@ -96,6 +103,7 @@ def dot(input: Any, tensor: Any) -> Any:
     return matmul(input, tensor)
 
 
+@casts(DEVICE_WIDEST)
 def vdot(input: Any, other: Any) -> Any:
     """The sum of products of two vectors."""
     return dot(input, other)
@@ -111,6 +119,8 @@ def inner(input: Any, other: Any) -> Any:
         raise ShapeError(
             f"inner() the last dimension must match on both input tensors but got shapes {show(a)} and {show(b)}"
         )
+    if AUTOCAST.used and (len(a) > 1 or len(b) > 1):
+        input, other = brought(LOWER, input, other)
     left = views.reshape(input, shape=(product(a[:-1]), a[-1]))
     right = views.reshape(other, shape=(product(b[:-1]), b[-1]))
     out = contraction.matmul(left, right, transpose_a=False, transpose_b=True)
@@ -155,26 +165,31 @@ def _added(input: Any, found: Any, beta: Any, alpha: Any) -> Any:
     return add(_scaled(stretched, beta, "beta"), found)
 
 
+@casts(LOWER)
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _added(input, mm(mat1, mat2), beta, alpha)
 
 
+@casts(DEVICE_LOWER)
 def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (mat @ vec)."""
     return _added(input, mv(mat, vec), beta, alpha)
 
 
+@casts(LOWER)
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (the sum of the products of the batch)."""
     return _added(input, reduce_sum(bmm(batch1, batch2), axes=(0,)), beta, alpha)
 
 
+@casts(LOWER)
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (batch1 @ batch2), a matrix for each of the batch."""
     return _added(input, bmm(batch1, batch2), beta, alpha)
 
 
+@casts(DEVICE_LOWER)
 def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * outer(vec1, vec2)."""
     found = outer(vec1, vec2)
@@ -293,6 +308,7 @@ def chain_matmul(*matrices: Any) -> Any:
 # --- of matrices -----------------------------------------------------------------------------------------------------
 
 
+@casts(CPU_FULL)
 def trace(input: Any) -> Any:
     """The sum of a matrix's diagonal; int64 for whole numbers."""
     if len(shape_of(input)) != 2:
@@ -309,6 +325,7 @@ def _cross(a: Any, b: Any, axis: int) -> Any:
     return turned(subtract(multiply(a, turned(b)), multiply(turned(a), b)))
 
 
+@casts(DEVICE_WIDEST)
 def cross(input: Any, other: Any, dim: Any = None) -> Any:
     """The cross product of 3-vectors along `dim`, by default the first dimension of size 3 (`torch.cross`)."""
     if len(shape_of(input)) != len(shape_of(other)):
@@ -374,6 +391,7 @@ def matrix_power(input: Any, n: int) -> Any:
     return copy(out) if out is input else out
 
 
+@casts(FULL)
 def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
     """The p-norm distance of each row of x1 to each of x2: [*, n, d] and [*, m, d] to [*, n, m].
 

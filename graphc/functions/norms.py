@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphc.core.autocast import DEVICE_FULL, casts
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.tensor_types import as_dtype
 from graphc.functions.axes import kept_shape, normalize_dim, normalize_dims, numpy_names, tensor_argument, with_kept
@@ -60,6 +61,7 @@ def norm_over(x: Any, order: float, axes: tuple[int, ...]) -> Any:
     return masked_power(reduce_sum(masked_power(sizes, order), axes=axes), 1 / order)
 
 
+@casts(DEVICE_FULL)
 @numpy_names
 def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The norm of order `ord` over `dim` (None: all elements), in `dtype` if given: `torch.linalg.vector_norm`."""
@@ -78,6 +80,7 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
     return with_kept(cast_to(norm_over(computed_in(x), order, axes), x.dtype), x.shape, axes, keepdim)
 
 
+@casts(DEVICE_FULL)
 @numpy_names
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     """The p-norm of the elements over `dim`; `"fro"` is 2. ArgumentError for matrix norms, such as `"nuc"`."""
@@ -86,12 +89,14 @@ def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dty
     return vector_norm(input, 2 if p is None or p == "fro" else p, dim, keepdim, dtype=dtype)
 
 
+@casts(DEVICE_FULL)
 def dist(input: Any, other: Any, p: float = 2) -> Any:
     """The p-norm of `input - other`, broadcast."""
     x, y = promote(tensor_argument(input, "dist"), tensor_argument(other, "dist", "other"), floating=True)
     return vector_norm(subtract(x, y), p)
 
 
+@casts(DEVICE_FULL)
 def renorm(input: Any, p: float, dim: int, maxnorm: float) -> Any:
     """x with each sub-tensor along `dim` whose p-norm exceeds `maxnorm` scaled down to it."""
     x = tensor_argument(input, "renorm")

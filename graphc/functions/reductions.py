@@ -10,6 +10,7 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
+from graphc.core.autocast import AUTOCAST, DEVICE_FULL, FULL, brought, casts
 from graphc.core.context import set_grad
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentTypeError, DimensionError, DtypeError, ShapeError
@@ -84,6 +85,8 @@ def _summable(x: Any, dtype: Any) -> Any:
 @numpy_names
 def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The sum over `dim`; int64 for integers and bools unless `dtype` is given."""
+    if AUTOCAST.used:
+        (input,) = brought(DEVICE_FULL, input)
     x = _summable(tensor_argument(input, "sum"), dtype)
     axes = normalize_dims(dim, len(x.shape))
     if x.dtype.category == BOOL:
@@ -128,6 +131,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return cast_to(divide(nansum(wide, dim, keepdim), sum(valid, dim, keepdim)), x.dtype)
 
 
+@casts(FULL)
 @numpy_names
 def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """The product over one dimension, or of all elements."""
@@ -265,6 +269,7 @@ def finite_peak(x: Any, axes: tuple[int, ...]) -> Any:
         return where(infinite, scalar_operand(0, x.dtype), peak)
 
 
+@casts(DEVICE_FULL)
 @numpy_names
 def logsumexp(input: Any, dim: Any, keepdim: bool = False) -> Any:
     """log(sum(exp(x))) over `dim` without overflow; integers as the default float dtype."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.autocast import DEVICE_FULL, casts
 from graphc.core.context import set_grad
 from graphc.core.errors import ArgumentTypeError, ShapeError
 from graphc.core.tensor_types import BOOL, FLOAT, as_dtype, int64
@@ -37,12 +38,14 @@ def _running(op: Any, fn: str, input: Any, dim: Any, dtype: Any) -> Any:
     return like_input(op(row, axis=axis), x)
 
 
+@casts(DEVICE_FULL)
 @numpy_names
 def cumsum(input: Any, dim: int, *, dtype: Any = None) -> Any:
     """The sum of the elements up to each place along `dim`; int64 for integers and bools unless `dtype` says."""
     return _running(ops.cumulative_sum, "cumsum", input, dim, dtype)
 
 
+@casts(DEVICE_FULL)
 @numpy_names
 def cumprod(input: Any, dim: int, *, dtype: Any = None) -> Any:
     """The product of the elements up to each place along `dim`; int64 for integers and bools unless `dtype` says."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.autocast import DEVICE_FULL
 from graphc.core.context import set_grad
 from graphc.core.one_call import one_call
 from graphc.core.tensor_types import as_dtype
@@ -30,7 +31,7 @@ def _shifted(input: Any, fn: str, dim: Any, dtype: Any) -> tuple[Any, Any, tuple
 
 
 @numpy_names
-@one_call(rereads=False)
+@one_call(rereads=False, cast=DEVICE_FULL)
 def softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
     """exp(x) / sum(exp(x)) along `dim`, without overflow."""
     shifted, wanted, axes = _shifted(input, "softmax", dim, dtype)
@@ -39,7 +40,7 @@ def softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
 
 
 @numpy_names
-@one_call(rereads=False)
+@one_call(rereads=False, cast=DEVICE_FULL)
 def log_softmax(input: Any, dim: Any, dtype: Any = None) -> Any:
     """log(softmax(x)) along `dim`, accurate also where the softmax is nearly 0."""
     shifted, wanted, axes = _shifted(input, "log_softmax", dim, dtype)

@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import Any
 
+from graphc.core.autocast import CPU_FULL, casts
 from graphc.core.context import set_grad
 from graphc.core.dims import Dim, product
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
@@ -282,12 +283,14 @@ def _quantile(fn: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolatio
 
 
 @numpy_names
+@casts(CPU_FULL)
 def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """The q-quantiles over `dim`, q a number or 1-d tensor in [0, 1]; the result starts with q's dimension."""
     return _quantile("quantile", input, q, dim, keepdim, interpolation)
 
 
 @numpy_names
+@casts(CPU_FULL)
 def nanquantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Any:
     """The q-quantiles over `dim` of the elements that are not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphc.core.autocast import LOWER
 from graphc.core.context import set_grad
 from graphc.core.errors import DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -23,7 +24,7 @@ from graphc.primitives.reductions import kept, reduce_max, reduce_sum
 from graphc.primitives.views import expand, reshape
 
 
-@one_call(weight=6)
+@one_call(weight=6, cast=LOWER)
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
     scale: float | None = None, enable_gqa: bool = False,

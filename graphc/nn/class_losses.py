@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from graphc.core.arrays import DeviceArray
+from graphc.core.autocast import FULL, casts
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -79,6 +80,7 @@ def _classes(x: Any, target: Any, ignore_index: int) -> tuple[Any, Any]:
     return choose(ignored, zero, in_range), ignored
 
 
+@casts(FULL)
 def nll_loss(
     input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
     reduction: str = "mean",
@@ -128,6 +130,7 @@ def _check_weight(weight: Any, x: Any, axis: int) -> None:
         raise DtypeError(f"expected scalar type {x.dtype.name} but found {weight.dtype.name}", "equal dtypes")
 
 
+@casts(FULL)
 def cross_entropy(
     input: Any, target: Any, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
     reduction: str = "mean", label_smoothing: float = 0.0,
@@ -205,6 +208,7 @@ def _probability_loss(
     return reduced(sum_(loss, axis) if reduction == "none" else loss, reduction)
 
 
+@casts(FULL)
 def kl_div(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
     log_target: bool = False,
@@ -235,6 +239,7 @@ def _kl_div(input: Any, target: Any, reduction: str, log_target: bool) -> Any:
 # --- several labels ---------------------------------------------------------------------------------------------------
 
 
+@casts(FULL)
 def multi_margin_loss(
     input: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, size_average: Any = None,
     reduce: Any = None, reduction: str = "mean",
@@ -264,6 +269,7 @@ def multi_margin_loss(
     return reduced(reshape(loss, shape=()) if single else loss, reduction)
 
 
+@casts(FULL)
 def multilabel_soft_margin_loss(
     input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.autocast import DEVICE_WIDEST, LOWER, casts
 from graphc.core.dims import product
 from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_tensor
@@ -13,7 +14,7 @@ from graphc.primitives import contraction
 from graphc.primitives.views import reshape
 
 
-@one_call(weight=2)
+@one_call(weight=2, cast=LOWER)
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """input @ weight.T + bias; input: f32[*, in], weight: f32[out, in] (or f32[in]), bias: f32[out]."""
     x = need_tensor(input)
@@ -26,6 +27,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     return out if bias is None else out + bias
 
 
+@casts(DEVICE_WIDEST)
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     """x1 @ weight[k] @ x2 + bias[k] for each output k; weight: f32[out, in1, in2]."""
     x, y = need_tensor(input1), need_tensor(input2)

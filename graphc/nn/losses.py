@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc.core.arrays import host, is_array
+from graphc.core.autocast import DEVICE_FULL, FULL, casts
 from graphc.core.context import STATE
 from graphc.core.errors import ArgumentError, DtypeError, ShapeError
 from graphc.core.one_call import one_call
@@ -111,6 +112,7 @@ def above_zero(x: Any) -> Any:
 # --- regression -------------------------------------------------------------------------------------------------------
 
 
+@casts(FULL)
 def mse_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
 ) -> Any:
@@ -135,6 +137,7 @@ def _weighted(loss: Any, weight: Any, x: Any, reduction: str) -> Any:
     return sum_(loss) / sum_(weight) if reduction == "mean" else reduced(loss, reduction)
 
 
+@casts(FULL)
 def l1_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
 ) -> Any:
@@ -149,6 +152,7 @@ def _l1_loss(input: Any, target: Any, weight: Any, reduction: str) -> Any:
     return _weighted(absolute(x - y), weight, x, reduction)
 
 
+@casts(FULL)
 def smooth_l1_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0
 ) -> Any:
@@ -170,6 +174,7 @@ def _smooth_l1_loss(input: Any, target: Any, reduction: str, beta: float) -> Any
     return reduced(loss, reduction)
 
 
+@casts(FULL)
 def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Any:
     """0.5 d^2 where |d| <= delta, else delta (|d| - 0.5 delta), for the difference d."""
     _warn_sizes(need_tensor(input), need_tensor(target, "target"))
@@ -186,6 +191,7 @@ def _huber_loss(input: Any, target: Any, reduction: str, delta: float, weight: A
     return _weighted(loss, weight, x, reduction)
 
 
+@casts(FULL)
 def poisson_nll_loss(
     input: Any, target: Any, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
     reduce: Any = None, reduction: str = "mean",
@@ -230,6 +236,7 @@ def gaussian_nll_loss(
 _EDGE = 9.999999960041972e-13
 
 
+@casts(FULL)
 def binary_cross_entropy(
     input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
@@ -269,6 +276,7 @@ def _bernoulli_loss(x: Any, t: Any) -> Any:
     return choose(at_edge, limited + (slope - slope.detach()), smooth)
 
 
+@casts(FULL)
 def binary_cross_entropy_with_logits(
     input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
     pos_weight: Any = None,
@@ -293,6 +301,7 @@ def _binary_cross_entropy_with_logits(x: Any, t: Any, weight: Any, reduction: st
     return reduced(loss, reduction)
 
 
+@casts(FULL)
 def soft_margin_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
@@ -301,6 +310,7 @@ def soft_margin_loss(
     return reduced(softplus(-(t * x), threshold=1e30), legacy_reduction(size_average, reduce, reduction))
 
 
+@casts(FULL)
 def hinge_embedding_loss(
     input: Any, target: Any, margin: float = 1.0, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
@@ -315,6 +325,7 @@ def hinge_embedding_loss(
 # --- embeddings -------------------------------------------------------------------------------------------------------
 
 
+@casts(FULL)
 def margin_ranking_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0.0, size_average: Any = None, reduce: Any = None,
     reduction: str = "mean",
@@ -329,6 +340,7 @@ def margin_ranking_loss(
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
+@casts(FULL)
 def cosine_embedding_loss(
     input1: Any, input2: Any, target: Any, margin: float = 0.0, size_average: Any = None, reduce: Any = None,
     reduction: str = "mean",
@@ -355,7 +367,7 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
     return vector_norm(x - y + eps, p, -1, keepdim)
 
 
-@one_call()
+@one_call(cast=DEVICE_FULL)
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """x1 . x2 / (|x1| |x2|) along `dim`, each length kept above `eps`."""
     x, y = promote(need_tensor(x1, "x1"), need_tensor(x2, "x2"), floating=False)
@@ -368,6 +380,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     return sum_((x / safe[0]) * (y / safe[1]), dim)
 
 
+@casts(FULL)
 def triplet_margin_loss(
     anchor: Any, positive: Any, negative: Any, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
     size_average: Any = None, reduce: Any = None, reduction: str = "mean",

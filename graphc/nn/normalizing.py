@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.core.autocast import DEVICE_FULL
 from graphc.core.context import at_start
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, IndexRangeError, ShapeError
@@ -63,7 +64,7 @@ def _normal_axes(x: Any, normalized_shape: Any, affine: Sequence[tuple[str, Any]
     return tuple(range(ndim - len(shape), ndim))
 
 
-@one_call()
+@one_call(cast=DEVICE_FULL)
 def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """(x - mean) / sqrt(var + eps) over the last dimensions, then * weight + bias; input: f32[*, *normalized_shape]."""
     x = need_float(input)
@@ -76,7 +77,7 @@ def layer_norm(input: Any, normalized_shape: Any, weight: Any = None, bias: Any 
     return cast_to(out, x.dtype)
 
 
-@one_call()
+@one_call(cast=DEVICE_FULL)
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
     """x / sqrt(mean(x^2) + eps) over the last dimensions, then * weight; `eps` None is the dtype's machine epsilon."""
     x = need_float(input)
@@ -87,7 +88,7 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
     return cast_to(out if weight is None else out * weight, x.dtype)
 
 
-@one_call()
+@one_call(cast=DEVICE_FULL)
 def group_norm(input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Layer norm over groups of channels; input: f32[N, C, *], weight and bias: f32[C]. ShapeError if C does not divide."""
     x = need_float(input)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from graphc.bodies import BodyTrace
 from graphc.control import scan, scan_op
+from graphc.core.autocast import LOWER, casts
 from graphc.core.context import STATE, recording, set_grad
 from graphc.core.one_call import one_call
 from graphc.core.tensor_types import TensorType
@@ -120,6 +121,12 @@ def constants_of(mode: str, w: Weights) -> tuple[Any, ...]:
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
+@casts(LOWER)
+def cell_step(mode: str, state: Sequence[Any], x: Any, w: Weights) -> tuple[Any, ...]:
+    """The state after one input; x: f32[N, in]."""
+    return CELLS[mode].step(state, constants_of(mode, w), input_share(mode, x, w))
+
+
 def _valid_only(step: Step, state: Sequence[Any], constants: Sequence[Any], xs: Sequence[Any]) -> tuple[Any, ...]:
     """One step; where a second sequence says that this one has ended, the state stays."""
     after = step(state, constants, xs[0])
@@ -177,7 +184,7 @@ def _layer(
     return recurrence(CELLS[mode].step, state, constants_of(mode, w), xs, reverse)
 
 
-@one_call(weight=30)
+@one_call(weight=30, cast=LOWER)
 def recurrent_layers(
     mode: str, x: Any, states: Sequence[Any], weights: Sequence[Sequence[Weights]], valid: Any = None, *,
     batch_first: bool = False, dropout_p: float = 0.0,
@@ -202,4 +209,4 @@ def recurrent_layers(
     return transpose(x, 0, 1) if batch_first else x, tuple(stack(parts) for parts in zip(*last, strict=True))
 
 
-__all__ = ["CELLS", "Cell", "Weights", "constants_of", "input_share", "recurrence", "recurrent_layers"]
+__all__ = ["CELLS", "Cell", "Weights", "cell_step", "recurrence", "recurrent_layers"]

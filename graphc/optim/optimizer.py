@@ -34,6 +34,7 @@ from graphc.optim.hooks import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
+from graphc.primitives.elementwise import where
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,6 +85,9 @@ class Optimizer(Hooked):
     do not give their own. Raises ArgumentTypeError and ArgumentError (a TypeError and a ValueError) for anything else.
     A subclass defines `update`, and `new_state` if it keeps state; a subclass may also override `step` alone.
     """
+
+    #: a bool tensor while a GradScaler calls `step`: true where a gradient is not finite and nothing may change
+    found_inf: Any = None
 
     def __init__(self, params: Any, defaults: Mapping[str, Any]):
         super().__init__()
@@ -217,24 +221,27 @@ class Optimizer(Hooked):
         grads = [p.grad for _, p in pairs]
         with set_grad(False):
             if recorder is None and self._may_compile(pairs):
-                self._compiled_step(pairs)(*grads)
+                self._compiled_step(pairs)(*grads, *([] if self.found_inf is None else [self.found_inf]))
             else:
-                self._apply(pairs, grads)
+                self._apply(pairs, grads, self.found_inf)
         return loss
 
-    def _apply(self, pairs: Iterable[tuple[ParamGroup, Any]], grads: Iterable[Any]) -> None:
-        """Writes what `update` makes of parameters and their state, parameter by parameter."""
+    def _apply(self, pairs: Iterable[tuple[ParamGroup, Any]], grads: Iterable[Any], skip: Any = None) -> None:
+        """Writes what `update` makes of parameters and their state, parameter by parameter; nothing new if `skip` is true."""
         guard(self, "which groups", self.fact("which groups"))
         for (group, p), grad in zip(pairs, grads, strict=True):
             for tensor, value in self.changes(group, p, grad):
-                tensor.copy_(value)
+                tensor.copy_(value if skip is None else where(skip, tensor, value))
         if STATE.recorder is not None:
             guard(self, "which state", self.fact("which state"))
 
-    def _apply_for_now(self, pairs: Iterable[tuple[ParamGroup, Any]], grads: Iterable[Any]) -> None:
-        """`_apply` for a step that is recorded anew where other tensors hold the state: these need not be kept for it."""
+    def _apply_for_now(self, pairs: Sequence[tuple[ParamGroup, Any]], given: Sequence[Any]) -> None:
+        """`_apply` for a step that is recorded anew where other tensors hold the state: these need not be kept for it.
+
+        `given`: the gradients, and whether the step is to be skipped, if it may be.
+        """
         recorded = set(self._recorded)
-        self._apply(pairs, grads)
+        self._apply(pairs, given[: len(pairs)], *given[len(pairs) :])
         self._recorded = recorded
 
     def _may_compile(self, pairs: Sequence[tuple[ParamGroup, Any]]) -> bool:
@@ -256,7 +263,7 @@ class Optimizer(Hooked):
         return False
 
     def _compiled_step(self, pairs: Sequence[tuple[ParamGroup, Any]]) -> Callable[..., None]:
-        """`_apply` as one compiled call over the gradients of these parameters."""
+        """`_apply` as one compiled call over the gradients of these parameters, and over `skip` where it is given."""
         key = tuple([id(p) for _, p in pairs])
         found = self._compiled.get(key)
         if found is None:
@@ -266,7 +273,7 @@ class Optimizer(Hooked):
                 self.state_for(group, p)
             held = tuple(pairs)
             backend = None if any(type(p._data) is DeviceArray for _, p in pairs) else "llvm"
-            found = self._compiled[key] = compile(lambda *grads: self._apply_for_now(held, grads), backend=backend)
+            found = self._compiled[key] = compile(lambda *given: self._apply_for_now(held, given), backend=backend)
         return found
 
     def __getstate__(self) -> dict[str, Any]:

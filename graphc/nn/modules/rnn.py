@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from graphc.core.context import STATE
 from graphc.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from graphc.functions.creation import zeros
+from graphc.functions.promotion import cast_to
 from graphc.functions.shaping import squeeze, unsqueeze
 from graphc.nn import init
 from graphc.nn.losses import differ, shapes_differ
 from graphc.nn.modules.linear import new_parameter
 from graphc.nn.modules.module import Module
-from graphc.nn.recurrent import CELLS, Weights, constants_of, input_share, recurrent_layers
+from graphc.nn.recurrent import CELLS, Weights, cell_step, recurrent_layers
 from graphc.nn.utils.rnn import PackedSequence, layout_of, packed, padded, reordered
 
 
@@ -135,7 +137,7 @@ class RNNBase(Module):
 
     def _check_input(self, x: Any, ndim: int) -> None:
         weight = self.weight_ih_l0
-        if x.dtype is not weight.dtype:
+        if x.dtype is not weight.dtype and STATE.autocast is None:
             raise ArgumentError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
                 f"input.to({weight.dtype}), or convert model: model.to({x.dtype})"
@@ -171,10 +173,13 @@ class RNNBase(Module):
         length = x.shape[1 if batch_first else 0]
         if isinstance(length, int) and not length:
             raise ShapeError("Expected sequence length to be larger than 0 in RNN")
-        return recurrent_layers(
+        out, last = recurrent_layers(
             self.mode, x, states, self._weights(), valid, batch_first=batch_first,
             dropout_p=self.dropout if self.training else 0.0,
         )  # fmt: skip
+        if self.mode == "GRU":  # PyTorch's mixes the state with what autocast has computed
+            out, last = cast_to(out, states[0].dtype), tuple(cast_to(s, states[0].dtype) for s in last)
+        return out, last
 
     def _forward_packed(self, sequence: PackedSequence, hx: Any) -> tuple[Any, Any]:
         """The batch is padded, and the state of a sequence that has ended stays."""
@@ -323,7 +328,9 @@ class RNNCellBase(Module):
         else:
             hx = tuple(self._checked_state(h, i, x, ndim) for i, h in enumerate(hx))
         w = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        after = cell.step(hx, constants_of(mode, w), input_share(mode, x, w))
+        after = cell_step(mode, hx, x, w)
+        if cell.states > 1 or mode == "GRU":  # as above
+            after = tuple(cast_to(s, h.dtype) for s, h in zip(after, hx, strict=True))
         return after if ndim == 2 else tuple(squeeze(s, 0) for s in after)
 
     def _checked_state(self, h: Any, i: int, x: Any, ndim: int) -> Any:
