@@ -130,6 +130,7 @@ _MODULES = {
         "build",
         "gradcheck",
         "backends",
+        "accelerator",
         "amp",
         "cuda",
         "opencl",
@@ -145,6 +146,8 @@ _LAZY = {
     "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
     "load_graph": "graphc.graph_files", "explain": "graphc.explaining", "save": "graphc.saving", "load": "graphc.saving",
     "Trainer": "graphc.trainer",
+    "set_num_threads": "graphc.backends.llvm.pool", "get_num_threads": "graphc.backends.llvm.pool",
+    "set_float32_matmul_precision": "graphc.float32_precision", "get_float32_matmul_precision": "graphc.float32_precision",
 } | dict.fromkeys(
     (
         "autocast", "clear_autocast_cache", "get_autocast_cpu_dtype", "get_autocast_dtype", "get_autocast_gpu_dtype",

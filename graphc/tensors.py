@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.core.context import SLOTS
+from graphc.core.devices import kind_of_device
 from graphc.core.dims import is_size
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DType, float32
@@ -91,19 +92,26 @@ SLOTS.new_tensor = new_tensor
 class _LegacyConstructor:
     """`FloatTensor(data)`, `LongTensor(2, 3)`: PyTorch's old constructors."""
 
-    def __init__(self, name: str, dtype: DType):
-        self.__name__, self.dtype = name, dtype
+    def __init__(self, name: str, dtype: DType, device: str = ""):
+        self.__name__, self.dtype, self.device = name, dtype, device
 
     def __call__(self, *args: Any) -> Any:
         if not args or all(is_size(a) for a in args):
-            return creation.empty(*(args or (0,)), dtype=self.dtype)
-        return creation.tensor(args[0], dtype=self.dtype)
+            return creation.empty(*(args or (0,)), dtype=self.dtype, device=self.device or None)
+        return creation.tensor(args[0], dtype=self.dtype, device=self.device or None)
 
     def __instancecheck__(self, x: Any) -> bool:
-        return isinstance(x, Tensor) and x.dtype is self.dtype
+        if not isinstance(x, Tensor) or x.dtype is not self.dtype:
+            return False
+        return not self.device or x.device.type == kind_of_device(self.device)
 
 
-LEGACY_CONSTRUCTORS = {name: _LegacyConstructor(name, dtype) for name, dtype in LEGACY.items()}
+def constructors_on(device: str) -> dict[str, _LegacyConstructor]:
+    """The old constructors of tensors on a kind of device."""
+    return {name: _LegacyConstructor(name, dtype, device) for name, dtype in LEGACY.items()}
+
+
+LEGACY_CONSTRUCTORS = constructors_on("")
 
 attach(Tensor, FUNCTION_FILES)
 __all__ = ["LEGACY_CONSTRUCTORS", "RemovableHandle", "Tensor", "TensorSize", "backward"]

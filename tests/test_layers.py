@@ -69,13 +69,13 @@ FLOORS: dict[int, list[list[str]]] = {
     10: [
         *(
             ["autograd/"],
-            ["nn/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py"],
+            ["nn/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"],
             ["utils/"],
             ["viz/"],
             ["data/"],
             ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
         ),
-        *(["version.py"], ["linalg.py"], ["errors.py"]),
+        *(["version.py"], ["float32_precision.py"], ["linalg.py"], ["errors.py"]),
     ],
     11: [
         ["callbacks.py", "trainer.py"],

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc.backends import device_count
-from graphc.core.autocast import DEFAULTS, kind_of_device, switch
+from graphc.core.autocast import DEFAULTS, switch
 from graphc.core.context import STATE
+from graphc.core.devices import kind_of_device
 from graphc.core.errors import ArgumentError, BackendError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, DType, bfloat16, float16, float64

@@ -9,8 +9,8 @@ import numpy as np
 
 from graphc.backends import device_count
 from graphc.core.arrays import memory_of
-from graphc.core.autocast import kind_of_device
 from graphc.core.context import EPOCH, SLOTS, STATE, eagerly, guard, place, set_grad
+from graphc.core.devices import kind_of_device
 from graphc.core.errors import ArgumentError, GradientError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import float16, float32, float64

@@ -16,7 +16,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
 from graphc.core.tensor_types import DType, bfloat16, float16
 
@@ -61,11 +60,6 @@ class _Used:
 AUTOCAST = _Used()
 #: The lower precision of each kind where none is named.
 DEFAULTS = {"cpu": bfloat16, "cuda": float16, "opencl": float16}
-
-
-def kind_of_device(name: str) -> str:
-    """The kind of device that a name means here: "cuda" is OpenCL where the user said `GRAPHC_DEVICE=opencl`."""
-    return "opencl" if name == "cuda" and config.stands_for_cuda else name
 
 
 def switch(kind: str, dtype: DType | None) -> Autocast | None:
@@ -116,5 +110,5 @@ def casts(mark: Mark) -> Callable[[F], F]:
 
 __all__ = [
     "AUTOCAST", "CPU_FULL", "CPU_LOWER", "DEFAULTS", "DEVICE_FULL", "DEVICE_LOWER", "DEVICE_WIDEST", "FULL", "LOWER", "WIDEST",
-    "Autocast", "Mark", "brought", "casts", "kind_of_device", "run_marked", "switch",
+    "Autocast", "Mark", "brought", "casts", "run_marked", "switch",
 ]  # fmt: skip

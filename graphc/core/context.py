@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from graphc.core.devices import CPU, Device
+from graphc.core.devices import CPU, Device, kind_of_device
 from graphc.core.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -177,11 +177,12 @@ def place(device: Any) -> Any:
     if device is None:
         return STATE.memory
     found = Device(device)
-    if found.type == "cpu":
+    kind = kind_of_device(found.type)
+    if kind == "cpu":
         return None
-    if found.type not in ("opencl", "cuda"):
+    if kind not in ("opencl", "cuda"):
         raise DeviceError(f"no {found.type} device here: tensors live on the CPU, on OpenCL and on CUDA devices")
-    return SLOTS.memory(found.type, found.index or 0)
+    return SLOTS.memory(kind, found.index or 0)
 
 
 @contextmanager

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.config import config
 from graphc.core.errors import ArgumentTypeError, BackendError
 
 KNOWN = ("cpu", "cuda", "opencl", "mps", "meta")
+
+
+def kind_of_device(name: str) -> str:
+    """The kind of device that a name means here: "cuda" is OpenCL where the user said `GRAPHC_DEVICE=opencl`."""
+    return "opencl" if name == "cuda" and config.stands_for_cuda else name
 
 
 class Device:

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphc.aliasing import refresh
 from graphc.core.arrays import device_of, is_array
-from graphc.core.devices import Device
+from graphc.core.devices import Device, kind_of_device
 from graphc.core.dims import product
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import DTYPE_OF, FLOAT, DType, dtype_of
@@ -100,8 +100,8 @@ class Shapes(TensorBase):
 
     @property
     def is_cuda(self) -> bool:
-        """Whether the elements are on a CUDA device."""
-        return self.device.type == "cuda"
+        """Whether the elements are on a CUDA device, or on one that stands for it (`GRAPHC_DEVICE=opencl`)."""
+        return self.device.type == kind_of_device("cuda")
 
     is_sparse = is_quantized = is_complex_ = is_mps = False
     layout = "strided"

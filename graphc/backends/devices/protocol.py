@@ -27,7 +27,8 @@ class Device(Protocol):
     """A device, which does what it is given in order.
 
     `target`: what texts for it should fit; `double`: whether it has float64; `lost`: what is said of it once it has stopped for
-    good, "" before; `identity`: device and driver with their versions; `most`: the most bytes ever in use; `kernels`: those
+    good, "" before; `identity`: device and driver with their versions; `capability`: the version of what it
+    can do; `most`: the most bytes ever in use; `kernels`: those
     built so far (devices/kernels.py); `holders`: programs that keep memory between their runs. Arrays that are copied are
     bytes, and contiguous. A buffer that nobody has any more is freed when what was started with it is done.
     """
@@ -40,6 +41,7 @@ class Device(Protocol):
     lost: str
     total_memory: int
     identity: str
+    capability: tuple[int, int]
     most: int
     kernels: dict[str, tuple[Any, str]]
     holders: WeakSet[Any]

@@ -24,7 +24,7 @@ from functools import cache
 from graphc.backends.llvm.cpus import available_cpus
 from graphc.backends.llvm.runtime import FUTEX, address_of, has_futex, new_memory, python_function, runtime
 from graphc.core.config import config
-from graphc.core.errors import ArgumentError, ArgumentTypeError
+from graphc.core.errors import ArgumentError, BackendError
 
 #: Bytes of a seat and of the head of a block of seats, and where their words stand (pool.ll, %Seat %Workers %Pool).
 _SEAT = 128
@@ -209,14 +209,19 @@ def pool() -> Pool:
 
 
 def set_num_threads(n: int) -> None:
-    """Sets how many threads a run may use, the calling one counted; ArgumentTypeError, ArgumentError if n is no such number."""
+    """Sets how many threads a run may use, the calling one counted; BackendError if n is no such number.
+
+    NumPy's BLAS, which eager code uses until it is compiled, has threads of its own.
+    """
     if not isinstance(n, int):
-        raise ArgumentTypeError(f"{n!r} threads", need="an int")
+        raise BackendError(f"set_num_threads expects an int, but got {type(n).__name__}")
     if n < 1:
-        raise ArgumentError(f"{n} threads", need="a positive number of threads")
-    pool().resize(n)
+        raise BackendError(f"set_num_threads expects a positive integer, got {n} threads")
+    config.threads = n
+    if _make.cache_info().currsize:
+        pool().resize(n)
 
 
 def get_num_threads() -> int:
     """How many threads a run may use, the calling one counted."""
-    return pool().threads
+    return pool().threads if _make.cache_info().currsize else config.threads or available_cpus()

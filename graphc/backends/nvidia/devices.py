@@ -57,6 +57,7 @@ class Device:
         local, units = properties["sharedMemPerBlock"], properties["multiProcessorCount"]
         self.target = Target(_ITEMS, local, units, vector=0, arguments=_ARGUMENTS)
         self.architecture = f"sm_{self.device.compute_capability}"
+        self.capability: tuple[int, int] = properties["major"], properties["minor"]
         self.lock = threading.RLock()
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)

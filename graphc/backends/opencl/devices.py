@@ -68,6 +68,8 @@ class Device:
         self.total_memory: int = device.global_mem_size
         self.identity = f"{device.platform.version.strip()}, {self.name}, {device.driver_version.strip()}"
         self.most = 0
+        major, minor = device.version.split()[1].split(".")  # "OpenCL 3.0 ..."
+        self.capability = int(major), int(minor)
         is_cpu = bool(device.type & cl.device_type.CPU)
         self.target = Target(
             items=min(_ITEMS_CPU if is_cpu else _ITEMS, _power_below(device.max_work_group_size)),
