@@ -51,7 +51,7 @@ class Stream:
         """The time at which all that was started is done."""
         event = event or Event(enable_timing=True)
         event.record(self)
-        return event  # type: ignore[no-any-return]
+        return event
 
     def __enter__(self) -> Stream:
         return self
