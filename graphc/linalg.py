@@ -1,14 +1,41 @@
-"""`torch.linalg`'s names that need no decomposition: norms, products, powers."""
+"""`torch.linalg`: norms, products and powers here; solvers and decompositions from functions/decompositions.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from graphc.core.autocast import LOWER, casts
-from graphc.core.errors import ArgumentError, DimensionError, DtypeError, ShapeError
+from graphc.core.errors import DimensionError, DtypeError, LinAlgError, ShapeError
 from graphc.core.tensor_types import FLOAT, as_dtype
-from graphc.functions.arithmetic import mul
+from graphc.functions.arithmetic import div, mul
 from graphc.functions.axes import normalize_dim
+from graphc.functions.decompositions import (
+    cholesky_ex,
+    det,
+    eigh,
+    eigvalsh,
+    inv,
+    inv_ex,
+    lstsq,
+    lu,
+    lu_factor,
+    lu_factor_ex,
+    matrix_exp,
+    matrix_rank,
+    pinv,
+    slogdet,
+    solve,
+    solve_ex,
+    solve_triangular,
+    spectral_matrix_norm,
+    svdvals,
+    tensorinv,
+    tensorsolve,
+)
+from graphc.functions.decompositions import linalg_cholesky as cholesky
+from graphc.functions.decompositions import linalg_lu_solve as lu_solve
+from graphc.functions.decompositions import linalg_qr as qr
+from graphc.functions.decompositions import linalg_svd as svd
 from graphc.functions.elementary import abs as absolute
 from graphc.functions.linalg import linalg_cross as cross
 from graphc.functions.linalg import matmul, matrix_power, multi_dot
@@ -18,10 +45,6 @@ from graphc.functions.promotion import cast_to
 from graphc.functions.reductions import amax, amin
 from graphc.functions.reductions import sum as total
 from graphc.functions.shaping import diagonal as _diagonal
-
-
-class LinAlgError(ArgumentError, RuntimeError):
-    """What cannot be computed, such as a norm of an unknown order."""
 
 
 def diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:  # noqa: N803
@@ -55,7 +78,7 @@ def matrix_norm(
 ) -> Any:
     """The norm of matrices: "fro", or the largest (smallest) absolute column sum 1 (-1) or row sum inf (-inf).
 
-    Raises LinAlgError for the orders that need singular values: 2, -2 and "nuc".
+    2, -2 and "nuc": the largest singular value, the smallest, their sum. LinAlgError for other orders.
     """
     if len(dim) != 2:
         raise ShapeError(f"linalg.matrix_norm: dim must be a 2-tuple. Got {dim}")
@@ -71,9 +94,11 @@ def matrix_norm(
         raise ShapeError("linalg.matrix_norm: dims must be different.")
     if ord == "fro":
         return vector_norm(x, 2, (row, column), keepdim)
+    if ord in (2, -2, "nuc"):
+        return spectral_matrix_norm(x, ord, row, column, keepdim)
     inner, outer = {1: (row, column), float("inf"): (column, row)}.get(_size(ord), (None, None))
     if inner is None:
-        raise LinAlgError(f"linalg.matrix_norm: order {ord!r} needs singular values", "'fro', 1, -1, inf or -inf")
+        raise LinAlgError(f"linalg.matrix_norm: Order {ord} not supported.", "'fro', 'nuc', 1, -1, 2, -2, inf or -inf")
     found = (amax if ord > 0 else amin)(total(absolute(x), inner, keepdim=True), outer, keepdim=True)
     return found if keepdim else found.squeeze((row, column))
 
@@ -94,7 +119,17 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dty
     return vector_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
+def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
+    """The condition numbers of matrices: the norm `p` (None: 2) times that of the inverse."""
+    if p in (None, 2, -2):
+        s = svdvals(A)
+        return div(s[..., 0], s[..., -1]) if p != -2 else div(s[..., -1], s[..., 0])
+    return mul(matrix_norm(A, p), matrix_norm(inv(A), p))
+
+
 __all__ = [
-    "LinAlgError", "cross", "diagonal", "matmul", "matrix_norm", "matrix_power", "multi_dot", "norm", "vander", "vecdot",
-    "vector_norm",
+    "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "inv_ex",
+    "lstsq", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "matmul", "matrix_exp", "matrix_norm", "matrix_power",
+    "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_ex", "solve_triangular", "svd", "svdvals",
+    "tensorinv", "tensorsolve", "vander", "vecdot", "vector_norm",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from graphc.functions import (
     adaptive_pooling,
     convolutions,
     creation,
+    decompositions,
     dtypes,
     indexing,
     joining,
@@ -41,7 +42,7 @@ from graphc.methods.shapes import TensorSize
 
 FUNCTION_FILES = (
     pointwise, activations, reductions, running, softmaxes, norms, statistics, sorting, matching, shaping, joining, creation,
-    linalg, convolutions, pooling, adaptive_pooling, indexing, random, dtypes, pixels,
+    linalg, convolutions, pooling, adaptive_pooling, indexing, random, dtypes, pixels, decompositions,
 )  # fmt: skip
 _ndarray = np.ndarray
 

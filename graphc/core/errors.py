@@ -85,6 +85,10 @@ class UnsupportedError(OperandError, RuntimeError, AssertionError):
     """Something that is not done here; PyTorch raises RuntimeError in some of these places and asserts in others."""
 
 
+class LinAlgError(OperandError, RuntimeError, ValueError):
+    """A matrix that cannot be solved or decomposed, or a norm of an unknown order."""
+
+
 class NonFiniteError(OperandError, RuntimeError, FloatingPointError):
     """A NaN or an infinity that an op made from finite operands, found because `check_nans` asked for it."""
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from graphc.core.errors import GradientError
-from graphc.core.op import OUT, Elementwise, Joint, Op
+from graphc.core.op import OUT, Elementwise, Joint, Kind, Op
 from graphc.core.tensor_types import DType, TensorType, dtype_of, type_of_array
+
+_LIBRARY = Kind("opaque")
 
 
 class TypeOnly:
@@ -203,8 +205,9 @@ def tape_entry(
     differentiable = [is_float_meta(meta) for meta in out_metas]
     if not any(differentiable):
         return None
-    # Of several outputs (sort), rules read the indices, not the values, which may then be changed in place.
-    kept = [op.n_outputs < 2 or not d for d in differentiable]
+    # Of several outputs (sort), rules read the indices, not the values, which may then be changed in place; those of
+    # decompositions read all.
+    kept = [op.n_outputs < 2 or not d or op.kind == _LIBRARY for d in differentiable]
     saved = {
         p: tuple([Saved(o) if k else None for o, k in zip(outputs, kept, strict=True)])
         if p == OUT

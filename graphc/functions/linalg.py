@@ -12,6 +12,7 @@ from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import BOOL, FLOAT, INT, int64
 from graphc.functions.axes import as_int, normalize_dim
 from graphc.functions.creation import eye, triu_indices
+from graphc.functions.decompositions import inv
 from graphc.functions.einsum import einsum
 from graphc.functions.promotion import cast_to, common_dtype, plain, promote, scalar_operand
 from graphc.functions.shaping import broadcast_tensors, diagonal
@@ -367,7 +368,7 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:  # noqa: N80
 
 
 def matrix_power(input: Any, n: int) -> Any:
-    """The product of n copies of square matrices, by repeated squaring; n must not be negative."""
+    """The product of n copies of square matrices (of their inverses where n is negative), by repeated squaring."""
     shape = shape_of(input)
     if len(shape) < 2:
         raise ShapeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
@@ -379,7 +380,7 @@ def matrix_power(input: Any, n: int) -> Any:
         )
     count = as_int(n, "n")
     if count < 0:
-        raise ShapeError("linalg.matrix_power: a negative power needs an inverse, which graphc has not", "n >= 0")
+        return matrix_power(inv(input), -count)
     if count == 0:
         return copy(views.expand(eye(shape[-1], dtype=input.dtype), shape=shape))
     out, square = None, input

@@ -9,6 +9,7 @@ from graphc.core.autocast import DEVICE_FULL, casts
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.tensor_types import as_dtype
 from graphc.functions.axes import kept_shape, normalize_dim, normalize_dims, numpy_names, tensor_argument, with_kept
+from graphc.functions.decompositions import spectral_matrix_norm
 from graphc.functions.promotion import cast_to, promote, scalar_operand
 from graphc.functions.reductions import check_floating, computed_in
 from graphc.primitives.elementwise import (
@@ -83,7 +84,13 @@ def vector_norm(input: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False
 @casts(DEVICE_FULL)
 @numpy_names
 def norm(input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
-    """The p-norm of the elements over `dim`; `"fro"` is 2. ArgumentError for matrix norms, such as `"nuc"`."""
+    """The p-norm of the elements over `dim`; "fro" is 2, "nuc" the sum of a matrix's singular values."""
+    if p == "nuc":
+        axes = normalize_dims(dim, len(input.shape))
+        if len(axes) != 2:
+            raise ShapeError(f"norm(): the nuclear norm needs two dimensions, got {len(axes)}")
+        x = input if dtype is None else cast_to(input, as_dtype(dtype))
+        return spectral_matrix_norm(x, "nuc", *axes, keepdim)
     if isinstance(p, str) and p != "fro":
         raise ArgumentError(f"norm(): p={p!r} is not a vector norm", "a number or 'fro'")
     return vector_norm(input, 2 if p is None or p == "fro" else p, dim, keepdim, dtype=dtype)

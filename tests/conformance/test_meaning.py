@@ -43,6 +43,8 @@ def test_every_op_has_samples_of_every_sort(op: Op) -> None:
 
 #: Ops that work along an axis: a 0-d operand has none.
 NEEDS_DIMENSIONS = {
+    "cholesky", "determinant", "eigh", "log_determinant", "lu_factor", "matrix_exponential", "qr", "row_order", "solve",
+    "solve_triangular", "svd",
     "argmax", "argmin", "concat", "convolution", "convolution_input_gradient", "convolution_weight_gradient",
     "convolution_weight_parts", "cumulative_logsumexp", "cumulative_max", "cumulative_min", "cumulative_prod",
     "cumulative_sum", "diagonal", "diagonal_put", "gather", "linear_recurrence", "matmul", "scatter", "scatter_add", "sort",
