@@ -7,7 +7,17 @@ from typing import Any
 
 from graphc.core.tensor_types import DType, float64
 from graphc.functions.promotion import cast_to
-from graphc.optim.groups import ParamGroup, check_betas, check_number, check_rate, check_ways, descent, flag, live
+from graphc.optim.groups import (
+    ParamGroup,
+    check_betas,
+    check_number,
+    check_rate,
+    check_ways,
+    descent,
+    flag,
+    live,
+    plain_betas,
+)
 from graphc.optim.optimizer import Optimizer, one_call, step_dtype
 
 
@@ -23,7 +33,7 @@ class Adam(Optimizer):
         self,
         params: Any,
         lr: Any = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: Any = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
         amsgrad: bool = False,
@@ -40,6 +50,7 @@ class Adam(Optimizer):
         check_betas(betas)
         check_number("weight_decay value", weight_decay)
         check_ways(fused, foreach, differentiable)
+        betas = plain_betas(betas, lr, foreach, capturable)
         options = {
             "lr": lr,
             "betas": betas,

@@ -140,6 +140,18 @@ def check_betas(betas: Any) -> None:
             raise ArgumentError(f"Invalid beta parameter at index {i}: {beta}")
 
 
+def plain_betas(betas: Any, lr: Any, foreach: Any, capturable: Any) -> tuple[float, ...]:
+    """Adam's decay rates as floats, from floats or Tensors; ArgumentError for others, and for what PyTorch's ways exclude."""
+    if not (all(isinstance(b, float) for b in betas) or all(isinstance(b, TensorBase) for b in betas)):
+        raise ArgumentError("betas must be either both floats or both Tensors")
+    for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
+        if isinstance(value, TensorBase) and foreach and not capturable:
+            raise ArgumentError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
+        if isinstance(value, TensorBase) and math.prod(value.shape) != 1:
+            raise ArgumentError(f"Tensor {name} must be 1-element")
+    return tuple(float(b) for b in betas)
+
+
 def check_ways(fused: Any, foreach: Any, differentiable: Any) -> None:
     """Raises UnsupportedError where PyTorch's ways of computing a step exclude each other."""
     if fused and differentiable:

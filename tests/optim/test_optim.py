@@ -255,6 +255,8 @@ def test_errors_of_groups_and_options():
         (lambda p: Adam(p, eps=-1), "Invalid epsilon value: -1"),
         (lambda p: AdamW(p, weight_decay=-1), "Invalid weight_decay value: -1"),
         (lambda p: Adam(p, lr=tensor([1.0, 2.0])), "Tensor lr must be 1-element"),
+        (lambda p: Adam(p, betas=(0, 0.9)), "betas must be either both floats or both Tensors"),
+        (lambda p: Adam(p, lr=tensor(0.1), foreach=True), "lr as a Tensor is not supported for capturable=False and f"),
         (lambda p: RMSprop(p, alpha=-1), "Invalid alpha value: -1"),
         (lambda p: Adadelta(p, rho=2), "Invalid rho value: 2"),
         (lambda p: Adagrad(p, lr_decay=-1), "Invalid lr_decay value: -1"),

@@ -181,6 +181,11 @@ def test_an_optimizer_of_a_user_adds_options_after_loading():
     assert run(gc) == run(torch)
 
 
+def test_betas_may_be_tensors():
+    mine, its = (m.optim.Adam([m.tensor(1.0)], betas=(m.tensor(0.5), m.tensor(0.25))) for m in (gc, torch))
+    assert mine.param_groups[0]["betas"] == its.param_groups[0]["betas"] == (0.5, 0.25)
+
+
 def test_hooks_see_the_same_calls():
     def watch(optimizer, module):
         seen, base = [], importlib.import_module(f"{module.__name__}.optimizer")
@@ -364,6 +369,10 @@ def test_a_state_dict_of_pytorchs_lbfgs_goes_on_here():
         lambda o, t: o.SGD([t(1.0)], nesterov=True),
         lambda o, t: o.Adam([t(1.0)], betas=(1.0, 0.9)),
         lambda o, t: o.Adam([t(1.0)], eps=-1),
+        lambda o, t: o.Adam([t(1.0)], betas=(0, 0.9)),
+        lambda o, t: o.AdamW([t(1.0)], betas=(t(0.5), 0.9)),
+        lambda o, t: o.Adam([t(1.0)], lr=t(0.1), foreach=True),
+        lambda o, t: o.Adam([t(1.0)], betas=(t(0.1), t(0.2)), foreach=True),
         lambda o, t: o.Adam([t(1.0)], fused=True, foreach=True),
         lambda o, t: o.SGD([t(1.0)], fused=True, differentiable=True),
         lambda o, t: o.Adam([t(1.0)], lr=t([1.0, 2.0])),
