@@ -28,6 +28,7 @@ from graphc.core.errors import (
 )
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, as_dtype, defaults
+from graphc.functions.creation import filled
 from graphc.ir.program import INPUT, Node, Program, Value, toposort
 from graphc.ir.specialise import dims_of
 from graphc.ir.text import program_text
@@ -203,6 +204,13 @@ class Graph(Recorder):
         """`.grad` in a graph is a variable that counts as zeros where it is None."""
         return self.capture_grad(tensor)
 
+    def set_grad_of(self, tensor: Any, grad: Any) -> None:
+        """Records `tensor.grad = grad`; None sets a gradient that the graph has read to zeros, for the next run to read."""
+        super().set_grad_of(tensor, grad)
+        if grad is None:
+            shadow = self.shadow(tensor)
+            shadow.__dict__["_grad_cleared"] = filled(shadow._data.type.shape, 0, shadow.dtype)._data
+
     @property
     def parameters(self) -> dict[str, Any]:
         """name -> the Parameter (or other tensor that wants a gradient) the graph reads."""
@@ -229,13 +237,19 @@ class Graph(Recorder):
 
     def writes(self) -> list[tuple[Capture, Value]]:
         """Every write user code or layers have recorded so far: (variable, new value)."""
-        found = [(c, c.shadow._data) for c in self.captures.values() if c.shadow._data is not c.value]
-        for tensor, shadow in list(self.shadows.values()):
-            grad = getattr(shadow, "_grad", None)
-            if not shadow.__dict__.get("_grad_set") or grad is None:
-                continue
-            capture = self.captures.get(("grad", id(tensor))) or self.capture_behind(self.capture_grad(tensor))
-            found.append((capture, grad._data))
+        set_anew = [(t, shadow) for t, shadow in self.shadows.values() if shadow.__dict__.get("_grad_set")]
+        forgotten = {("grad", id(tensor)) for tensor, _ in set_anew}
+        found = [
+            (c, c.shadow._data)
+            for key, c in self.captures.items()
+            if c.shadow._data is not c.value and key not in forgotten
+        ]
+        for tensor, shadow in set_anew:
+            grad, capture = shadow._grad, self.captures.get(("grad", id(tensor)))
+            if grad is not None:
+                found.append((capture or self.capture_behind(self.capture_grad(tensor)), grad._data))
+            elif capture is not None:
+                found.append((capture, shadow.__dict__["_grad_cleared"]))
         return found
 
     def implied_writes(self, train: Any) -> list[tuple[Capture, Value]]:

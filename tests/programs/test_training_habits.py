@@ -144,6 +144,32 @@ def test_a_forgotten_zero_grad(door, dtype):
     assert all(p.grad is not None for p in program.named().values())
 
 
+@pytest.mark.parametrize("leftover", [False, True], ids=["first", "after-a-backward"])
+@pytest.mark.parametrize("set_to_none", [True, False], ids=["none", "zeros"])
+@pytest.mark.parametrize("door", DOORS)
+def test_zero_grad_at_the_end_of_the_step(door, set_to_none, leftover):
+    class Last(Net):
+        builds = 1 + (set_to_none is leftover)
+
+        def step(self, x, y):
+            loss = self.loss(x, y)
+            loss.backward()
+            self.opt.step()
+            self.opt.zero_grad(set_to_none)
+            return loss
+
+        def graph(self, x, y):
+            return self.step(x, y), gc.updates()
+
+    dtype, steps = "float64", 20
+    program, twin = Last(dtype, 0.3), Last(dtype, 0.3)
+    if leftover:
+        for net in (program, twin):
+            net.loss(*map(gc.tensor, BATCHES[-1])).backward()
+    DOORS[door](program, BATCHES, steps).check(run_eager(twin, BATCHES, steps), TOLERANCE[dtype])
+    assert all(p.grad is None or not p.grad.any() for p in program.named().values())
+
+
 @pytest.mark.parametrize("door", ["eager", "compiled", "session"])
 def test_three_backwards_inside_one_step(door):
     class Inside(Net):
