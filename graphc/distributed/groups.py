@@ -125,7 +125,9 @@ def init_process_group(
     name = _backend_name(backend)
     seconds = _seconds(timeout)
     link = _open(name, init_method, world_size, rank, seconds)
-    log.info("%s processes joined; %r is answered by %s", link.size, name, link.name)
+    as_asked = (name, link.name) in (("gloo", "sockets"), ("mpi", "MPI"))
+    level = logging.INFO if as_asked or link.rank else logging.WARNING
+    log.log(level, "%d processes are joined; the backend %s is answered by %s here", link.size, name, link.name)
     _GROUPS.world = link
     _GROUPS.default = _begin(range(link.size), name, link)
     _Ends.install()

@@ -15,6 +15,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
@@ -81,12 +82,11 @@ def join(place: Place, deadline: float, timeout_s: float) -> Mesh:
     """The mesh of all processes of a place; DistNetworkError where they do not meet in time."""
     if place.size == 1:
         return Mesh(0, 1, {})
-    key, clock = authkey(os.environ), _Clock(deadline, timeout_s, place)
-    listener = _listen(place.host, place.port if place.rank == 0 else 0)
-    try:
-        sockets = _lead(place, listener, key, clock) if place.rank == 0 else _follow(place, listener, key, clock)
-    finally:
-        listener.close()
+    with ExitStack() as opened:  # what is to be closed if they do not meet
+        meeting = _Meeting(place, authkey(os.environ), deadline, timeout_s, opened)
+        with _listen(place.host, place.port if place.rank == 0 else 0) as listener:
+            sockets = _lead(meeting, listener) if place.rank == 0 else _follow(meeting, listener)
+        opened.pop_all()
     for sock in sockets.values():
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 0))
@@ -94,10 +94,14 @@ def join(place: Place, deadline: float, timeout_s: float) -> Mesh:
 
 
 @dataclass
-class _Clock:
+class _Meeting:
+    """Who meets, with which key, until when; the connections that are there."""
+
+    place: Place
+    key: bytes
     deadline: float
     timeout_s: float
-    place: Place
+    opened: ExitStack
 
     def left(self, who: Callable[[], str]) -> float:
         """Seconds left; DistNetworkError saying who is missing when there are none."""
@@ -109,6 +113,7 @@ class _Clock:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens; of process 0 at the address all know."""
+    listener = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         if not port and not _is_here(host):
@@ -118,6 +123,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(128)
     except OSError as error:
+        if listener is not None:
+            listener.close()
         raise DistNetworkError(f"The server socket has failed to listen on {host}:{port}: {error}") from error
     return listener
 
@@ -126,13 +133,14 @@ def _is_here(host: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
-def _lead(place: Place, listener: socket.socket, key: bytes, clock: _Clock) -> dict[int, socket.socket]:
+def _lead(meeting: _Meeting, listener: socket.socket) -> dict[int, socket.socket]:
     """Process 0: waits for all others, then tells each where the others listen."""
+    place = meeting.place
     if place.file:
         _write(Path(place.file), json.dumps([place.host, listener.getsockname()[1]]), 0o600)
     found: dict[int, tuple[socket.socket, Any]] = {}
     while len(found) < place.size - 1:
-        sock, said = _accept(listener, key, clock, lambda: _missing(place.size, {0, *found}))
+        sock, said = _accept(meeting, listener, {0, *found})
         if sock is None or said is None:
             continue
         fault = _fault(said, place, found)
@@ -163,22 +171,23 @@ def _missing(size: int, there: set[int]) -> str:
     return f"{len(there)}/{size} clients joined; missing: rank {missing}"
 
 
-def _follow(place: Place, listener: socket.socket, key: bytes, clock: _Clock) -> dict[int, socket.socket]:
+def _follow(meeting: _Meeting, listener: socket.socket) -> dict[int, socket.socket]:
     """Another process: goes to process 0, then to those of lower rank, and is visited by those of higher rank."""
-    leader = _visit(lambda: _leader_address(place), key, clock)
+    place = meeting.place
+    leader = _visit(meeting, lambda: _leader_address(place))
     # seen from process 0, this process listens at the address it came from
     here = leader.getsockname()[0]
     _say(leader, {"rank": place.rank, "size": place.size, "address": [here, listener.getsockname()[1]]})
-    answer = _hear(leader, clock)
+    answer = _hear(meeting, leader)
     if "fault" in answer:
         raise DistNetworkError(f"rank 0 refuses rank {place.rank}: {answer['fault']}")
     sockets = {0: leader}
     for rank in range(1, place.rank):
         host, port = answer["addresses"][str(rank)]
-        sockets[rank] = _visit(lambda: (host, port), key, clock)  # noqa: B023  called within this round
+        sockets[rank] = _visit(meeting, lambda: (host, port))  # noqa: B023  called within this round
         _say(sockets[rank], {"rank": place.rank})
     while len(sockets) < place.size - 1:
-        sock, said = _accept(listener, key, clock, lambda: _missing(place.size, {place.rank, *sockets}))
+        sock, said = _accept(meeting, listener, {place.rank, *sockets})
         if sock is not None and said is not None:
             sockets[said["rank"]] = sock
     return sockets
@@ -194,16 +203,16 @@ def _leader_address(place: Place) -> tuple[str, int] | None:
     return host, port
 
 
-def _visit(address: Callable[[], tuple[str, int] | None], key: bytes, clock: _Clock) -> socket.socket:
+def _visit(meeting: _Meeting, address: Callable[[], tuple[str, int] | None]) -> socket.socket:
     """A connection to a process that may not be there yet."""
     pause = _PAUSE_S
     while True:
-        left = clock.left(lambda: f"rank {clock.place.rank} finds nobody at {_shown(clock.place)}")
+        left = meeting.left(lambda: f"rank {meeting.place.rank} finds nobody at {_shown(meeting.place)}")
         where = address()
         if where is not None:
             try:
                 sock = socket.create_connection(where, timeout=min(left, _HANDSHAKE_S))
-                return _shake(sock, key, answers_first=True)
+                return meeting.opened.enter_context(_shake(sock, meeting.key, answers_first=True))
             except AuthenticationError as error:
                 raise DistNetworkError(
                     f"the process at {where[0]}:{where[1]} has another key: {error}\n"
@@ -220,17 +229,17 @@ def _shown(place: Place) -> str:
 
 
 def _accept(
-    listener: socket.socket, key: bytes, clock: _Clock, who: Callable[[], str]
+    meeting: _Meeting, listener: socket.socket, there: set[int]
 ) -> tuple[socket.socket, Any] | tuple[None, None]:
     """The next process that comes and knows the key, and what it says; None for anybody else."""
-    listener.settimeout(clock.left(who))
+    listener.settimeout(meeting.left(lambda: _missing(meeting.place.size, there)))
     try:
         sock, _ = listener.accept()
     except TimeoutError:
         return None, None
     try:
-        sock = _shake(sock, key, answers_first=False)
-        return sock, _hear(sock, clock)
+        sock = meeting.opened.enter_context(_shake(sock, meeting.key, answers_first=False))
+        return sock, _hear(meeting, sock)
     except (AuthenticationError, OSError, EOFError, DistNetworkError):  # a stranger
         sock.close()
         return None, None
@@ -258,19 +267,19 @@ def _say(sock: socket.socket, said: Any) -> None:
     connection.close()
 
 
-def _hear(sock: socket.socket, clock: _Clock) -> Any:
+def _hear(meeting: _Meeting, sock: socket.socket) -> Any:
     """What the other end says, as JSON."""
-    seconds = max(1, int(clock.left(lambda: f"rank {clock.place.rank} waits for the list of all processes")) + 1)
+    seconds = max(1, int(meeting.left(lambda: f"rank {meeting.place.rank} waits for the list of all processes")) + 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
     connection = Connection(os.dup(sock.fileno()))
     try:
         return json.loads(connection.recv_bytes())
     except EOFError:
         raise DistNetworkError(
-            f"rank {clock.place.rank}: the process at the other end has gone before all had met"
+            f"rank {meeting.place.rank}: the process at the other end has gone before all had met"
         ) from None
     except BlockingIOError:
-        raise DistNetworkError(f"Timed out after {clock.timeout_s:g} seconds waiting for clients.") from None
+        raise DistNetworkError(f"Timed out after {meeting.timeout_s:g} seconds waiting for clients.") from None
     finally:
         connection.close()
 

@@ -22,8 +22,8 @@ import graphc as gc
 
 NAMESPACES = (
     "", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.prune", "nn.utils.parametrize", "nn.utils.parametrizations",
-    "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd", "linalg",
-    "amp",
+    "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
+    "linalg", "amp", "distributed", "nn.parallel",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (
@@ -45,6 +45,11 @@ ELSEWHERE = {
     "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch",
     "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
     "optim.swa_utils.LRScheduler": "an import of optim.lr_scheduler", "optim.swa_utils.Module": "an import of nn.Module",
+    "nn.parallel.data_parallel": "PyTorch's needs an accelerator",
+    "distributed.ReduceOp": "an enumeration", "distributed.GroupMember": "holds a constant",
+    "distributed.group": "never made, has the attribute WORLD", "distributed.ProcessGroup": "made by new_group",
+    "distributed.Work": "made by calls with async_op", "distributed.DistError": "an error class",
+    "distributed.DistBackendError": "an error class", "distributed.DistNetworkError": "an error class",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {

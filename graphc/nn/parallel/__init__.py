@@ -3,16 +3,21 @@
 from typing import Any
 
 from graphc.core.lazy import lazy_attributes
-from graphc.nn.parallel.data_parallel import DataParallel, data_parallel, gather, replica, scatter
+from graphc.nn.parallel.data_parallel import DataParallel, data_parallel
 
 # what joins processes loads on first use
 _load = lazy_attributes("graphc.nn.parallel", {"distributed": "graphc.nn.parallel.distributed"})
 
 
 def __getattr__(name: str) -> Any:
-    if name == "DistributedDataParallel":
-        return _load("distributed").DistributedDataParallel
-    return _load(name)
+    if name != "DistributedDataParallel":
+        return _load(name)
+    globals()[name] = found = _load("distributed").DistributedDataParallel
+    return found
 
 
-__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "replica", "scatter"]
+def __dir__() -> Any:
+    return sorted({*globals(), "DistributedDataParallel", "distributed"})
+
+
+__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]

@@ -1,0 +1,48 @@
+"""Processes that compute together: all calls, and models that are trained in parts of the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rank_cases import build, together, train
+
+
+def check_training(size, folder):
+    found = together("ddp", size, folder)
+    whole = train(build(0))  # one process with the whole batch, from rank 0's weights
+    assert len(found[0]) == 5
+    for how, steps in found[0].items():
+        for other in found[1:]:
+            assert all(np.array_equal(a, b) for a, b in zip(steps, other[how], strict=True)), how
+        for mine, want in zip(steps, whole, strict=True):
+            np.testing.assert_allclose(mine, want, rtol=1e-9, atol=1e-12, err_msg=str(how))
+
+
+def test_two_processes_train_as_one(tmp_path):
+    check_training(2, tmp_path)
+
+
+@pytest.mark.slow
+def test_four_processes_train_as_one(tmp_path):
+    check_training(4, tmp_path)
+
+
+def test_every_call(tmp_path):
+    assert together("calls", 2, tmp_path) == [("gloo", 0, 2), ("gloo", 1, 2)]
+
+
+@pytest.mark.slow
+def test_every_call_in_three_processes(tmp_path):
+    assert together("calls", 3, tmp_path) == [("gloo", r, 3) for r in range(3)]
+
+
+def test_what_else_ddp_does(tmp_path):
+    first, second = together("ddp_details", 2, tmp_path)
+    assert first["alone"] == [[1.0, 1.0]] and second["alone"] == [[2.0, 2.0]]
+    # what was added up alone is averaged with the rest: (1 + 1 + 2 + 2) / 2
+    assert first["together"] == second["together"] == [[3.0, 3.0]]
+    # each of two branches was used by one process of two
+    assert first["branches"] == second["branches"] == [[[0.5, 0.5]], [[0.5, 0.5]], None]
+    assert first["running_mean"] == second["running_mean"]
+    for found in (first, second):
+        assert "the model is another one in rank 1 than in rank 0" in found["different"]
