@@ -13,7 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn, optim
 
-MONTHS = "january february march april may june july august september october november december".split()
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 SOURCE = ["<pad>", *sorted(set("".join(MONTHS) + " 0123456789"))]
 TARGET = ["<start>", *"0123456789/"]
 LONGEST, WRITTEN = 12, 5
@@ -122,7 +135,9 @@ def main():
         scores, looks = model(torch.tensor(source))
     for characters, best, look in zip(source, scores.argmax(2).tolist(), looks.argmax(2).tolist(), strict=True):
         text = "".join(SOURCE[c] for c in characters if c)
-        print(f"{text} -> {''.join(TARGET[c] for c in best)}  looking at {''.join((text + '______')[i] for i in look)!r}")
+        print(
+            f"{text} -> {''.join(TARGET[c] for c in best)}  looking at {''.join((text + '______')[i] for i in look)!r}"
+        )
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ def build():
 def batches(steps):
     rng = np.random.default_rng(0)
     for _ in range(steps):
-        yield [torch.tensor(a, dtype=torch.get_default_dtype()) for a in (spots(64, rng), rng.normal(size=(64, LATENT)))]
+        yield [
+            torch.tensor(a, dtype=torch.get_default_dtype()) for a in (spots(64, rng), rng.normal(size=(64, LATENT)))
+        ]
 
 
 def train(model, steps, prepare=None):

@@ -15,9 +15,9 @@ from torch import nn, optim
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence, pad_sequence
 
 PAD, START, END = 0, 1, 2
-SUBJECTS = "the cat|the old dog|a bird|my neighbour|the small grey mouse".split("|")
-VERBS = "sees|hears|follows|forgets|waits for".split("|")
-ENDS = "today|in the garden|again|when it rains|and sleeps".split("|")
+SUBJECTS = ["the cat", "the old dog", "a bird", "my neighbour", "the small grey mouse"]
+VERBS = ["sees", "hears", "follows", "forgets", "waits for"]
+ENDS = ["today", "in the garden", "again", "when it rains", "and sleeps"]
 
 
 def sentences(count, seed):

@@ -138,6 +138,7 @@ _MODULES = {
         "linalg",
         "callbacks",
         "distributed",
+        "distributions",
     )
 } | {"return_types": "graphc.functions.return_types"}
 _LAZY = {

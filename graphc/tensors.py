@@ -18,6 +18,7 @@ from graphc.functions import (
     creation,
     decompositions,
     dtypes,
+    gamma_functions,
     indexing,
     joining,
     linalg,
@@ -27,6 +28,7 @@ from graphc.functions import (
     pointwise,
     pooling,
     random,
+    random_families,
     reductions,
     running,
     shaping,
@@ -43,6 +45,7 @@ from graphc.methods.shapes import TensorSize
 FUNCTION_FILES = (
     pointwise, activations, reductions, running, softmaxes, norms, statistics, sorting, matching, shaping, joining, creation,
     linalg, convolutions, pooling, adaptive_pooling, indexing, random, dtypes, pixels, decompositions,
+    gamma_functions, random_families,
 )  # fmt: skip
 _ndarray = np.ndarray
 

@@ -69,7 +69,7 @@ FLOORS: dict[int, list[list[str]]] = {
     10: [
         *(
             ["autograd/"],
-            ["nn/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"],
+            ["nn/", "distributions/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"],
             ["utils/"],
             ["viz/"],
             ["data/"],

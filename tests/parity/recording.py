@@ -23,7 +23,7 @@ import graphc as gc
 NAMESPACES = (
     "", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.prune", "nn.utils.parametrize", "nn.utils.parametrizations",
     "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
-    "linalg", "amp", "distributed", "nn.parallel",
+    "linalg", "amp", "distributed", "nn.parallel", "distributions", "distributions.constraints", "distributions.transforms",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (

@@ -1,0 +1,559 @@
+"""`distributions` against PyTorch: densities, moments, divergences, transforms, refusals; samples by their statistics."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import warnings
+
+import numpy as np
+import pytest
+from side_by_side import compare, flat
+from tolerances import as_array, assert_close
+
+import graphc as gc
+from graphc import distributions as ours
+from graphc.distributions import gamma as gamma_file
+
+torch = pytest.importorskip("torch")
+theirs = pytest.importorskip("torch.distributions")
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
+
+RNG = np.random.default_rng(5)
+POSITIVE, OTHER, REAL = RNG.uniform(0.3, 4, (3,)), RNG.uniform(0.3, 4, (3,)), RNG.normal(size=3)
+PROBS, MORE_PROBS = RNG.uniform(0.1, 0.9, (3,)), RNG.uniform(0.1, 0.9, (3,))
+SIMPLEX = (lambda x: x / x.sum(-1, keepdims=True))(RNG.uniform(0.2, 1, (2, 4)))
+LOGITS = RNG.normal(size=(2, 4))
+SPREAD = RNG.normal(size=(3, 3))
+COVARIANCE = SPREAD @ SPREAD.T + np.eye(3)
+POINTS, UNIT, COUNTS = RNG.normal(size=3), RNG.uniform(0.1, 0.9, 3), np.array([0.0, 2.0, 1.0])
+
+#: name -> (how it is made, its parameters, a point), D the library's distributions
+CASES = {
+    "Normal": (lambda D, a, b: D.Normal(a, b), (REAL, POSITIVE), POINTS),
+    "Laplace": (lambda D, a, b: D.Laplace(a, b), (REAL, POSITIVE), POINTS),
+    "Cauchy": (lambda D, a, b: D.Cauchy(a, b), (REAL, POSITIVE), POINTS),
+    "Gumbel": (lambda D, a, b: D.Gumbel(a, b), (REAL, POSITIVE), POINTS),
+    "StudentT": (lambda D, a, b, c: D.StudentT(a, b, c), (POSITIVE + 2.5, REAL, OTHER), POINTS),
+    "LogNormal": (lambda D, a, b: D.LogNormal(a, b), (REAL, POSITIVE / 4), UNIT),
+    "HalfNormal": (lambda D, a: D.HalfNormal(a), (POSITIVE,), UNIT),
+    "HalfCauchy": (lambda D, a: D.HalfCauchy(a), (POSITIVE,), UNIT),
+    "Uniform": (lambda D, a, b: D.Uniform(a, b), (REAL - 5, REAL + 5), POINTS),
+    "Exponential": (lambda D, a: D.Exponential(a), (POSITIVE,), UNIT),
+    "Gamma": (lambda D, a, b: D.Gamma(a, b), (POSITIVE, OTHER), UNIT),
+    "Chi2": (lambda D, a: D.Chi2(a), (POSITIVE,), UNIT),
+    "InverseGamma": (lambda D, a, b: D.InverseGamma(a, b), (POSITIVE + 2.5, OTHER), UNIT),
+    "Beta": (lambda D, a, b: D.Beta(a, b), (POSITIVE + 1, OTHER + 1), UNIT),
+    "Dirichlet": (lambda D, a: D.Dirichlet(a), (SIMPLEX * 9,), SIMPLEX[::-1].copy()),
+    "Pareto": (lambda D, a, b: D.Pareto(a, b), (POSITIVE, OTHER + 2.5), POSITIVE + UNIT),
+    "Weibull": (lambda D, a, b: D.Weibull(a, b), (POSITIVE, OTHER + 1), UNIT),
+    "Bernoulli": (lambda D, a: D.Bernoulli(a), (PROBS,), np.array([0.0, 1.0, 1.0])),
+    "Bernoulli of logits": (lambda D, a: D.Bernoulli(logits=a), (REAL,), np.array([0.0, 1.0, 1.0])),
+    "Geometric": (lambda D, a: D.Geometric(a), (PROBS,), COUNTS),
+    "Geometric of logits": (lambda D, a: D.Geometric(logits=a), (REAL,), COUNTS),
+    "Poisson": (lambda D, a: D.Poisson(a), (POSITIVE,), COUNTS),
+    "Binomial": (lambda D, a: D.Binomial(5, a), (PROBS,), COUNTS),
+    "Binomial of logits": (lambda D, a: D.Binomial(5, logits=a), (REAL,), COUNTS),
+    "NegativeBinomial": (lambda D, a, b: D.NegativeBinomial(a, b), (POSITIVE, PROBS), COUNTS),
+    "Categorical": (lambda D, a: D.Categorical(a), (SIMPLEX,), np.array([3, 0])),
+    "Categorical of logits": (lambda D, a: D.Categorical(logits=a), (LOGITS,), np.array([3, 0])),
+    "OneHotCategorical": (lambda D, a: D.OneHotCategorical(a), (SIMPLEX,), np.eye(4)[[3, 0]]),
+    "OneHotCategoricalStraightThrough": (
+        lambda D, a: D.OneHotCategoricalStraightThrough(logits=a), (LOGITS,), np.eye(4)[[3, 0]],
+    ),
+    "Multinomial": (lambda D, a: D.Multinomial(6, a), (SIMPLEX,), np.array([[1.0, 2, 3, 0], [0, 0, 6, 0]])),
+    "MultivariateNormal": (lambda D, a, b: D.MultivariateNormal(a, b), (REAL, COVARIANCE), POINTS),
+    "MultivariateNormal of precision": (
+        lambda D, a, b: D.MultivariateNormal(a, precision_matrix=b), (np.stack([REAL, POINTS]), COVARIANCE), POINTS,
+    ),
+    "MultivariateNormal of a factor": (
+        lambda D, a, b: D.MultivariateNormal(a, scale_tril=b), (REAL, np.linalg.cholesky(COVARIANCE)), POINTS,
+    ),
+    "RelaxedBernoulli": (lambda D, t, a: D.RelaxedBernoulli(t, a), (np.array(0.7), PROBS), UNIT),
+    "RelaxedOneHotCategorical": (
+        lambda D, t, a: D.RelaxedOneHotCategorical(t, logits=a), (np.array(0.7), LOGITS), SIMPLEX,
+    ),
+    "Independent": (lambda D, a, b: D.Independent(D.Normal(a, b), 1), (REAL, POSITIVE), POINTS),
+    "MixtureSameFamily": (
+        lambda D, w, a, b: D.MixtureSameFamily(D.Categorical(logits=w), D.Normal(a, b)),
+        (REAL, POINTS, POSITIVE),
+        np.array(0.3),
+    ),
+    "MixtureSameFamily of vectors": (
+        lambda D, w, a, b: D.MixtureSameFamily(D.Categorical(w), D.Independent(D.Normal(a, b), 1)),
+        (SIMPLEX, RNG.normal(size=(2, 4, 3)), RNG.uniform(0.5, 2, (2, 4, 3))),
+        POINTS,
+    ),
+    "TransformedDistribution": (
+        lambda D, a, b: D.TransformedDistribution(
+            D.Normal(a, b), [D.AffineTransform(0.5, 2.0), D.TanhTransform(), D.SigmoidTransform()]
+        ),
+        (REAL, POSITIVE),
+        UNIT * 0.2 + 0.4,
+    ),
+    "TransformedDistribution of vectors": (
+        lambda D, a, b: D.TransformedDistribution(D.Normal(a, b), D.StickBreakingTransform()),
+        (REAL, POSITIVE),
+        SIMPLEX[0],
+    ),
+}  # fmt: skip
+#: those whose entropy, moments or distribution functions PyTorch has not either
+PARTS = ("mean", "mode", "variance", "stddev", "entropy", "perplexity")
+
+
+def make(name, library, requires_grad=False):
+    build, parameters, _ = CASES[name]
+    D = ours if library is gc else theirs
+    tensors = [library.tensor(p.tolist(), dtype=library.float64) for p in parameters]
+    for t in tensors:
+        t.requires_grad_(requires_grad)
+    return build(D, *tensors), tensors
+
+
+def point(name, library):
+    x = CASES[name][2]
+    return library.tensor(x.tolist(), dtype=library.float64 if x.dtype.kind == "f" else library.int64)
+
+
+def found(d, part):
+    return getattr(d, part)() if part in ("entropy", "perplexity") else getattr(d, part)
+
+
+def attempt(code):
+    """What code gives, or the class of what it raises."""
+    try:
+        return code()
+    except (NotImplementedError, AttributeError) as error:
+        return type(error)
+
+
+def same(mine, its, n=512):
+    if isinstance(its, type):
+        assert mine is NotImplementedError or mine is its, f"{mine}, PyTorch raises {its}"
+        return
+    compare(mine, its, n=n, scale=max(1.0, float(np.nanmax(np.abs(as_array(its).astype(float)), initial=1.0))))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_densities_and_moments(name):
+    (p, mine), (q, its) = make(name, gc, True), make(name, torch, True)
+    assert repr(p).replace("graphc.", "torch.").replace("\n", "") == repr(q).replace("\n", "")
+    assert tuple(p.batch_shape) == tuple(q.batch_shape)
+    assert tuple(p.event_shape) == tuple(q.event_shape)
+    assert p.has_rsample == q.has_rsample
+    assert repr(p.support).split("(")[0] == repr(q.support).split("(")[0]
+    x, y = point(name, gc), point(name, torch)
+    a, b = p.log_prob(x), q.log_prob(y)
+    same(a, b)
+    a.sum().backward()
+    b.sum().backward()
+    for s, t in zip(mine, its, strict=True):
+        assert (s.grad is None) == (t.grad is None)
+        if t.grad is not None:
+            same(s.grad, t.grad, 4096)
+    for part in PARTS:
+        values = [attempt(lambda d=d, part=part: found(d, part)) for d in (p, q)]
+        same(*values, n=512 if name != "Multinomial" else 1e15)  # PyTorch takes a part of that entropy in float32
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_distribution_functions(name):
+    (p, _), (q, _) = make(name, gc), make(name, torch)
+    x, y = point(name, gc), point(name, torch)
+    for a, b in ((p.cdf, q.cdf), (p.icdf, q.icdf)):
+        inside = (gc.tensor(UNIT.tolist(), dtype=gc.float64), torch.tensor(UNIT)) if a == p.icdf else (x, y)
+        values = attempt(lambda a=a, v=inside: a(v[0])), attempt(lambda b=b, v=inside: b(v[1]))
+        same(*values)
+    same(attempt(lambda: p.enumerate_support()), attempt(lambda: q.enumerate_support()))
+    same(attempt(lambda: p.enumerate_support(expand=False)), attempt(lambda: q.enumerate_support(expand=False)))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_expand(name):
+    (p, _), (q, _) = make(name, gc), make(name, torch)
+    shape = (5, *q.batch_shape)
+    p, q = p.expand(shape), q.expand(shape)
+    assert tuple(p.batch_shape) == tuple(q.batch_shape)
+    assert tuple(p.event_shape) == tuple(q.event_shape)
+    same(p.log_prob(point(name, gc)), q.log_prob(point(name, torch)))
+    same(attempt(lambda: p.mean), attempt(lambda: q.mean))
+    assert tuple(p.sample((2,)).shape) == tuple(q.sample((2,)).shape)
+
+
+HEAVY = ("Cauchy", "HalfCauchy", "StudentT", "InverseGamma", "Pareto")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_samples_have_the_distribution(name):
+    """Equal quantiles of many samples, ours and PyTorch's, dimension by dimension."""
+    (p, _), (q, _) = make(name, gc), make(name, torch)
+    gc.manual_seed(3)
+    torch.manual_seed(3)
+    n = 20000
+    a, b = p.sample((n,)), q.sample((n,))
+    assert tuple(a.shape) == tuple(b.shape)
+    assert str(a.dtype).split(".")[1] == str(b.dtype).split(".")[1]
+    assert not a.requires_grad
+    assert not p._validate_args or p.support.check(a).all()
+    x, y = as_array(a).reshape(n, -1).astype(float), as_array(b).reshape(n, -1).astype(float)
+    for column, other in zip(x.T, y.T, strict=True):
+        levels = np.linspace(0.1, 0.9, 9) if name in HEAVY else np.linspace(0.03, 0.97, 17)
+        cuts = np.quantile(other, levels)
+        shares = [[(c[:, None] <= cuts).mean(0), (c[:, None] < cuts).mean(0)] for c in (column, other)]
+        assert np.abs(np.array(shares[0]) - np.array(shares[1])).max() < 5 * math.sqrt(0.5 / n)
+
+
+#: of the samples' gradients: the mean, and how far the mean of ours may lie from PyTorch's, as both are estimates
+REPARAMETERISED = [n for n in CASES if n not in ("Cauchy", "HalfCauchy") and make(n, torch)[0].has_rsample]
+
+
+@pytest.mark.parametrize("name", REPARAMETERISED)
+def test_gradients_of_samples(name):
+    n = 40000
+    found = []
+    for library in (gc, torch):
+        library.manual_seed(4)
+        d, parameters = make(name, library, True)
+        x = d.rsample((n,))
+        assert x.requires_grad
+        weights = library.linspace(0.5, 1.5, x[0].numel(), dtype=library.float64).reshape(x[0].shape)
+        ((x.tanh() * weights).sum() / n).backward()
+        found.append([as_array(p.grad) for p in parameters if p.grad is not None])
+    for mine, its in zip(*found, strict=True):
+        assert np.abs(mine - its).max() < 0.03 * max(0.3, np.abs(its).max())
+
+
+@pytest.mark.parametrize("concentration", [0.3, 1.0, 4.0, 7.9, 8.1, 30.0, 300.0])
+def test_the_gradient_of_a_gamma_sample_is_pytorchs(concentration):
+    a = torch.full((500,), concentration, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(0)
+    z = torch._standard_gamma(a)
+    z.sum().backward()
+    with gc.no_grad():
+        mine = gamma_file._slope(gc.full((500,), concentration, dtype=gc.float64), gc.tensor(z.detach().numpy()))
+    np.testing.assert_allclose(as_array(mine), as_array(a.grad), rtol=4e-3)
+
+
+# --- divergences ------------------------------------------------------------------------------------------------------
+
+FAMILIES = {
+    "Bernoulli": (PROBS, MORE_PROBS), "Beta": ((POSITIVE, OTHER), (OTHER + 1, POSITIVE)),
+    "Cauchy": ((REAL, POSITIVE), (POINTS, OTHER)), "Categorical": (SIMPLEX, SIMPLEX[::-1].copy()),
+    "Dirichlet": (SIMPLEX * 4, SIMPLEX[::-1] * 3), "Exponential": (POSITIVE, OTHER),
+    "Gamma": ((POSITIVE, OTHER), (OTHER, POSITIVE)), "Geometric": (PROBS, MORE_PROBS),
+    "Gumbel": ((REAL, POSITIVE), (POINTS, OTHER)), "HalfNormal": (POSITIVE, OTHER),
+    "Laplace": ((REAL, POSITIVE), (POINTS, OTHER)), "LogNormal": ((REAL, POSITIVE), (POINTS, OTHER)),
+    "MultivariateNormal": ((REAL, COVARIANCE), (POINTS, np.eye(3) * 2)), "Normal": ((REAL, POSITIVE), (POINTS, OTHER)),
+    "OneHotCategorical": (SIMPLEX, SIMPLEX[::-1].copy()), "Pareto": ((POSITIVE, OTHER + 2.1), (OTHER, POSITIVE)),
+    "Poisson": (POSITIVE, OTHER), "Uniform": ((UNIT, UNIT + 1), (UNIT - 1, UNIT + 2)),
+}  # fmt: skip
+
+
+def member(name, which, library):
+    D = ours if library is gc else theirs
+    given = FAMILIES[name][which]
+    arrays = given if isinstance(given, tuple) else (given,)
+    return getattr(D, name)(*(library.tensor(np.array(x).tolist(), dtype=library.float64) for x in arrays))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_divergences_within_a_family(name):
+    for first, second in ((0, 1), (1, 0), (0, 0)):
+        values = [
+            D.kl_divergence(member(name, first, m), member(name, second, m)) for D, m in ((ours, gc), (theirs, torch))
+        ]
+        same(*values)
+
+
+def test_divergences_between_families():
+    names = [n for n in FAMILIES if n not in ("Categorical", "OneHotCategorical", "Dirichlet", "MultivariateNormal")]
+    compared = 0
+    for p in names:
+        for q in names:
+            its = attempt(lambda p=p, q=q: theirs.kl_divergence(member(p, 0, torch), member(q, 1, torch)))
+            mine = attempt(lambda p=p, q=q: ours.kl_divergence(member(p, 0, gc), member(q, 1, gc)))
+            same(mine, its)
+            compared += not isinstance(its, type)
+    assert compared > 60
+
+
+def test_divergences_of_compositions():
+    for code in (
+        lambda D, m: D.kl_divergence(
+            D.Independent(member("Normal", 0, m), 1), D.Independent(member("Normal", 1, m), 1)
+        ),
+        lambda D, m: D.kl_divergence(D.Binomial(4, m.tensor([0.2, 0.7])), D.Binomial(4, m.tensor([0.5, 0.4]))),
+        lambda D, m: D.kl_divergence(D.Bernoulli(m.tensor([0.0, 1.0])), D.Bernoulli(m.tensor([0.3, 0.0]))),
+    ):
+        same(code(ours, gc), code(theirs, torch))
+
+
+def test_the_gamma_distribution_function():
+    a, x = np.repeat([0.1, 1.0, 5.0, 60.0, 150.0], 40), np.tile(np.geomspace(0.01, 250, 40), 5)
+    found = []
+    for D, m in ((ours, gc), (theirs, torch)):
+        concentration, points = (m.tensor(v.tolist(), dtype=m.float64) for v in (a, x))
+        found.append(as_array(D.Gamma(concentration, 1.0).cdf(points)))
+    np.testing.assert_allclose(*found, atol=2e-12)
+
+
+def test_register_kl():
+    with pytest.raises(TypeError, match="Distribution subclass"):
+        ours.register_kl(int, ours.Normal)
+    for D, m in ((ours, gc), (theirs, torch)):
+
+        class Own(D.Normal):
+            pass
+
+        D.register_kl(Own, D.Normal)(lambda p, q: "own")
+        assert D.kl_divergence(Own(m.zeros(1), m.ones(1)), D.Normal(0.0, 1.0)) == "own"
+        with pytest.raises(NotImplementedError, match="No KL"):
+            D.kl_divergence(D.Normal(0.0, 1.0), D.Categorical(m.ones(3)))
+
+
+# --- transforms -------------------------------------------------------------------------------------------------------
+
+TRANSFORMS = {
+    "ExpTransform": (lambda D, m: D.ExpTransform(), REAL),
+    "PowerTransform": (lambda D, m: D.PowerTransform(m.tensor(1.7, dtype=m.float64)), POSITIVE),
+    "SigmoidTransform": (lambda D, m: D.SigmoidTransform(), REAL),
+    "SoftplusTransform": (lambda D, m: D.SoftplusTransform(), REAL),
+    "TanhTransform": (lambda D, m: D.TanhTransform(), REAL),
+    "AffineTransform": (lambda D, m: D.AffineTransform(m.tensor(2.0), -3.0, event_dim=1), REAL),
+    "AffineTransform of tensors": (lambda D, m: D.AffineTransform(m.tensor(2.0), m.tensor([1.0, -2.0, 3.0])), REAL),
+    "ComposeTransform": (lambda D, m: D.ComposeTransform([D.AffineTransform(1.0, 2.0), D.ExpTransform()]), REAL),
+    "IndependentTransform": (lambda D, m: D.IndependentTransform(D.ExpTransform(), 1), REAL),
+    "ReshapeTransform": (lambda D, m: D.ReshapeTransform((3,), (3, 1)), REAL),
+    "StickBreakingTransform": (lambda D, m: D.StickBreakingTransform(), REAL),
+    "CorrCholeskyTransform": (lambda D, m: D.CorrCholeskyTransform(), RNG.normal(size=(2, 6))),
+    "CatTransform": (lambda D, m: D.CatTransform([D.ExpTransform(), D.TanhTransform()], dim=-1, lengths=[1, 2]), REAL),
+    "StackTransform": (lambda D, m: D.StackTransform([D.ExpTransform(), D.TanhTransform()], dim=0), RNG.normal(size=(2, 3))),
+    "CumulativeDistributionTransform": (
+        lambda D, m: D.CumulativeDistributionTransform(D.Normal(m.tensor(0.0, dtype=m.float64), 2.0)), REAL,
+    ),
+    "inverse": (lambda D, m: D.ExpTransform().inv, POSITIVE),
+    "AbsTransform": (lambda D, m: D.AbsTransform(), REAL),
+    "SoftmaxTransform": (lambda D, m: D.SoftmaxTransform(), REAL),
+    "LowerCholeskyTransform": (lambda D, m: D.LowerCholeskyTransform(), SPREAD),
+    "PositiveDefiniteTransform": (lambda D, m: D.PositiveDefiniteTransform(), SPREAD),
+}  # fmt: skip
+ONE_WAY = ("AbsTransform", "SoftmaxTransform", "LowerCholeskyTransform", "PositiveDefiniteTransform")
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms(name):
+    build, array = TRANSFORMS[name]
+    (t, u), x, y = (build(ours, gc), build(theirs, torch)), gc.tensor(array), torch.tensor(array)
+    assert repr(t) == repr(u)
+    assert t.bijective == u.bijective
+    a, b = t(x), u(y)
+    same(a, b)
+    same(t.inv(a), u.inv(b), 4096)
+    if name not in ONE_WAY:
+        same(t.log_abs_det_jacobian(x, a), u.log_abs_det_jacobian(y, b), 4096)
+        assert tuple(t.forward_shape(tuple(x.shape))) == tuple(u.forward_shape(y.shape))
+        assert tuple(t.inverse_shape(tuple(a.shape))) == tuple(u.inverse_shape(b.shape))
+    assert t.domain.event_dim == u.domain.event_dim
+    assert t.codomain.event_dim == u.codomain.event_dim
+    assert attempt(lambda: t.sign) == attempt(lambda: u.sign) or name in (
+        "PowerTransform",
+        "AffineTransform of tensors",
+    )
+    if name not in ("inverse", "CatTransform", "StackTransform", "CumulativeDistributionTransform"):
+        assert t == build(ours, gc) or name in ONE_WAY or name in ("StickBreakingTransform", "CorrCholeskyTransform")
+    cached = attempt(lambda: t.with_cache())
+    if not isinstance(cached, type):
+        assert cached.inv(cached(x)) is x or name in ("inverse", "ComposeTransform")
+
+
+def test_maps_onto_constraints():
+    for kind in ("biject_to", "transform_to"):
+        for name in ("real", "positive", "unit_interval", "simplex", "corr_cholesky", "real_vector", "lower_cholesky"):
+            regions = [getattr(D.constraints, name) for D in (ours, theirs)]
+            mine = attempt(lambda k=kind, r=regions: getattr(ours, k)(r[0]))
+            its = attempt(lambda k=kind, r=regions: getattr(theirs, k)(r[1]))
+            if isinstance(its, type):
+                assert mine is its
+                continue
+            array = SPREAD if name == "lower_cholesky" else REAL
+            same(mine(gc.tensor(array)), its(torch.tensor(array)))
+    for D, m in ((ours, gc), (theirs, torch)):
+        low = D.transform_to(D.constraints.interval(-1.0, 3.0))(m.tensor([0.0]))
+        assert_close(low, np.array([1.0], np.float32))
+        assert float(D.biject_to(D.constraints.less_than(2.0))(m.tensor(0.0))) == 1.0
+
+
+CHECKED = {
+    "boolean": [0.0, 1.0, 0.5], "one_hot": [[0.0, 1.0], [1.0, 1.0]], "nonnegative_integer": [0.0, -1.0, 1.5],
+    "positive_integer": [0.0, 2.0], "real": [1.0, math.nan], "real_vector": [[1.0, math.nan], [1.0, 2.0]],
+    "positive": [0.0, 1.0], "nonnegative": [-1.0, 0.0], "unit_interval": [0.0, 1.0, 1.1],
+    "simplex": [[0.5, 0.5], [0.6, 0.6]], "lower_triangular": [[1.0, 0.0], [2.0, 3.0]],
+    "lower_cholesky": [[1.0, 0.0], [2.0, -3.0]], "square": [[1.0, 0.0], [0.0, 1.0]], "symmetric": [[1.0, 2.0], [2.0, 1.0]],
+    "positive_definite": [[1.0, 2.0], [2.0, 1.0]], "positive_semidefinite": [[1.0, 1.0], [1.0, 1.0]],
+    "corr_cholesky": [[1.0, 0.0], [0.6, 0.8]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_constraints(name):
+    mine, its = getattr(ours.constraints, name), getattr(theirs.constraints, name)
+    assert repr(mine) == repr(its)
+    assert mine.event_dim == its.event_dim
+    assert mine.is_discrete == its.is_discrete
+    x = CHECKED[name]
+    compare(mine.check(gc.tensor(x)), its.check(torch.tensor(x)))
+
+
+def test_constraints_with_bounds():
+    for code in (
+        lambda c: c.greater_than(1.0), lambda c: c.greater_than_eq(1.0), lambda c: c.less_than(1.0),
+        lambda c: c.interval(0.0, 1.0), lambda c: c.half_open_interval(0.0, 1.0), lambda c: c.integer_interval(0, 3),
+        lambda c: c.independent(c.positive, 1), lambda c: c.multinomial(3),
+        lambda c: c.cat([c.positive, c.real], lengths=[1, 2]), lambda c: c.stack([c.positive, c.real, c.real]),
+    ):  # fmt: skip
+        mine, its = code(ours.constraints), code(theirs.constraints)
+        x = [1.0, 0.5, 3.0]
+        compare(mine.check(gc.tensor(x)), its.check(torch.tensor(x)))
+        assert mine.event_dim == its.event_dim
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "scale": lambda D, m: D.Normal(m.zeros(2), m.tensor([1.0, -1.0])),
+    "nan": lambda D, m: D.Normal(m.tensor([math.nan]), 1.0),
+    "probability": lambda D, m: D.Bernoulli(m.tensor([1.5])),
+    "simplex": lambda D, m: D.Categorical(m.tensor([[0.5, -0.5]])),
+    "value outside": lambda D, m: D.Beta(m.ones(1), m.ones(1)).log_prob(m.tensor([2.0])),
+    "class outside": lambda D, m: D.Categorical(m.ones(3)).log_prob(m.tensor(3)),
+    "value's shape": lambda D, m: D.Normal(m.zeros(3), m.ones(3)).log_prob(m.zeros(2)),
+    "event's shape": lambda D, m: D.Dirichlet(m.ones(3)).log_prob(m.ones(2)),
+    "no tensor": lambda D, m: D.Normal(0.0, 1.0).log_prob(0.5),
+    "both": lambda D, m: D.Categorical(probs=m.ones(2), logits=m.ones(2)),
+    "none": lambda D, m: D.Bernoulli(),
+    "a number": lambda D, m: D.Categorical(m.tensor(1.0)),
+    "order": lambda D, m: D.Uniform(m.ones(1), m.zeros(1)),
+    "covariance": lambda D, m: D.MultivariateNormal(m.zeros(2), -m.eye(2)),
+    "two matrices": lambda D, m: D.MultivariateNormal(m.zeros(2), m.eye(2), m.eye(2)),
+    "dimensions": lambda D, m: D.Independent(D.Normal(m.zeros(2), m.ones(2)), 2),
+    "components": lambda D, m: D.MixtureSameFamily(D.Categorical(m.ones(2)), D.Normal(m.zeros(3), m.ones(3))),
+    "mixture": lambda D, m: D.MixtureSameFamily(D.Normal(0.0, 1.0), D.Normal(m.zeros(3), m.ones(3))),
+    "transforms": lambda D, m: D.TransformedDistribution(D.Normal(0.0, 1.0), [3]),
+    "cache": lambda D, m: D.ExpTransform(cache_size=2),
+    "text": lambda D, m: D.Normal("a", 1.0),
+    "geometric": lambda D, m: D.Geometric(m.zeros(1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name):
+    with pytest.raises(Exception) as its:  # noqa: PT011
+        REFUSED[name](theirs, torch)
+    with pytest.raises(its.type) as mine:
+        REFUSED[name](ours, gc)
+    if name not in ("text", "two matrices", "mixture"):
+        assert str(mine.value).replace("graphc.", "torch.").split("\n")[0] == str(its.value).split("\n")[0]
+
+
+def test_validation_can_be_switched_off():
+    for D, m in ((ours, gc), (theirs, torch)):
+        assert float(D.Normal(0.0, m.tensor(-1.0), validate_args=False).scale) == -1.0
+        D.Distribution.set_default_validate_args(False)
+        try:
+            assert not D.Normal(0.0, m.tensor(-1.0))._validate_args
+        finally:
+            D.Distribution.set_default_validate_args(True)
+        with warnings.catch_warnings(record=True):
+            assert tuple(D.Normal(m.zeros(2), m.ones(2)).sample_n(3).shape) == (3, 2)
+
+
+def test_subclasses_of_users():
+    for D, m in ((ours, gc), (theirs, torch)):
+
+        class Twice(D.Distribution):
+            arg_constraints = {}  # noqa: RUF012
+
+            def __init__(self, inner):
+                self.inner = inner
+                super().__init__(inner.batch_shape, inner.event_shape)
+
+            def rsample(self, sample_shape=()):
+                return 2 * self.inner.rsample(sample_shape)
+
+        d = Twice(D.Normal(m.zeros(2), m.ones(2)))
+        assert isinstance(d, D.Distribution)
+        assert tuple(d.sample((3,)).shape) == (3, 2)
+        with pytest.raises(NotImplementedError):
+            d.log_prob(m.zeros(2))
+
+
+@pytest.mark.parametrize("path", ["normal.Normal", "categorical.Categorical", "kl.kl_divergence", "utils.broadcast_all",
+                                  "transforms.ExpTransform", "studentT.StudentT", "exp_family.ExponentialFamily"])  # fmt: skip
+def test_pytorchs_paths(path):
+    file, name = path.split(".")
+    for D in ("graphc", "torch"):
+        assert callable(getattr(importlib.import_module(f"{D}.distributions.{file}"), name))
+
+
+def test_helpers():
+    for D, m in ((ours, gc), (theirs, torch)):
+        a, _ = D.utils.broadcast_all(1, m.zeros(2, dtype=m.float64))
+        assert tuple(a.shape) == (2,)
+        assert a.dtype == m.float64
+        back = D.utils.logits_to_probs(D.utils.probs_to_logits(m.tensor([0.2, 0.8])))
+        assert_close(back, np.array([0.2, 0.8], np.float32), n=8)
+        assert_close(D.utils.clamp_probs(m.tensor([0.5])), np.array([0.5], np.float32))
+
+
+# --- all doors --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_as_eager(name):
+    build, parameters, _ = CASES[name]
+    tensors, x = [gc.tensor(p) for p in parameters], point(name, gc)
+
+    def code(*parameters):
+        d = build(ours, *parameters)
+        return d.log_prob(x), d.sample((4,)), attempt(lambda: d.entropy())
+
+    runs = []
+    for run in (code, gc.compile(code)):
+        gc.manual_seed(9)
+        runs.append([v for v in flat(run(*tensors)) if not isinstance(v, type)])
+    for a, b in zip(*runs, strict=True):
+        assert_close(b, as_array(a), n=512, scale=max(1.0, float(np.abs(as_array(a).astype(float)).max())))
+
+
+def test_in_a_graph_and_a_training_step():
+    """A policy's loss, by samples and log-probabilities: eager, compiled and in a session."""
+
+    def loss(logits, seen):
+        d = ours.Categorical(logits=logits)
+        return -(d.log_prob(seen) * 0.5).mean() - 0.1 * d.entropy().mean()
+
+    x, seen = gc.tensor(LOGITS), gc.tensor([1, 3])
+    want = loss(x, seen)
+    assert_close(gc.compile(loss)(x, seen), want, n=64)
+    graph = gc.Graph()
+    with graph.as_default():
+        a = gc.placeholder((2, 4), dtype=gc.float64, name="a")
+        b = gc.placeholder((2,), dtype=gc.int64, name="b")
+        y = loss(a, b)
+    with gc.Session(graph) as session:
+        assert_close(session.run(y, feed_dict={a: LOGITS, b: np.array([1, 3])}), want.numpy(), n=64)
+    mu = gc.nn.Parameter(gc.zeros(2))
+    optimizer = gc.optim.SGD([mu], 0.2)
+
+    def step():
+        optimizer.zero_grad()
+        gap = (ours.Normal(mu, 1.0).rsample((256,)) - gc.tensor([1.0, -2.0])).square().mean()
+        gap.backward()
+        optimizer.step()
+        return gap
+
+    gc.manual_seed(0)
+    compiled = gc.compile(step)
+    for _ in range(60):
+        compiled()
+    assert_close(mu, np.array([1.0, -2.0], np.float32), scale=20000.0)
