@@ -42,13 +42,12 @@ class Dirichlet(ExponentialFamily):
 
     @property
     def mode(self) -> Any:
-        """(a - 1) over its sum; a corner where all a are below 1."""
+        """(a - 1) over its sum; the first corner where all a are below 1."""
         a = (self.concentration - 1).clamp(min=0.0)
         inner = a / a.sum(-1, keepdim=True)
-        corner = one_hot(self.concentration.detach().argmax(-1), a.shape[-1]).to(a.dtype)
         first = one_hot(a.detach().argmax(-1), a.shape[-1]).to(a.dtype)
         outside = (self.concentration < 1).all(-1, keepdim=True)
-        return where(outside, first + 0 * corner, inner)
+        return where(outside, first, inner)
 
     @property
     def variance(self) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from graphc.core.autocast import LOWER
@@ -22,6 +25,26 @@ from graphc.nn.losses import differ, number, shape_of
 from graphc.primitives.elementwise import add, divide, equal, exp, greater_equal, subtract, where
 from graphc.primitives.reductions import kept, reduce_max, reduce_sum
 from graphc.primitives.views import expand, reshape
+
+
+class SDPBackend(enum.Enum):
+    """PyTorch's names of ways to compute attention."""
+
+    ERROR = -1
+    MATH = 0
+    FLASH_ATTENTION = 1
+    EFFICIENT_ATTENTION = 2
+    CUDNN_ATTENTION = 3
+    OVERRIDEABLE = 4
+
+
+@contextmanager
+def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
+    """Within, PyTorch takes one of these ways; there is one here, and nothing changes. AssertionError for other things."""
+    chosen = [backends] if isinstance(backends, SDPBackend) else backends
+    if not isinstance(chosen, list) or not all(isinstance(x, SDPBackend) for x in chosen):
+        raise AssertionError("Backend must be an instance of SDPBackend or a list of SDPBackend instances")
+    yield
 
 
 @one_call(weight=6, cast=LOWER)
@@ -116,4 +139,4 @@ def masked_softmax(scores: Any, mask: Any) -> Any:
     return cast_to(divide(powers, add(total, cast_to(nothing, wide.dtype))), scores.dtype)
 
 
-__all__ = ["masked_softmax", "scaled_dot_product_attention"]
+__all__ = ["SDPBackend", "masked_softmax", "scaled_dot_product_attention", "sdpa_kernel"]

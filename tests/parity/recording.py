@@ -42,6 +42,10 @@ ELSEWHERE = {
     "nn.Module.set_extra_state": "to be overridden: the libraries ask by identity whether it was",
     "nn.Module.forward": "to be overridden", "autograd.Function": "never made, only its methods run",
     "autograd.Function.forward": "to be overridden", "autograd.Function.backward": "to be overridden",
+    "distributions.OneHotCategoricalStraightThrough": "PyTorch's compares constructors, which are replaced here",
+    "distributions.transforms.pad": "an import of nn.functional.pad",
+    "distributions.transforms.softplus": "an import of nn.functional.softplus",
+    "distributions.constraints.dependent_property": "a decorator of methods",
     "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch",
     "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
     "optim.swa_utils.LRScheduler": "an import of optim.lr_scheduler", "optim.swa_utils.Module": "an import of nn.Module",
@@ -73,6 +77,7 @@ _UNARY = {"neg": "neg", "pos": "positive", "abs": "abs", "invert": "bitwise_not"
 _UNSEEN = {
     *(
         "nn.Buffer",
+        "nn.parameter.Buffer",
         "autograd.Variable",
         "Tensor.__delitem__",
         "Tensor.__hash__",

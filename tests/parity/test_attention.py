@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from nn_cases import f32, f64, rng
@@ -378,3 +380,14 @@ def test_masks_of_different_kinds_warn():
         a, x = m.nn.MultiheadAttention(E, HEADS), m.tensor(f32(L, N, E))
         with pytest.warns(UserWarning, match="Support for mismatched key_padding_mask and attn_mask"):
             a(x, x, x, key_padding_mask=m.zeros(N, L).bool(), attn_mask=m.zeros(L, L))
+
+
+def test_kernels_of_attention_can_be_named():
+    for m, attention in ((gc, gc.nn.attention), (torch, importlib.import_module("torch.nn.attention"))):
+        q = m.ones(1, 2, 3, 4)
+        with attention.sdpa_kernel(attention.SDPBackend.MATH):
+            assert tuple(m.nn.functional.scaled_dot_product_attention(q, q, q).shape) == (1, 2, 3, 4)
+        with attention.sdpa_kernel([attention.SDPBackend.FLASH_ATTENTION, attention.SDPBackend.MATH]):
+            pass
+        with pytest.raises(AssertionError), attention.sdpa_kernel("math"):
+            pass

@@ -28,6 +28,14 @@ SPREAD = RNG.normal(size=(3, 3))
 COVARIANCE = SPREAD @ SPREAD.T + np.eye(3)
 POINTS, UNIT, COUNTS = RNG.normal(size=3), RNG.uniform(0.1, 0.9, 3), np.array([0.0, 2.0, 1.0])
 
+
+@pytest.fixture(autouse=True)
+def validated():
+    """PyTorch's compiler, where another test has loaded it, switches validation off for the whole process."""
+    for D in (ours, theirs):
+        D.Distribution.set_default_validate_args(True)
+
+
 #: name -> (how it is made, its parameters, a point), D the library's distributions
 CASES = {
     "Normal": (lambda D, a, b: D.Normal(a, b), (REAL, POSITIVE), POINTS),
@@ -61,6 +69,7 @@ CASES = {
     "OneHotCategoricalStraightThrough": (
         lambda D, a: D.OneHotCategoricalStraightThrough(logits=a), (LOGITS,), np.eye(4)[[3, 0]],
     ),
+    "OneHotCategorical of logits": (lambda D, a: D.OneHotCategorical(logits=a), (LOGITS,), np.eye(4)[[3, 0]]),
     "Multinomial": (lambda D, a: D.Multinomial(6, a), (SIMPLEX,), np.array([[1.0, 2, 3, 0], [0, 0, 6, 0]])),
     "MultivariateNormal": (lambda D, a, b: D.MultivariateNormal(a, b), (REAL, COVARIANCE), POINTS),
     "MultivariateNormal of precision": (
@@ -171,6 +180,8 @@ def test_distribution_functions(name):
 @pytest.mark.parametrize("name", CASES)
 def test_expand(name):
     (p, _), (q, _) = make(name, gc), make(name, torch)
+    if name == "OneHotCategoricalStraightThrough":  # PyTorch's compares constructors, which the recorder replaces
+        q = make("OneHotCategorical of logits", torch)[0]
     shape = (5, *q.batch_shape)
     p, q = p.expand(shape), q.expand(shape)
     assert tuple(p.batch_shape) == tuple(q.batch_shape)
@@ -178,6 +189,11 @@ def test_expand(name):
     same(p.log_prob(point(name, gc)), q.log_prob(point(name, torch)))
     same(attempt(lambda: p.mean), attempt(lambda: q.mean))
     assert tuple(p.sample((2,)).shape) == tuple(q.sample((2,)).shape)
+
+
+def test_straight_through_expands():
+    d = make("OneHotCategoricalStraightThrough", gc)[0].expand((5, 2))
+    assert tuple(d.rsample((3,)).shape) == (3, 5, 2, 4)
 
 
 HEAVY = ("Cauchy", "HalfCauchy", "StudentT", "InverseGamma", "Pareto")
@@ -364,6 +380,41 @@ def test_transforms(name):
     cached = attempt(lambda: t.with_cache())
     if not isinstance(cached, type):
         assert cached.inv(cached(x)) is x or name in ("inverse", "ComposeTransform")
+
+
+def test_own_transforms_and_constraints():
+    for D, m in ((ours, gc), (theirs, torch)):
+
+        class Cube(D.transforms.Transform):
+            domain = codomain = D.constraints.real
+            bijective = True
+            sign = 1
+
+            def _call(self, x):
+                return x**3
+
+            def _inverse(self, y):
+                return y.sign() * y.abs() ** (1 / 3)
+
+            def log_abs_det_jacobian(self, x, y):
+                return math.log(3) + 2 * x.abs().log()
+
+        class Even(D.constraints.Constraint):
+            def check(self, value):
+                return value % 2 == 0
+
+        d = D.TransformedDistribution(D.Normal(m.tensor(0.5), 1.0), [Cube(cache_size=1)])
+        assert_close(d.log_prob(m.tensor(2.0)), np.float32(-2.7683888), n=16)
+        assert_close(d.icdf(d.cdf(m.tensor(2.0))), np.float32(2.0), n=64)
+        assert Even().check(m.tensor([1.0, 2.0])).tolist() == [False, True]
+        x = m.ones(2)
+        assert D.identity_transform(x) is x and D.transforms.identity_transform(x) is x
+        c = D.constraints
+        made = c.dependent(is_discrete=False, event_dim=1)  # an object that can be called; the recorder replaces it
+        assert c.is_dependent(made) and not c.is_dependent(c.real)
+        assert made.event_dim == 1
+        with pytest.raises(ValueError, match="dependent constraint"):
+            made.check(x)
 
 
 def test_maps_onto_constraints():

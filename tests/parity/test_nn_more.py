@@ -329,6 +329,16 @@ def test_lazy_layers_take_shapes_from_a_state_dict():
     assert isinstance(a.weight, nn.Parameter)
 
 
+def test_parameters_and_buffers_by_their_file():
+    for n, library in ((nn, gc), (torch.nn, torch)):
+        p = n.parameter
+        assert p.is_lazy(p.UninitializedParameter()) and p.is_lazy(p.UninitializedBuffer())
+        assert not p.is_lazy(p.Parameter(library.ones(1)))
+        layer = n.Identity()
+        layer.count = p.Buffer(library.ones(1))
+        assert list(layer.state_dict()) == ["count"]
+
+
 @pytest.mark.parametrize("name", ["UninitializedParameter", "UninitializedBuffer"])
 def test_tensors_without_a_shape(name):
     made = [getattr(m.nn, name)(dtype=m.float64) for m in (gc, torch)]

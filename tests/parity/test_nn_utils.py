@@ -196,6 +196,24 @@ def test_masks(name):
     compare(METHODS[name](nn.utils.prune).prune(a), METHODS[name](torch.nn.utils.prune).prune(b))
 
 
+def test_own_pruning_methods():
+    for n, library in ((nn, gc), (torch.nn, torch)):
+
+        class EveryOther(n.utils.prune.BasePruningMethod):
+            PRUNING_TYPE = "unstructured"
+
+            def compute_mask(self, t, default_mask):
+                mask = default_mask.clone()
+                mask.view(-1)[::2] = 0
+                return mask
+
+        layer = n.Linear(3, 2)
+        EveryOther.apply(layer, "weight")
+        assert as_array(layer.weight_mask).tolist() == [[0, 1, 0], [1, 0, 1]]
+        layer(library.ones(1, 3)).sum().backward()
+        assert as_array(layer.weight_orig.grad).tolist() == [[0, 1, 0], [1, 0, 1]]
+
+
 def test_random_masks_prune_as_many():
     for n, library in ((nn, gc), (torch.nn, torch)):
         p = n.utils.prune

@@ -61,18 +61,19 @@ def add_hook(hooks: OrderedDict[int, Any], hook: Any, prepend: bool = False, fla
 
 #: Hooks of every module: forward pre, forward, backward pre, backward.
 GLOBAL: tuple[OrderedDict[int, Any], ...] = (OrderedDict(), OrderedDict(), OrderedDict(), OrderedDict())
+GLOBAL_ANY: OrderedDict[int, Any] = OrderedDict()
 GLOBAL_WITH_KWARGS: OrderedDict[int, Any] = OrderedDict()
 GLOBAL_ALWAYS: OrderedDict[int, Any] = OrderedDict()
 
 
 def register_module_forward_pre_hook(hook: Any) -> RemovableHandle:
     """Calls `hook(module, args)` before the forward of every module; what it returns replaces the args."""
-    return add_hook(GLOBAL[0], hook)
+    return add_hook(GLOBAL[0], hook, flags=[GLOBAL_ANY])
 
 
 def register_module_forward_hook(hook: Any, *, with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
     """Calls `hook(module, args, output)` after the forward of every module; what it returns, if anything, replaces it."""
-    flags = [GLOBAL_WITH_KWARGS] if with_kwargs else []
+    flags = [GLOBAL_ANY, GLOBAL_WITH_KWARGS] if with_kwargs else [GLOBAL_ANY]
     if always_call:
         flags.append(GLOBAL_ALWAYS)
     return add_hook(GLOBAL[1], hook, flags=flags)
@@ -80,17 +81,17 @@ def register_module_forward_hook(hook: Any, *, with_kwargs: bool = False, always
 
 def register_module_full_backward_pre_hook(hook: Any) -> RemovableHandle:
     """Calls `hook(module, grad_output)` before the backward of every module."""
-    return add_hook(GLOBAL[2], hook)
+    return add_hook(GLOBAL[2], hook, flags=[GLOBAL_ANY])
 
 
 def register_module_full_backward_hook(hook: Any) -> RemovableHandle:
     """Calls `hook(module, grad_input, grad_output)` once the input gradients of a module are known, for every module."""
-    return add_hook(GLOBAL[3], hook)
+    return add_hook(GLOBAL[3], hook, flags=[GLOBAL_ANY])
 
 
 def register_module_backward_hook(hook: Any) -> RemovableHandle:
     """The older name of `register_module_full_backward_hook`, with its meaning."""
-    return add_hook(GLOBAL[3], hook)
+    return add_hook(GLOBAL[3], hook, flags=[GLOBAL_ANY])
 
 
 class Gate:

@@ -18,6 +18,7 @@ from graphc.grad_mode import no_grad
 from graphc.nn.modules.hooks import (
     GLOBAL,
     GLOBAL_ALWAYS,
+    GLOBAL_ANY,
     GLOBAL_WITH_KWARGS,
     BackwardHooks,
     RemovableHandle,
@@ -65,7 +66,7 @@ class Module(ModuleTree):
                 return self._compiled_call(*args, **kwargs)
             if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
                 return self._call_with_hooks(args, kwargs)
-            if any(GLOBAL):
+            if GLOBAL_ANY:
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
         recorder.enter_module(self)
