@@ -132,12 +132,13 @@ class Build:
 
     def holds(self) -> bool:
         """Whether nothing the build depends on has changed."""
-        if not self.surroundings.hold():
+        return self.surroundings.hold() and (self.epoch == EPOCH.value or self.guards_hold())
+
+    def guards_hold(self) -> bool:
+        """Whether what moves the epoch has left everything the build depends on as it was; if so, the epoch is noted."""
+        if not all(guard.holds() for guard in self.guards):
             return False
-        if self.epoch != EPOCH.value:
-            if not all(guard.holds() for guard in self.guards):
-                return False
-            self.epoch = EPOCH.value
+        self.epoch = EPOCH.value
         return True
 
     def failed(self) -> tuple[str, Any, Any]:

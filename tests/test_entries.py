@@ -125,6 +125,32 @@ def test_training_steps_equal_eager_whatever_changes_between_them(change, optimi
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_a_schedule_changes_the_learning_rate_without_a_new_entry():
+    def run(compiled):
+        weight, used = gc.ones(3, requires_grad=True), []
+        opt = optim.SGD([weight], lr=0.5, momentum=0.9)
+        schedule = optim.lr_scheduler.ExponentialLR(opt, 0.9)
+
+        def step(x):
+            opt.zero_grad()
+            loss = (weight * x).square().sum()
+            loss.backward()
+            opt.step()
+            return loss
+
+        call, losses = gc.compile(step, backend="llvm") if compiled else step, []
+        for i in range(8):
+            losses.append(call(gc.arange(1.0, 4.0) / 4).item())
+            schedule.step()
+            if compiled and i > 2:
+                used.append(call._entry)
+        return losses, used
+
+    losses, used = run(True)
+    np.testing.assert_allclose(losses, run(False)[0], rtol=1e-5)
+    assert used[0] is not None and all(entry is used[0] for entry in used)
+
+
 def test_an_index_that_does_not_exist_changes_nothing_and_names_the_line():
     gc.manual_seed(0)
     table = nn.Embedding(5, 3)
