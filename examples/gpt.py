@@ -1,6 +1,6 @@
 """A small GPT on the characters of a poem.
 
-    graphc run examples/gpt.py --steps 100 [--compile]
+    graphc run examples/gpt.py --steps 60 [--compile]
 
 Shows causal attention, pre-norm blocks, weights tied between embedding and output, AdamW with decay for matrices only, a
 learning rate with warm-up and cosine written by hand, clipping, and text drawn from the model. Batches are NumPy's.
@@ -57,12 +57,12 @@ class GPT(nn.Module):
     def __init__(self):
         super().__init__()
         self.transformer = nn.ModuleDict(
-            dict(
-                wte=nn.Embedding(len(CHARACTERS), WIDTH),
-                wpe=nn.Embedding(BLOCK, WIDTH),
-                h=nn.ModuleList([Block() for _ in range(LAYERS)]),
-                ln_f=nn.LayerNorm(WIDTH),
-            )
+            {
+                "wte": nn.Embedding(len(CHARACTERS), WIDTH),
+                "wpe": nn.Embedding(BLOCK, WIDTH),
+                "h": nn.ModuleList([Block() for _ in range(LAYERS)]),
+                "ln_f": nn.LayerNorm(WIDTH),
+            }
         )
         self.lm_head = nn.Linear(WIDTH, len(CHARACTERS), bias=False)
         self.transformer.wte.weight = self.lm_head.weight
@@ -147,7 +147,7 @@ def train(model, steps, prepare=None):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--compile", action="store_true", help="compile the training step")
     args = parser.parse_args()
     torch.manual_seed(1337)

@@ -2,7 +2,8 @@
 
     graphc run examples/matrix_factorisation.py --steps 160 [--compile]
 
-Shows Embedding tables, a TensorDataset split in two, parameter groups, Nesterov's momentum, and an error measured without gradients.
+Shows Embedding tables, a TensorDataset split in two, parameter groups, Nesterov's momentum, and an error measured without
+gradients.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Translation with attention, in small: a GRU reads dates written out, another writes them in digits.
 
-    graphc run examples/seq2seq_attention.py --steps 150 [--compile]
+    graphc run examples/seq2seq_attention.py --steps 100 [--compile]
 
 "march 7" becomes "07/03". Shows an encoder, Bahdanau's additive attention with a mask over padding, a decoder of GRUCells in a
 Python loop, teacher forcing by a coin (NumPy's), and where the decoder looks.
@@ -14,18 +14,8 @@ import torch.nn.functional as F
 from torch import nn, optim
 
 MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
+    *("january", "february", "march", "april", "may", "june", "july"),
+    *("august", "september", "october", "november", "december"),
 ]
 SOURCE = ["<pad>", *sorted(set("".join(MONTHS) + " 0123456789"))]
 TARGET = ["<start>", *"0123456789/"]
@@ -79,7 +69,7 @@ class Seq2Seq(nn.Module):
         self.output = nn.Linear(3 * width, len(TARGET))
 
     def forward(self, source, target=None):
-        """Scores [N, WRITTEN, characters] and attention [N, WRITTEN, LONGEST]; with a target, that is what the decoder reads."""
+        """Scores [N, WRITTEN, characters] and attention [N, WRITTEN, LONGEST]; the decoder reads `target`, or what it wrote."""
         outputs, hidden = self.encoder(source)
         mask = source != 0
         token = torch.zeros(source.size(0), dtype=torch.long)
@@ -121,7 +111,7 @@ def train(model, steps, prepare=None):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--compile", action="store_true", help="compile the training step")
     args = parser.parse_args()
     torch.manual_seed(0)

@@ -67,7 +67,8 @@ def make_entry(build: Build, call: Call, lock: Any) -> Callable[[tuple[Any, ...]
     n = len(call.leaves)
     w.lines.append(
         f"if len(args) != {n} or STATE.recorder is not None or STATE.grad is not {STATE.grad} "
-        "or (EPOCH.value != BUILD.epoch and not BUILD.guards_hold()) or (AUTOCAST.used and STATE.autocast != PRECISION): return SLOW"
+        "or (EPOCH.value != BUILD.epoch and not BUILD.guards_hold()) "
+        "or (AUTOCAST.used and STATE.autocast != PRECISION): return SLOW"
     )
     if build.surroundings.held:
         w.names["holds"] = build.surroundings.hold

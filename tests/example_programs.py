@@ -1,7 +1,7 @@
 """The programs in examples/ that begin with `import torch`, loaded unchanged for graphc or for PyTorch.
 
-Each has `build()`, which gives a model, and `train(model, steps, prepare)`, which trains it and gives the losses; `prepare` makes
-of the training step what shall be called. What is random after the first weights comes from NumPy.
+Each has `build()`, which gives a model, and `train(model, steps, prepare)`, which trains it and gives the losses; `prepare`
+makes of the training step what shall be called. What is random after the first weights comes from NumPy.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import graphc as gc
 
 PROGRAMS = (
     "mnist_cnn", "word_lstm", "vae", "gan", "gpt", "seq2seq_attention", "dqn", "matrix_factorisation", "custom_function",
-    "clipping_schedules", "weight_norm", "padded_loader",
+    "clipping_schedules", "padded_loader",
 )  # fmt: skip
 
 
 def importer(torch: Any) -> Callable[..., Any]:
-    """An `__import__` to which `torch` is this library; `graphc run` does it for a whole process, which PyTorch must not share."""
+    """An `__import__` to which `torch` is this library. (`graphc run` answers in a whole process; ours may hold PyTorch.)"""
 
     def find(name: str, names: Any = None, local: Any = None, wanted: Any = (), level: int = 0) -> Any:
         root, _, rest = name.partition(".")

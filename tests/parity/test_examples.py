@@ -15,6 +15,8 @@ pytestmark = pytest.mark.parity
 
 STEPS = 50
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
+#: whose losses are not always lower after 50 steps: two that play against each other, a schedule's beginning
+RESTLESS = ("gan", "clipping_schedules")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,7 @@ def expected() -> Any:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_losses(name: str, dtype: str, door: str, expected: Any) -> None:
     start, want = expected(name, dtype)
+    assert np.isfinite(want).all() and (name in RESTLESS or np.mean(want[-10:]) < np.mean(want[:10]))
     losses = curve(name, gc, start, dtype, STEPS, gc.compile if door == "compiled" else None)
     assert len(losses) == len(want) >= STEPS
     np.testing.assert_allclose(losses, want, rtol=TOLERANCE[dtype])
