@@ -21,7 +21,7 @@ import graphc as gc
 
 PROGRAMS = (
     "mnist_cnn", "word_lstm", "vae", "gan", "gpt", "seq2seq_attention", "dqn", "matrix_factorisation", "custom_function",
-    "clipping_schedules", "padded_loader",
+    "clipping_schedules", "weight_norm", "padded_loader",
 )  # fmt: skip
 
 
