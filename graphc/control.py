@@ -115,6 +115,26 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     return unflatten(true_structure, results[: len(true.values)])
 
 
+#: a condition that no pass can know: it is read at each run
+_ALWAYS = SLOTS.new_tensor(np.array(True))
+
+
+def recomputed(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """`fn(*args, **kwargs)` in a recording, nothing of which is kept for the gradient: that computes it again.
+
+    It is a branch that is always taken: the gradient of a branch begins with its operands.
+    """
+    recorder: Any = STATE.recorder
+    leaves: list[Any] = []
+    structure = (tuple, flatten(args, leaves), flatten(kwargs, leaves))
+    body, out = _branch(lambda args, kwargs: fn(*args, **kwargs), structure, leaves)
+    outside, programs, written = _joined(body, body, len(leaves))
+    results = cond_op(recorder.shadow(_ALWAYS), *leaves, *outside, true=programs[0], false=programs[1])
+    for tensor, value in zip(written, results[len(body.values) :], strict=True):
+        write(tensor, value)
+    return unflatten(out, results[: len(body.values)])
+
+
 def _branch(fn: Callable[..., Any], structure: Any, leaves: list[Any]) -> tuple[Body, Any]:
     found: list[Any] = []
 

@@ -68,14 +68,24 @@ FLOORS: dict[int, list[list[str]]] = {
     ],
     10: [
         *(
-            ["autograd/"],
+            ["profiler/", "autograd/", "func.py"],
             ["nn/", "distributions/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"],
             ["utils/"],
             ["viz/"],
             ["data/"],
             ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
         ),
-        *(["version.py"], ["float32_precision.py"], ["linalg.py"], ["errors.py"]),
+        *(
+            ["jit.py"],
+            ["compiler.py"],
+            ["multiprocessing.py"],
+            ["hub.py"],
+            ["onnx.py"],
+            ["version.py"],
+            ["float32_precision.py"],
+            ["linalg.py"],
+            ["errors.py"],
+        ),
     ],
     11: [
         ["callbacks.py", "trainer.py"],

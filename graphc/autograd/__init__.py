@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from graphc.autodiff import pull_to, seeds_for, zeros_of
-from graphc.autograd import function  # noqa: F401  as in PyTorch, `autograd.function.once_differentiable`
+from graphc.autograd import function, functional  # noqa: F401  as in PyTorch, `autograd.function.once_differentiable`
 from graphc.core.context import set_grad
 from graphc.core.errors import GradientError
+from graphc.core.lazy import lazy_attributes
 from graphc.core.tape import TensorBase
 from graphc.custom_function import Function, FunctionCtx, once_differentiable
 from graphc.grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
@@ -82,6 +83,8 @@ def set_detect_anomaly(mode: bool, check_nan: bool = True) -> Iterator[None]:
     """Accepted, as `detect_anomaly`."""
     yield
 
+
+__getattr__ = lazy_attributes("graphc.autograd", {"profiler": "graphc.autograd.profiler"})
 
 __all__ = [
     "Function", "FunctionCtx", "Tensor", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck",

@@ -24,6 +24,7 @@ NAMESPACES = (
     "", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.prune", "nn.utils.parametrize", "nn.utils.parametrizations",
     "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
     "linalg", "amp", "distributed", "nn.parallel", "distributions", "distributions.constraints", "distributions.transforms",
+    "autograd.functional", "func", "utils.checkpoint", "utils.benchmark", "profiler", "accelerator", "cuda", "compiler",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (
@@ -54,6 +55,10 @@ ELSEWHERE = {
     "distributed.group": "never made, has the attribute WORLD", "distributed.ProcessGroup": "made by new_group",
     "distributed.Work": "made by calls with async_op", "distributed.DistError": "an error class",
     "distributed.DistBackendError": "an error class", "distributed.DistNetworkError": "an error class",
+    "utils.checkpoint.CheckpointError": "an error class", "profiler.ProfilerAction": "an enumeration",
+    "profiler.ProfilerActivity": "an enumeration", "utils.benchmark.Measurement": "made by timers",
+    "cuda.Event": "needs a card in PyTorch", "cuda.Stream": "needs a card in PyTorch",
+    "compiler.compile": "graphc's own door, tested in tests/programs",
     "Tensor.__doc__": "no behaviour", "Tensor.__class__": "no behaviour",
 }  # fmt: skip
 _OBJECT = set(dir(object)) - {

@@ -1,0 +1,162 @@
+"""How calls are seen while a profiler runs: the public functions, operators, gradient rules, compiled functions, sessions and
+optimizers are replaced by ones that note the time, wherever the package refers to them, and put back afterwards.
+
+So nothing is asked, and nothing costs, while none runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from graphc import autodiff
+from graphc.build import CompiledFunction
+from graphc.core.arrays import DeviceArray
+from graphc.core.context import STATE
+from graphc.core.errors import BackendError
+from graphc.core.tape import TensorBase
+from graphc.profiler.events import FunctionEvent
+from graphc.session import Session
+from graphc.tensors import FUNCTION_FILES, Tensor
+
+Namer = Callable[[tuple[Any, ...]], str]
+
+
+class _Stack(threading.local):
+    """The calls of this thread that have not ended."""
+
+    def __init__(self) -> None:
+        self.open: list[FunctionEvent] = []
+
+
+_STACK = _Stack()
+
+
+class Watch:
+    """Notes calls from `start` to `stop`. One runs at a time."""
+
+    running: Watch | None = None
+
+    def __init__(self, shapes: bool = False, waits: bool = False):
+        #: `shapes`: notes those of arguments; `waits`: for what a call has started on a device
+        self.shapes, self.waits = shapes, waits
+        self.events: list[FunctionEvent] = []
+        self._replaced: list[tuple[Any, str, Any]] = []
+
+    def start(self) -> None:
+        """From now on. BackendError while another one runs."""
+        if Watch.running is not None:
+            raise BackendError("a profiler is running: it sees what another one would")
+        Watch.running = self
+        self._replace()
+
+    def stop(self) -> None:
+        """Puts everything back."""
+        for owner, name, value in reversed(self._replaced):
+            setattr(owner, name, value)
+        self._replaced.clear()
+        if Watch.running is self:
+            Watch.running = None
+
+    def begin(self, name: str, args: tuple[Any, ...] = ()) -> FunctionEvent:
+        """A call begins."""
+        shapes = [list(a.shape) if isinstance(a, TensorBase) else [] for a in args] if self.shapes else []
+        event = FunctionEvent(name, threading.get_ident(), 0, depth=len(_STACK.open), input_shapes=shapes)
+        _STACK.open.append(event)
+        event.start = time.perf_counter_ns()
+        return event
+
+    def end(self, event: FunctionEvent, result: Any = None) -> None:
+        """It has ended."""
+        if self.waits and isinstance(result, TensorBase) and type(result._data) is DeviceArray:
+            result._data.memory.synchronize()
+        event.end = time.perf_counter_ns()
+        _STACK.open.pop()
+        if _STACK.open:
+            _STACK.open[-1].inner += event.end - event.start
+        self.events.append(event)
+
+    # --- replacing ------------------------------------------------------------------------------------------------------
+
+    def _timed(self, fn: Callable[..., Any], name: str | Namer) -> Callable[..., Any]:
+        @functools.wraps(fn)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if STATE.recorder is not None:
+                return fn(*args, **kwargs)
+            event, result = self.begin(name if isinstance(name, str) else name(args), args), None
+            try:
+                result = fn(*args, **kwargs)
+                return result
+            finally:
+                self.end(event, result)
+
+        return call
+
+    def _put(self, owner: Any, name: str, value: Any) -> None:
+        self._replaced.append((owner, name, vars(owner)[name]))
+        setattr(owner, name, value)
+
+    def _replace(self) -> None:
+        functions = {id(fn): (fn, self._timed(fn, f"aten::{name}")) for name, fn in public_functions().items()}
+        functions[id(autodiff.pull_back)] = (
+            autodiff.pull_back, self._timed(autodiff.pull_back, lambda args: f"{_title(args[0].op.name)}Backward"),
+        )  # fmt: skip
+        owners = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] == "graphc" and m is not None]
+        for owner in (*owners, Tensor):
+            for name, value in list(vars(owner).items()):
+                found = functions.get(id(value))
+                if found is not None and found[0] is value:
+                    self._put(owner, name, found[1])
+        for name, value in list(vars(Tensor).items()):
+            if name.startswith("__") and type(value) is FunctionType and hasattr(Tensor, name[2:-2].lstrip("ri")):
+                self._put(Tensor, name, self._timed(value, f"aten::{name[2:-2]}"))
+        self._put(CompiledFunction, "__call__", self._timed(CompiledFunction.__call__, _compiled_name))
+        self._put(Session, "run", self._timed(Session.run, "Session.run"))
+        for kind in _optimizers():
+            if "step" in vars(kind):
+                self._put(kind, "step", self._timed(vars(kind)["step"], _step_name))
+
+
+def public_functions() -> dict[str, Any]:
+    """The public functions by name: those of tensors and, if it is loaded, of `nn.functional`."""
+    found: dict[str, Any] = {}
+    for file in (*FUNCTION_FILES, sys.modules.get("graphc.nn.functional")):
+        for name in (*getattr(file, "__all__", ()), *getattr(file, "METHODS", ())):
+            fn = getattr(file, name, None)
+            if type(fn) is FunctionType and not any(fn is other for other in found.values()):
+                found[name] = fn
+    return found
+
+
+def _optimizers() -> list[Any]:
+    """The kinds of optimizers there are; none before `optim` is loaded."""
+    base = getattr(sys.modules.get("graphc.optim.optimizer"), "Optimizer", None)
+    return [] if base is None else [base, *_below(base)]
+
+
+def _below(cls: Any) -> list[Any]:
+    found: list[Any] = []
+    for child in cls.__subclasses__():
+        found += [child, *_below(child)]
+    return found
+
+
+def _title(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _compiled_name(args: tuple[Any, ...]) -> str:
+    fn = args[0].fn
+    return f"compiled {getattr(fn, '__name__', type(fn).__name__)}"
+
+
+def _step_name(args: tuple[Any, ...]) -> str:
+    return f"Optimizer.step#{type(args[0]).__name__}.step"
+
+
+__all__ = ["Watch", "public_functions"]
