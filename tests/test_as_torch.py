@@ -104,7 +104,7 @@ except AssertionError as error:
     assert "cuda.current_device: graphc has no CUDA device" in lines[2]
 
 
-@pytest.mark.parametrize("name", ["torch.distributed", "torch.nn.quantized", "torch.jit", "torch.optim.nothing"])
+@pytest.mark.parametrize("name", ["torch.distributed", "torch.nn.quantized", "torch.fx", "torch.optim.nothing"])
 def test_a_module_graphc_has_not_is_named(name, tmp_path):
     out = check(
         f"""
@@ -169,13 +169,13 @@ assert sys.meta_path == finders
 def test_an_installed_torch_is_never_asked(tmp_path):
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("raise AssertionError('loaded')")
-    (tmp_path / "torch" / "jit.py").write_text("raise AssertionError('loaded')")
+    (tmp_path / "torch" / "fx.py").write_text("raise AssertionError('loaded')")
     out = check(
         """
 import torch, graphc
 assert torch is graphc
 try:
-    import torch.jit
+    import torch.fx
 except ModuleNotFoundError:
     print("refused")
 """,

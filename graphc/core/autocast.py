@@ -31,7 +31,7 @@ class Mark(NamedTuple):
 
 LOWER, FULL, WIDEST = Mark("lower", "lower"), Mark("full", "full"), Mark("widest", "widest")
 #: what PyTorch's lists have for the CPU alone, or for devices alone
-CPU_LOWER, CPU_FULL = Mark("lower", None), Mark("full", None)
+CPU_FULL = Mark("full", None)
 DEVICE_LOWER, DEVICE_FULL, DEVICE_WIDEST = Mark(None, "lower"), Mark(None, "full"), Mark(None, "widest")
 
 
@@ -109,6 +109,6 @@ def casts(mark: Mark) -> Callable[[F], F]:
 
 
 __all__ = [
-    "AUTOCAST", "CPU_FULL", "CPU_LOWER", "DEFAULTS", "DEVICE_FULL", "DEVICE_LOWER", "DEVICE_WIDEST", "FULL", "LOWER", "WIDEST",
+    "AUTOCAST", "CPU_FULL", "DEFAULTS", "DEVICE_FULL", "DEVICE_LOWER", "DEVICE_WIDEST", "FULL", "LOWER", "WIDEST",
     "Autocast", "Mark", "brought", "casts", "run_marked", "switch",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import Any
 
-from graphc.core.autocast import CPU_FULL, casts
+from graphc.core.autocast import AUTOCAST, CPU_FULL, LOWER, brought, casts
 from graphc.core.context import set_grad
 from graphc.core.dims import Dim, product
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
@@ -386,7 +386,10 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
         free = _weighted_freedom(weights, total, aweights, correction)
         centered = subtract(rows, center)
         weighted = multiply(centered, weights)
-    out = divide(matmul(centered, weighted, transpose_a=False, transpose_b=True), free)
+    if AUTOCAST.used:
+        centered, weighted = brought(LOWER, centered, weighted)
+    out = matmul(centered, weighted, transpose_a=False, transpose_b=True)
+    out = divide(out, cast_to(free, out.dtype))
     return reshape(out, shape=()) if isinstance(rows.shape[0], int) and rows.shape[0] == 1 else out
 
 

@@ -12,6 +12,7 @@ from graphc.functions.creation import zeros
 from graphc.functions.dropout import dropout
 from graphc.functions.joining import cat, pad
 from graphc.functions.linalg import matmul
+from graphc.functions.promotion import cast_to
 from graphc.functions.reductions import mean
 from graphc.functions.shaping import permute, squeeze, transpose, unsqueeze
 from graphc.functions.softmaxes import softmax
@@ -168,7 +169,9 @@ def _with_zeros(x: Any) -> Any:
 def _attend_with_weights(q: Any, k: Any, v: Any, mask: Any, dropout_p: float) -> tuple[Any, Any]:
     """Attention that also gives its weights [N, heads, L, S]; a fully masked row is NaN, as in PyTorch."""
     scores = matmul(q * (1 / math.sqrt(q.shape[-1])), transpose(k, -2, -1))
-    weights = dropout(softmax(scores if mask is None else scores + mask, -1), dropout_p)
+    if mask is not None:
+        scores = scores + cast_to(mask, scores.dtype)
+    weights = dropout(softmax(scores, -1), dropout_p)
     return matmul(weights, v), weights
 
 

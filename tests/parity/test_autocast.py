@@ -56,6 +56,7 @@ CASES: dict[str, Case] = {
     "vecdot": lambda m, r: m.linalg.vecdot(r(2, 3), r(2, 3)),
     "matrix_power": lambda m, r: m.matrix_power(r(3, 3), 3),
     "kron": top("kron", (2, 3), (3, 3)),
+    "cov": lambda m, r: (m.cov(r(3, 4)), m.cov(r(3, 4), aweights=m.ones(4)), m.corrcoef(r(3, 4))),
     "trace": top("trace", (3, 3)),
     "cdist": top("cdist", (2, 3), (2, 3)),
     "bilinear": functional("bilinear", (2, 3), (2, 4), (5, 3, 4)),
@@ -202,6 +203,15 @@ def test_layers(name: str, dtype: str) -> None:
     for a, b in zip(*found, strict=True):
         assert str(a.dtype)[7:] == str(b.dtype)[6:]
         compared(a, b, "bfloat16")
+
+
+def test_attention_with_a_mask_and_its_weights() -> None:
+    for m in (gc, torch):
+        layer, x = m.nn.MultiheadAttention(4, 2, batch_first=True), m.ones(2, 3, 4)
+        with m.autocast("cpu"):
+            for need in (True, False):
+                out, weights = layer(x, x, x, need_weights=need, attn_mask=m.zeros(3, 3))
+                assert out.dtype is m.bfloat16 and (weights is None or weights.dtype is m.bfloat16)
 
 
 def test_switches() -> None:
