@@ -104,6 +104,12 @@ def numel(input: Any) -> Any:
     return input.numel()
 
 
+def _foreach_copy_(self: Any, src: Any, non_blocking: Any = False) -> None:
+    """Writes each tensor of `src` into the one at its place."""
+    for tensor, source in zip(self, src, strict=True):
+        tensor.copy_(source)
+
+
 #: PyTorch's in-place forms that are functions too
 _IN_PLACE = (
     "abs", "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "asin", "asinh", "atan", "atanh",
@@ -140,6 +146,7 @@ _MODULES = {
         "multiprocessing",
         "onnx",
         "profiler",
+        "random",
         "opencl",
         "version",
         "linalg",

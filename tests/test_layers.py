@@ -76,6 +76,7 @@ FLOORS: dict[int, list[list[str]]] = {
             ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
         ),
         *(
+            ["random.py"],
             ["jit.py"],
             ["compiler.py"],
             ["multiprocessing.py"],

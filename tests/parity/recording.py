@@ -25,6 +25,7 @@ NAMESPACES = (
     "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
     "linalg", "amp", "distributed", "nn.parallel", "distributions", "distributions.constraints", "distributions.transforms",
     "autograd.functional", "func", "utils.checkpoint", "utils.benchmark", "profiler", "accelerator", "cuda", "compiler",
+    "random",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (

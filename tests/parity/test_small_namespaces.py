@@ -225,6 +225,29 @@ def test_work_on_a_card_that_there_is_not(name: str) -> None:
     assert isinstance(refused[0], RuntimeError)
 
 
+# --- random numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_the_random_namespace() -> None:
+    for m in (gc, torch):
+        m.random.manual_seed(3)
+        state, number = m.random.get_rng_state(), m.rand(1).item()
+        assert m.random.initial_seed() == 3
+        for enabled in (True, False):
+            m.random.set_rng_state(state)
+            with m.random.fork_rng(devices=[], enabled=enabled):
+                m.rand(5)
+            assert (m.rand(1).item() == number) is enabled
+        assert isinstance(m.random.seed(), int)
+
+
+def test_lists_are_copied() -> None:
+    for m in (gc, torch):
+        targets = [m.zeros(2), m.zeros(3, dtype=m.float64)]
+        m._foreach_copy_(targets, [m.ones(2), m.arange(3.0)])
+        assert [x.tolist() for x in targets] == [[1.0, 1.0], [0.0, 1.0, 2.0]]
+
+
 # --- threads, precision, benchmarks ---------------------------------------------------------------------------------------
 
 

@@ -190,3 +190,21 @@ def test_what_is_refused():
         checkpoint(lambda t, k: t, x, k=1, use_reentrant=True)
     with pytest.raises(ValueError, match="Unexpected keyword arguments: k"):
         checkpoint_sequential([lambda t: t], 1, x, k=1)
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("through", [lambda f: f, gc.compile], ids=["eager", "compiled"])
+def test_on_a_device(through):
+    model = network()
+    wanted = gradients(model, lambda f: f, False)
+    model.to("opencl")
+
+    def loss(x):
+        y = checkpoint(model, x * 2)
+        return (y.exp() * y).sum()
+
+    x = gc.tensor(X, device="opencl", requires_grad=True)
+    model.zero_grad()
+    through(loss)(x).backward()
+    for a, b in zip([x.grad, *(p.grad for p in model.parameters())], wanted[1:], strict=True):
+        np.testing.assert_allclose(a.cpu().numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
