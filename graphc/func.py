@@ -8,7 +8,8 @@ from typing import Any
 
 from graphc.autodiff import order_entries
 from graphc.autograd.functional import pulled, pushed
-from graphc.core.context import EPOCH, STATE, set_grad
+from graphc.batching import Batched, record, run, whole
+from graphc.core.context import EPOCH, set_grad
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GradientError
 from graphc.core.tape import LEAF, TensorBase
@@ -16,7 +17,7 @@ from graphc.functions.creation import ones_like, zeros
 from graphc.functions.generators import default_generator
 from graphc.functions.joining import stack
 from graphc.functions.shaping import movedim
-from graphc.nests import flatten, unflatten
+from graphc.nests import Other, flatten, unflatten
 from graphc.primitives.copying import copy
 from graphc.primitives.views import reshape
 
@@ -210,8 +211,9 @@ def vmap(
 ) -> Function:
     """A function that applies `func` to each element along a dimension of its arguments, and stacks what it gives.
 
-    `in_dims`, `out_dims`: the dimension for each argument and result, None for an argument that all share. `randomness`: "same"
-    or "different" numbers for each element; "error" refuses a function that draws. The elements are run one after another.
+    `in_dims`, `out_dims`: the dimension for each argument and result, None for an argument that all share. `func` is recorded
+    for one element and run for all at once (`graphc/batching.py`). `randomness`: "same" or "different" numbers for each
+    element, which are then run in turn, as of any function that writes to tensors from outside; "error" refuses such a function.
     """
     if randomness not in ("error", "different", "same"):
         raise GradientError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
@@ -230,23 +232,63 @@ def vmap(
             raise ArgumentError(
                 f"vmap: Expected all tensors to have the same size in the mapped dimension, got {sizes}"
             )
-        moved = [x if d is None else movedim(x, d, 0) for x, d in zip(leaves, dims, strict=True)]
-        state = default_generator.get_state() if randomness == "same" else None
-        results = []
-        for i in range(sizes.pop()):
-            if state is not None:
-                default_generator.set_state(state)
-            before = None if randomness != "error" or STATE.recorder is not None else default_generator.offset.item()
-            part = unflatten(structure, [x if d is None else x[i] for x, d in zip(moved, dims, strict=True)])
-            results.append(func(*part, **kwargs))
-            if before is not None and default_generator.offset.item() != before:
-                raise GradientError(
-                    "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
-                    "'different' randomness flags on vmap or perform the randomness operation out of vmap"
-                )
-        return _stacked(results, out_dims)
+        size = sizes.pop()
+        moved = [
+            Batched(x if d is None else movedim(x, d, 0), d is not None) for x, d in zip(leaves, dims, strict=True)
+        ]
+        out: list[Any] = []
+
+        def element(*parts: Any) -> list[Any]:
+            found: list[Any] = []
+            out[:] = [flatten(func(*unflatten(structure, list(parts)), **kwargs), found)]
+            for x in _others(out[0]):
+                raise ArgumentError(f"vmap: the function must only return Tensors, got type {type(x)}")
+            return found
+
+        recorded = record(element, [x.tensor[0] if x.has_batch else x.tensor for x in moved])
+        if not recorded.writes:
+            found = [whole(x, size) for x in run(recorded, moved, size)]
+        elif randomness == "error":
+            raise GradientError(
+                "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
+                "randomness flags on vmap or perform the randomness operation out of vmap"
+            )
+        else:
+            found = _in_turn(element, moved, size, randomness == "same")
+        return _placed(unflatten(out[0], found), out_dims)
 
     return wrapper
+
+
+def _others(structure: Any) -> Any:
+    """What is no tensor in a nest's structure."""
+    parts = [structure]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Other):
+            yield part.value
+        elif isinstance(part, tuple):
+            parts += part
+
+
+def _in_turn(element: Function, operands: Sequence[Batched], size: int, same: bool) -> list[Any]:
+    """The results of one element after another, stacked."""
+    state, rows = default_generator.get_state() if same else None, []
+    for i in range(size):
+        if state is not None:
+            default_generator.set_state(state)
+        rows.append(element(*[x.tensor[i] if x.has_batch else x.tensor for x in operands]))
+    return [stack(column) for column in zip(*rows, strict=True)]
+
+
+def _placed(nest: Any, out_dims: Any) -> Any:
+    """Results with the batch's dimension where it is wanted."""
+    found: list[Any] = []
+    structure = flatten(nest, found)
+    dims = [out_dims] * len(found) if isinstance(out_dims, int) else list(out_dims)
+    if len(dims) != len(found):
+        raise ArgumentError(f"vmap: out_dims {out_dims!r} does not fit {len(found)} results")
+    return unflatten(structure, [x if d == 0 else movedim(x, 0, d) for x, d in zip(found, dims, strict=True)])
 
 
 def _dims(in_dims: Any, args: tuple[Any, ...], leaves: Sequence[Any]) -> list[Any]:
@@ -269,23 +311,6 @@ def _dims(in_dims: Any, args: tuple[Any, ...], leaves: Sequence[Any]) -> list[An
         else:
             found += _dims(tuple(spec), tuple(arg), inner)
     return found
-
-
-def _stacked(results: list[Any], out_dims: Any) -> Any:
-    parts: list[list[Any]] = []
-    structure: Any = None
-    for result in results:
-        leaves: list[Any] = []
-        structure = flatten(result, leaves)
-        for x in leaves:
-            if not isinstance(x, TensorBase):
-                raise ArgumentError(f"vmap: the function must only return Tensors, got type {type(x)}")
-        parts.append(leaves)
-    count = len(parts[0])
-    dims = [out_dims] * count if isinstance(out_dims, int) else list(out_dims)
-    if len(dims) != count:
-        raise ArgumentError(f"vmap: out_dims {out_dims!r} does not fit {count} results")
-    return unflatten(structure, [stack([p[i] for p in parts], dims[i]) for i in range(count)])
 
 
 # --- modules ----------------------------------------------------------------------------------------------------------

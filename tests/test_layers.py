@@ -68,7 +68,7 @@ FLOORS: dict[int, list[list[str]]] = {
     ],
     10: [
         *(
-            ["profiler/", "autograd/", "func.py"],
+            ["profiler/", "autograd/", "batching.py", "func.py"],
             ["nn/", "distributions/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"],
             ["utils/"],
             ["viz/"],

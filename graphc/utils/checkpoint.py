@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from graphc.autodiff import order_entries, pull_to
+from graphc.autodiff import Sweep, key_of, order_entries
 from graphc.control import recomputed
 from graphc.core.context import SLOTS, STATE, set_grad
 from graphc.core.errors import ArgumentError, GradientError
@@ -65,8 +65,12 @@ class Checkpoint:
                 "torch.utils.checkpoint: Recomputed values have different metadata than those in forward."
             )
         roots = [(edge_of(x), g) for x, g in zip(have, gs, strict=True) if g is not None and x._edge is not None]
-        wanted = [*arguments, *self.leaves]
-        results = pull_to(roots, wanted, retain_graph=True, create_graph=create)
+        # not `pull_to`, which would run the hooks of leaves: the sweep around this one does
+        keys = [None if x._edge is None else key_of(edge_of(x)) for x in (*arguments, *self.leaves)]
+        sweep = Sweep(True, {key for key in keys if key is not None})
+        with set_grad(create):
+            sweep.run(roots)
+        results = [None if key is None else sweep.cotangents.get(key) for key in keys]
         for link, (_, edge) in zip(links, self.kept, strict=True):
             link.edges = (edge,)
         return [g if need else None for g, need in zip(results, needs, strict=True)]

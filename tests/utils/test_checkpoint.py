@@ -145,6 +145,14 @@ def test_second_derivatives():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
+def test_hooks_of_what_the_function_reads_run_once():
+    w, x, seen = gc.ones(2, requires_grad=True), gc.ones(2, requires_grad=True), []
+    w.register_hook(lambda g: seen.append("w") or g * 10)
+    x.register_hook(lambda g: seen.append("x"))
+    checkpoint(lambda t: t * w, x).sum().backward()
+    assert sorted(seen) == ["w", "x"] and w.grad.tolist() == [10.0, 10.0]
+
+
 def test_nests_keywords_and_what_is_no_tensor():
     def f(pair, scale=1.0):
         a, b = pair["a"], pair["b"]
