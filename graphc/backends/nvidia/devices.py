@@ -57,7 +57,8 @@ class Device:
         local, units = properties["sharedMemPerBlock"], properties["multiProcessorCount"]
         self.target = Target(_ITEMS, local, units, vector=0, arguments=_ARGUMENTS)
         self.architecture = f"sm_{self.device.compute_capability}"
-        self.capability: tuple[int, int] = properties["major"], properties["minor"]
+        major, minor = divmod(int(self.device.compute_capability), 10)  # "90"
+        self.capability = major, minor
         self.lock = threading.RLock()
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)
