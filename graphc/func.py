@@ -213,7 +213,7 @@ def vmap(
 
     `in_dims`, `out_dims`: the dimension for each argument and result, None for an argument that all share. `func` is recorded
     for one element and run for all at once (`graphc/batching.py`). `randomness`: "same" or "different" numbers for each
-    element, which are then run in turn, as of any function that writes to tensors from outside; "error" refuses such a function.
+    element, which are then run in turn, as of any function that writes to outer tensors; "error" refuses such a function.
     """
     if randomness not in ("error", "different", "same"):
         raise GradientError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")

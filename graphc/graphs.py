@@ -207,8 +207,8 @@ class Graph(Recorder):
     def set_grad_of(self, tensor: Any, grad: Any) -> None:
         """Records `tensor.grad = grad`; None sets a gradient that the graph has read to zeros, for the next run to read."""
         super().set_grad_of(tensor, grad)
-        if grad is None:
-            shadow = self.shadow(tensor)
+        shadow = self.shadow(tensor)
+        if grad is None and ("grad", id(shadow.__dict__.get("_stands_for"))) in self.captures:
             shadow.__dict__["_grad_cleared"] = filled(shadow._data.type.shape, 0, shadow.dtype)._data
 
     @property
