@@ -153,6 +153,7 @@ _MODULES = {
         "callbacks",
         "distributed",
         "distributions",
+        "vision",
     )
 } | {"return_types": "graphc.functions.return_types"}
 _LAZY = {

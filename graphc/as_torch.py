@@ -3,9 +3,10 @@
     import graphc.as_torch
     import torch.nn as nn               # graphc.nn
     from torch.utils.data import DataLoader
+    from torchvision import datasets    # graphc.vision.datasets
 
 Raises ImportError where the real torch is loaded already. What graphc has not is a ModuleNotFoundError that says so; the
-real torch, installed or not, is never asked. `graphc run FILE.py` does the same for a script.
+real torch and torchvision, installed or not, are never asked. `graphc run FILE.py` does the same for a script.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from types import ModuleType
 from typing import Any
 
 import graphc
+from graphc.core.lazy import lazy_import
+from graphc.core.torch_names import is_known
 
-ALIAS = "torch"
+_missing = lazy_import("graphc.core.missing")
+#: what is answered for, by what
+ALIASES = {"torch": "graphc", "torchvision": "graphc.vision"}
 
 
 class Answerer(MetaPathFinder, Loader):
-    """Finds graphc's module of the same path for `torch` and everything below it, and loads it in that name's place."""
+    """Finds graphc's module of the same path for torch, torchvision and all below them, and loads it in that name's place."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
-        """A spec for names below torch, None for all others. Raises ModuleNotFoundError where graphc has no such module."""
-        if name.partition(".")[0] != ALIAS:
+        """A spec for names we answer for, None for all others. Raises ModuleNotFoundError where graphc has no such module."""
+        if name.partition(".")[0] not in ALIASES:
             return None
         module = answer(name)
         return ModuleSpec(name, self, is_package=hasattr(module, "__path__"))
@@ -43,30 +48,38 @@ class Answerer(MetaPathFinder, Loader):
 
 def answer(name: str) -> ModuleType:
     """graphc's module for `torch.a.b`. Raises ModuleNotFoundError, naming it, if there is none."""
-    ours = "graphc" + name.removeprefix(ALIAS)
+    root, dot, rest = name.partition(".")
+    ours = ALIASES[root] + dot + rest
     try:
         return importlib.import_module(ours)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{ours}.".startswith(f"{error.name}."):
             raise
-    text = f"No module named {name!r}: graphc answers for torch here, and it does not have {ours!r}"
-    raise ModuleNotFoundError(text, name=name)
+    text = f"No module named {name!r}: graphc answers for {root} here, and it does not have {ours!r}"
+    near = _missing.nearest(name) if is_known(name) else ""
+    raise ModuleNotFoundError(text + (f"; {near}" if near else ""), name=name)
 
 
 def install() -> None:
-    """Begins to answer; doing so twice is harmless. Raises ImportError if the real torch is loaded."""
+    """Begins to answer; doing so twice is harmless. Raises ImportError if the real torch or torchvision is loaded."""
     if any(isinstance(finder, Answerer) for finder in sys.meta_path):
         return
-    loaded = sys.modules.get(ALIAS)
-    if loaded is not None and loaded is not graphc:
-        where = getattr(loaded, "__file__", None) or "no file"
-        raise ImportError(
-            f"torch is already imported here ({where}), so graphc cannot answer for it: two meanings of one name would mix\n"
-            "  hint: import graphc.as_torch before anything imports torch, or write `import graphc as torch`",
-            name=ALIAS,
-        )
+    for alias in ALIASES:
+        _check_free(alias)
     sys.meta_path.insert(0, Answerer())
-    sys.modules[ALIAS] = graphc
+    sys.modules["torch"] = graphc
+
+
+def _check_free(alias: str) -> None:
+    loaded = sys.modules.get(alias)
+    if loaded is None or loaded is graphc:
+        return
+    where = getattr(loaded, "__file__", None) or "no file"
+    raise ImportError(
+        f"{alias} is already imported here ({where}), so graphc cannot answer for it: two meanings of one name would mix\n"
+        f"  hint: import graphc.as_torch before anything imports {alias}, or write `import graphc as torch`",
+        name=alias,
+    )
 
 
 install()

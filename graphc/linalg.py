@@ -6,6 +6,7 @@ from typing import Any
 
 from graphc.core.autocast import LOWER, casts
 from graphc.core.errors import DimensionError, DtypeError, LinAlgError, ShapeError
+from graphc.core.lazy import lazy_attributes
 from graphc.core.tensor_types import FLOAT, as_dtype
 from graphc.functions.arithmetic import div, mul
 from graphc.functions.axes import normalize_dim
@@ -126,6 +127,8 @@ def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
         return div(s[..., 0], s[..., -1]) if p != -2 else div(s[..., -1], s[..., 0])
     return mul(matrix_norm(A, p), matrix_norm(inv(A), p))
 
+
+__getattr__ = lazy_attributes("graphc.linalg", {})
 
 __all__ = [
     "LinAlgError", "cholesky", "cholesky_ex", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "inv_ex",

@@ -39,6 +39,7 @@ from graphc.functions import (
 from graphc.methods.attached import attach
 from graphc.methods.gradients import RemovableHandle, backward
 from graphc.methods.memory import LEGACY
+from graphc.methods.missing import attach_missing
 from graphc.methods.reshaping import Reshaping
 from graphc.methods.shapes import TensorSize
 
@@ -118,4 +119,5 @@ def constructors_on(device: str) -> dict[str, _LegacyConstructor]:
 LEGACY_CONSTRUCTORS = constructors_on("")
 
 attach(Tensor, FUNCTION_FILES)
+attach_missing(Tensor)
 __all__ = ["LEGACY_CONSTRUCTORS", "RemovableHandle", "Tensor", "TensorSize", "backward"]

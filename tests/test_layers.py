@@ -24,8 +24,22 @@ FLOORS: dict[int, list[list[str]]] = {
     0: [
         ["core/__init__.py"],
         [
-            *("core/config.py", "core/lazy.py", "core/quiet.py", "core/errors.py", "core/devices.py", "core/dims.py"),
-            *("core/tensor_types.py", "core/arrays.py", "core/erf.py", "core/scalar.py"),
+            *(
+                "core/config.py",
+                "core/quiet.py",
+                "core/errors.py",
+                "core/torch_names.py",
+                "core/missing.py",
+                "core/lazy.py",
+            ),
+            *(
+                "core/devices.py",
+                "core/dims.py",
+                "core/tensor_types.py",
+                "core/arrays.py",
+                "core/erf.py",
+                "core/scalar.py",
+            ),
         ],
     ],
     1: [["core/context.py", "core/op.py", "core/tape.py", "core/autocast.py", "core/one_call.py"]],
@@ -69,8 +83,10 @@ FLOORS: dict[int, list[list[str]]] = {
     10: [
         *(
             ["profiler/", "autograd/", "batching.py", "func.py"],
-            ["nn/", "distributions/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"],
-            ["utils/"],
+            [
+                *("nn/", "distributions/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"),
+                *("utils/", "vision/"),
+            ],
             ["viz/"],
             ["data/"],
             ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
@@ -95,7 +111,7 @@ FLOORS: dict[int, list[list[str]]] = {
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.
-LAZY_ONLY = {"cupy", "llvmlite", "mpi4py", "networkx", "pyopencl", "safetensors", "tqdm"}
+LAZY_ONLY = {"PIL", "cupy", "llvmlite", "mpi4py", "networkx", "pyopencl", "safetensors", "tqdm"}
 
 #: The files whose business is importing by name.
 MAY_IMPORT_BY_NAME = {"core/lazy.py", "as_torch.py"}

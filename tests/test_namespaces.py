@@ -13,7 +13,7 @@ from test_layers import ROOT
 
 import graphc as gc
 import graphc.multiprocessing as mp
-from graphc.core.lazy import missing
+from graphc.core.missing import missing
 
 
 def run(code: str, tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:

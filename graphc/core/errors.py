@@ -165,6 +165,14 @@ class DistNetworkError(DistError):
     """Processes that do not find each other."""
 
 
+class MissingNameError(GraphcError, AttributeError):
+    """A name that PyTorch has and graphc has not."""
+
+
+class MissingImportError(GraphcError, ImportError):
+    """The same, in an import."""
+
+
 class VerifyError(GraphcError, AssertionError):
     """A program that contradicts itself; names the pass that made it."""
 

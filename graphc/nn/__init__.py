@@ -9,6 +9,8 @@ from graphc.nn.parameter import Buffer, Parameter, UninitializedBuffer, Uninitia
 
 __getattr__ = lazy_attributes("graphc.nn", {})
 
+__getattr__ = lazy_attributes("graphc.nn", {})
+
 __all__ = [
     *_layers,
     "Buffer",

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from graphc.core.errors import ShapeError
+from graphc.core.lazy import lazy_attributes
 from graphc.functions.activations import (
     celu,
     celu_,
@@ -231,6 +232,8 @@ def rrelu_(input: Any, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training:
     """`rrelu` written into its input."""
     return rrelu(input, lower, upper, training, inplace=True)
 
+
+__getattr__ = lazy_attributes("graphc.nn.functional", {})
 
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",

@@ -16,6 +16,7 @@ import numpy as np
 from graphc.core.arrays import is_array
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, SymbolicError, user_line
+from graphc.core.lazy import lazy_attributes
 from graphc.core.tape import TensorBase
 from graphc.functions.creation import eye as eye_matrix
 from graphc.functions.creation import from_array
@@ -260,6 +261,8 @@ eye, dirac = _deprecated(eye_), _deprecated(dirac_)
 xavier_uniform, xavier_normal = _deprecated(xavier_uniform_), _deprecated(xavier_normal_)
 kaiming_uniform, kaiming_normal = _deprecated(kaiming_uniform_), _deprecated(kaiming_normal_)
 orthogonal, sparse = _deprecated(orthogonal_), _deprecated(sparse_)
+
+__getattr__ = lazy_attributes("graphc.nn.init", {})
 
 __all__ = [
     "calculate_gain", "constant", "constant_", "dirac", "dirac_", "eye", "eye_", "kaiming_normal", "kaiming_normal_",

@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedulers, under PyTorch's names."""
 
+from graphc.core.lazy import lazy_attributes
 from graphc.optim import lr_scheduler, swa_utils
 from graphc.optim.adadelta import Adadelta
 from graphc.optim.adafactor import Adafactor
@@ -17,6 +18,8 @@ from graphc.optim.rmsprop import RMSprop
 from graphc.optim.rprop import Rprop
 from graphc.optim.sgd import SGD
 from graphc.optim.sparse_adam import SparseAdam
+
+__getattr__ = lazy_attributes("graphc.optim", {})
 
 __all__ = [
     "ASGD", "LBFGS", "SGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "Optimizer",

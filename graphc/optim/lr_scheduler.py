@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.core.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from graphc.core.lazy import lazy_attributes
 from graphc.optim.cycles import CyclicLR, OneCycleLR
 from graphc.optim.optimizer import Optimizer
 from graphc.optim.schedules import (
@@ -230,6 +231,8 @@ class ReduceLROnPlateau(LRScheduler):
             if before - after > self.eps:
                 set_option(group, "lr", after)
 
+
+__getattr__ = lazy_attributes("graphc.optim.lr_scheduler", {})
 
 __all__ = [
     "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "CyclicLR", "ExponentialLR",

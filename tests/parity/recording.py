@@ -129,7 +129,8 @@ def surface() -> list[str]:
     for owner in ("Tensor", *CLASSES):
         ours, theirs = resolve(gc, owner), resolve(torch, owner)
         base = set() if owner in ("Tensor", "nn.Module") else set(dir(ours.__mro__[1]))
-        for name in sorted(set(dir(ours)) & set(dir(theirs)) - _OBJECT - base):
+        have = {name for name in dir(ours) if hasattr(ours, name)}  # others only say that they are missing
+        for name in sorted(have & set(dir(theirs)) - _OBJECT - base):
             special = name.startswith("__") and name.endswith("__") and (owner == "Tensor" or name == "__len__")
             if special or not name.startswith("_"):
                 found.append(f"{owner}.{name}")

@@ -1,5 +1,6 @@
 """Tools for gradients and parameters: `torch.nn.utils`."""
 
+from graphc.core.lazy import lazy_attributes
 from graphc.nn.utils import parametrizations, parametrize, prune, rnn, stateless
 from graphc.nn.utils.clip_grad import (
     clip_grad_norm,
@@ -14,6 +15,8 @@ from graphc.nn.utils.init import skip_init
 from graphc.nn.utils.memory_format import convert_conv2d_weight_memory_format, convert_conv3d_weight_memory_format
 from graphc.nn.utils.spectral_norm import remove_spectral_norm, spectral_norm
 from graphc.nn.utils.weight_norm import remove_weight_norm, weight_norm
+
+__getattr__ = lazy_attributes("graphc.nn.utils", {})
 
 __all__ = [
     "clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_",

@@ -1,5 +1,6 @@
 """Datasets, samplers and the DataLoader, under PyTorch's names."""
 
+from graphc.core.lazy import lazy_attributes
 from graphc.utils.data import distributed
 from graphc.utils.data.collate import default_collate, default_convert
 from graphc.utils.data.dataloader import DataLoader, get_worker_info
@@ -22,6 +23,8 @@ from graphc.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+
+__getattr__ = lazy_attributes("graphc.utils.data", {})
 
 __all__ = [
     "BatchSampler", "ChainDataset", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler", "IterableDataset",
