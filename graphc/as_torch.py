@@ -21,11 +21,9 @@ from typing import Any
 
 import graphc
 from graphc.core.lazy import lazy_import
-from graphc.core.torch_names import is_known
+from graphc.core.torch_names import ANSWERED, is_known, own_path
 
 _missing = lazy_import("graphc.core.missing")
-#: what is answered for, by what
-ALIASES = {"torch": "graphc", "torchvision": "graphc.vision"}
 
 
 class Answerer(MetaPathFinder, Loader):
@@ -33,7 +31,7 @@ class Answerer(MetaPathFinder, Loader):
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
         """A spec for names we answer for, None for all others. Raises ModuleNotFoundError where graphc has no such module."""
-        if name.partition(".")[0] not in ALIASES:
+        if name.partition(".")[0] not in ANSWERED:
             return None
         module = answer(name)
         return ModuleSpec(name, self, is_package=hasattr(module, "__path__"))
@@ -48,13 +46,13 @@ class Answerer(MetaPathFinder, Loader):
 
 def answer(name: str) -> ModuleType:
     """graphc's module for `torch.a.b`. Raises ModuleNotFoundError, naming it, if there is none."""
-    root, dot, rest = name.partition(".")
-    ours = ALIASES[root] + dot + rest
+    ours = own_path(name)
     try:
         return importlib.import_module(ours)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{ours}.".startswith(f"{error.name}."):
             raise
+    root = name.partition(".")[0]
     text = f"No module named {name!r}: graphc answers for {root} here, and it does not have {ours!r}"
     near = _missing.nearest(name) if is_known(name) else ""
     raise ModuleNotFoundError(text + (f"; {near}" if near else ""), name=name)
@@ -64,7 +62,7 @@ def install() -> None:
     """Begins to answer; doing so twice is harmless. Raises ImportError if the real torch or torchvision is loaded."""
     if any(isinstance(finder, Answerer) for finder in sys.meta_path):
         return
-    for alias in ALIASES:
+    for alias in ANSWERED:
         _check_free(alias)
     sys.meta_path.insert(0, Answerer())
     sys.modules["torch"] = graphc

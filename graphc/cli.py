@@ -20,6 +20,9 @@ as_torch = lazy_import("graphc.as_torch")
 demo = lazy_import("graphc.demo")
 doctor = lazy_import("graphc.doctor")
 groups = lazy_import("graphc.distributed.groups")
+coverage = lazy_import("graphc.porting.coverage")
+report = lazy_import("graphc.porting.report")
+script = lazy_import("graphc.porting.script")
 disk = lazy_import("graphc.backends.llvm.cache")
 launching = lazy_import("graphc.distributed.run")
 warming = lazy_import("graphc.warming")
@@ -32,6 +35,11 @@ Exit code 1 if a door is less than 95 % accurate (not asked with --quick) or the
 RUN = """\
 Runs a PyTorch script, unchanged, on graphc: every `import torch...` in it is answered by graphc's module of that name.
 What follows FILE.py is the script's own, as is the exit code."""
+
+PORT = """\
+Reads scripts without running them and lists every name of PyTorch and torchvision they use: it works, it differs, or it is
+missing, with what to do. Exit code 1 if any is missing. Methods of tensors are recognised by their names, as far as objects of
+no other type have them."""
 
 DOCTOR = """\
 Lists every backend and device, with versions and limits, and has each run a small program. Where one does not work, a sentence
@@ -57,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_script(options.file, options.args)
     if options.command == "launch":
         return int(launching.launch(options))
+    if options.command == "port":
+        return _port(options, parser)
     if options.command == "cache":
         return _warm(options.files, dict(options.size)) if options.action == "warm" else _cache(options.action)
     if options.command == "doctor":
@@ -94,6 +104,15 @@ def _parser(launches: bool) -> argparse.ArgumentParser:
     if launches:
         launch.description = launching.ABOUT
         launching.add_arguments(launch)
+    port = commands.add_parser(
+        "port",
+        help="which names of PyTorch a script uses, and which graphc has",
+        description=PORT,
+        formatter_class=layout,
+    )
+    port.add_argument("files", nargs="*", metavar="FILE.py", help="the scripts")
+    port.add_argument("--json", action="store_true", help="for programs: one JSON object a script")
+    port.add_argument("--coverage", action="store_true", help="instead: the page of all of PyTorch's public names")
     commands.add_parser(
         "doctor", help="what works on this machine, and what helps where it does not", description=DOCTOR,
         formatter_class=layout,
@@ -129,6 +148,25 @@ def _demo(options: argparse.Namespace) -> int:
     except (BackendError, OSError) as error:
         print(f"graphc demo: {error}", file=sys.stderr)
         return 2
+
+
+def _port(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """`graphc port`."""
+    if bool(options.files) == options.coverage:
+        parser.error("port: give scripts, or --coverage")
+    if options.coverage:
+        print(coverage.page(), end="")
+        return 0
+    code = 0
+    for file in options.files:
+        try:
+            entries = report.entries_of(script.uses_in(Path(file).read_text("utf-8"), file))
+        except (OSError, SyntaxError, ValueError) as error:
+            print(f"graphc port: {file}: {error}", file=sys.stderr)
+            return 2
+        print(report.as_json(file, entries) if options.json else report.as_text(file, entries))
+        code = max(code, int(any(entry.status == report.MISSES for entry in entries)))
+    return code
 
 
 def _cache(action: str) -> int:

@@ -106,15 +106,14 @@ FLOORS: dict[int, list[list[str]]] = {
     ],
     11: [
         ["callbacks.py", "trainer.py"],
-        ["__init__.py", "as_torch.py", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"],
-    ],
+        ["__init__.py", "as_torch.py", "porting/", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"],
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.
 LAZY_ONLY = {"PIL", "cupy", "llvmlite", "mpi4py", "networkx", "pyopencl", "safetensors", "tqdm"}
 
 #: The files whose business is importing by name.
-MAY_IMPORT_BY_NAME = {"core/lazy.py", "as_torch.py"}
+MAY_IMPORT_BY_NAME = {"core/lazy.py", "as_torch.py", "porting/resolving.py"}
 
 
 Nodes = list[tuple[ast.AST, str]]

@@ -61,6 +61,8 @@ def is_inner(module: ModuleType, name: str) -> bool:
     """Whether a name of `torch` itself is a kernel or a class of TorchScript's, which no script names."""
     if module is not torch:
         return False
+    if name.isupper():
+        return True
     if inspect.isclass(getattr(torch, name)):
         return not TORCH_CLASSES.fullmatch(name) and name[0].isupper()
     return name.startswith(KERNELS) or name.endswith("_copy")

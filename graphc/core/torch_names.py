@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import os
 
+#: what graphc answers for, by what
+ANSWERED = {"torch": "graphc", "torchvision": "graphc.vision"}
 FILE = os.path.join(os.path.dirname(__file__), "torch_names.txt")
 
 
@@ -30,6 +32,12 @@ def torch_path(module: str) -> str:
     if module == "graphc.vision" or module.startswith("graphc.vision."):
         return "torchvision" + module.removeprefix("graphc.vision")
     return "torch" + module.removeprefix("graphc")
+
+
+def own_path(path: str) -> str:
+    """graphc's name of what PyTorch or torchvision calls so."""
+    root, dot, rest = path.partition(".")
+    return ANSWERED[root] + dot + rest
 
 
 def is_known(path: str) -> bool:
