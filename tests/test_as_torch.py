@@ -100,7 +100,7 @@ assert tuple(map(int, torchvision.__version__.partition("+")[0].split("."))) >= 
 for name, module in list(sys.modules.items()):
     if name.partition(".")[0] == "torchvision":
         assert module is sys.modules["graphc.vision" + name[len("torchvision"):]], name
-for line in ("import torchvision.ops", "from torchvision.transforms import AutoAugment", "from torchvision import ops",
+for line in ("import torchvision.ops", "from torchvision.transforms import AugMix", "from torchvision import ops",
              "models.resnet18(weights=None)", "import torchvision.no"):
     try:
         exec(line)
@@ -113,8 +113,7 @@ def test_torchvision_is_answered_too_and_what_is_missing_is_named(tmp_path):
     assert check(VISION, tmp_path).splitlines() == [
         "No module named 'torchvision.ops': graphc answers for torchvision here, and it does not have 'graphc.vision.ops'; "
         "it has nothing for detection",
-        "cannot import name 'AutoAugment' from 'graphc.vision.transforms': "
-        "graphc does not have torchvision.transforms.AutoAugment",
+        "cannot import name 'AugMix' from 'graphc.vision.transforms': graphc does not have torchvision.transforms.AugMix",
         "cannot import name 'ops' from 'graphc.vision': graphc does not have torchvision.ops; it has nothing for detection",
         "module 'graphc.vision.models' has no attribute 'resnet18': graphc does not have torchvision.models.resnet18; "
         "it has no ready models: nn has their layers, and gc.load reads weights",

@@ -57,7 +57,7 @@ for x, y in loader:
     z.to_sparse()
     (z + 1).index()
     print(np.fft.fft(x), "a".join(["b"]), {}.values(), Net().lgamma(), argparse.foo.svd(), act(z), net.name)
-T.TrivialAugmentWide()
+T.RandomPerspective()
 torch.never_was(x)
 x.data.normal_()
 """
@@ -73,7 +73,7 @@ def test_the_names_of_a_script_have_their_status():
     missing = {name for name, (status, _) in found.items() if status == MISSES}
     assert missing == {
         "torch.fft.rfft", "torchaudio", "torch.optim.SGD(nonsense=)", "torch.Tensor.to_sparse", "torch.Tensor.index",
-        "torchvision.transforms.TrivialAugmentWide", "torch.never_was",
+        "torchvision.transforms.RandomPerspective", "torch.never_was",
     }  # fmt: skip
     assert found["torch.manual_seed"] == (DIFFERS, (23,))
     works = {

@@ -153,6 +153,44 @@ def test_colours(factor: float) -> None:
     both("to_grayscale", 3, images=[])
 
 
+@pytest.mark.parametrize("factor", [0.0, 0.4, 1.0, 1.7])
+def test_sharpness(factor: float) -> None:
+    both("adjust_sharpness", factor, level=1, modes=("RGB", "L"))
+    both("adjust_sharpness", factor, images=[FLOATS[:, :2]], modes=())
+
+
+def test_tones() -> None:
+    flat = np.full((3, 5, 5), 7, np.uint8)
+    rgb = {"modes": ("RGB", "L")}
+    both("invert", **rgb)
+    both("autocontrast", images=[*TENSORS, flat], level=1, **rgb)
+    for bits in (1, 4, 8):
+        both("posterize", bits, images=[BYTES, GRAY], **rgb)
+    for threshold in (0, 100, 255):
+        both("solarize", threshold, images=[BYTES, GRAY], **rgb)
+    both("solarize", 0.4, images=[FLOATS, BATCH], modes=())
+    both("equalize", images=[BYTES, GRAY, flat, np.stack([BYTES, BYTES // 3])], **rgb)
+
+
+AFFINE: list[tuple[Any, ...]] = [
+    (0.0, (0, 0), 1.0, (0.0, 0.0)), (30, [2, -1], 1.3, 10.0), (-70.0, (1, 3), 0.7, [5.0, -20.0]),
+    (0.0, [3, 0], 1.0, [0.0, 0.0]), (0.0, [0, 0], 1.0, [20.0, 0.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", AFFINE)
+@pytest.mark.parametrize("kwargs", [{}, {"center": [3, 4]}, {"fill": [1.0]}, {"fill": [1.0], "center": [0, 0]}])
+def test_affine(given: Any, kwargs: Any) -> None:
+    for array in (np.random.default_rng(0).random((3, 11, 8), np.float32), GRAY):
+        for mode in ("nearest", "bilinear"):
+            mine = ours.affine(gc.from_numpy(array.copy()), *given, ours.InterpolationMode(mode), **kwargs)
+            other = theirs.affine(torch.from_numpy(array.copy()), *given, theirs.InterpolationMode(mode), **kwargs)
+            a, b = array_of(mine), array_of(other)
+            # places on the border of two elements fall to either
+            assert (np.abs(a.astype(float) - b) > 1e-4 + (a.dtype == np.uint8)).mean() < 0.02
+    both("affine", *given, images=[], **kwargs)
+
+
 @pytest.mark.parametrize(("kernel", "sigma"), [(3, None), ([5, 3], [0.6, 2.0]), (5, 1.5)])
 def test_gaussian_blur(kernel: Any, sigma: Any) -> None:
     both("gaussian_blur", kernel, sigma, level=1)
@@ -200,7 +238,12 @@ REFUSED = [
     lambda f, t, x: f.rgb_to_grayscale(x[:2]), lambda f, t, x: f.gaussian_blur(x, 4), lambda f, t, x: f.gaussian_blur(x, 3, -1),
     lambda f, t, x: f.rotate(x, "a"), lambda f, t, x: f.rotate(x, 3, center=5),
     lambda f, t, x: f.convert_image_dtype(x, t.int32), lambda f, t, x: f.convert_image_dtype(3),
-    lambda f, t, x: f.to_grayscale(x),
+    lambda f, t, x: f.to_grayscale(x), lambda f, t, x: f.posterize(x, 3), lambda f, t, x: f.posterize(x, 9),
+    lambda f, t, x: f.equalize(x), lambda f, t, x: f.solarize(x, 3), lambda f, t, x: f.adjust_sharpness(x, -1),
+    lambda f, t, x: f.invert(x[:2]), lambda f, t, x: f.autocontrast(x[0]), lambda f, t, x: f.affine(x, "a", (0, 0), 1.0, 0.0),
+    lambda f, t, x: f.affine(x, 0, (0, 0, 0), 1.0, 0.0), lambda f, t, x: f.affine(x, 0, 3, 1.0, 0.0),
+    lambda f, t, x: f.affine(x, 0, (0, 0), 0.0, 0.0), lambda f, t, x: f.affine(x, 0, (0, 0), 1.0, (1, 2, 3)),
+    lambda f, t, x: f.affine(x, 0, (0, 0), 1.0, "a"), lambda f, t, x: f.affine(x, 0, (0, 0), 1.0, 0.0, center=3),
 ]  # fmt: skip
 
 
@@ -215,7 +258,10 @@ def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision draws from graphc's generator, so that one seed means one crop in both."""
 
     def drawn(name: str) -> Any:
-        return lambda *args, **kwargs: torch.from_numpy(getattr(gc, name)(*args, **kwargs).numpy())
+        def draw(*args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+            return torch.from_numpy(getattr(gc, name)(*args, **kwargs).numpy())
+
+        return draw
 
     def uniform(self: Any, low: Any = 0, high: Any = 1) -> Any:
         return self.copy_(torch.from_numpy(gc.empty(*self.shape).uniform_(float(low), float(high)).numpy()))
@@ -237,6 +283,8 @@ MAKERS = [
     lambda t: t.RandomApply([t.RandomHorizontalFlip(), t.CenterCrop(5)], 0.5),
     lambda t: t.RandomRotation(0), lambda t: t.RandomRotation((90, 90), expand=True),
     lambda t: t.Grayscale(3), lambda t: t.Pad((1, 2), 3), lambda t: t.FiveCrop(4), lambda t: t.TenCrop((3, 4)),
+    lambda t: t.RandomAffine(0), lambda t: t.RandomAffine(0, (0.1, 0.3)), lambda t: t.RandomInvert(),
+    lambda t: t.RandomSolarize(0.5, p=0.8), lambda t: t.RandomAdjustSharpness(2, p=0.7), lambda t: t.RandomAutocontrast(),
     lambda t: t.Resize((6, 5)), lambda t: t.Lambda(lambda x: x), lambda t: t.CenterCrop((7,)),
 ]  # fmt: skip
 
@@ -252,6 +300,31 @@ def test_random_transforms_draw_as_torchvision_does(make: Any, seed: int, same_d
         out = mine(given or gc.from_numpy(image.copy()))
         gc.manual_seed(seed)
         same(out, other(given or torch.from_numpy(image.copy())), level=2)
+
+
+AUGMENTS = [
+    lambda t: t.TrivialAugmentWide(), lambda t: t.TrivialAugmentWide(5, fill=3), lambda t: t.RandAugment(),
+    lambda t: t.AutoAugment(),
+    lambda t: t.RandAugment(3, 4, 9, fill=[1.0, 2.0, 3.0]), lambda t: t.AutoAugment(t.AutoAugmentPolicy.CIFAR10),
+    lambda t: t.AutoAugment(t.AutoAugmentPolicy("svhn"), fill=9), lambda t: t.RandomPosterize(2),
+    lambda t: t.RandomEqualize(0.7), lambda t: t.RandomAffine((-30, 30), (0.1, 0.2), (0.5, 1.5), (-5, 5, 0, 9), fill=5),
+    lambda t: t.RandomAffine(10, center=(2, 3), interpolation=t.InterpolationMode.BILINEAR),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", AUGMENTS)
+@pytest.mark.parametrize("seed", range(25))
+def test_augmentations_draw_as_torchvision_does(make: Any, seed: int, same_draws: None) -> None:
+    mine, other = make(ours_t), make(theirs_t)
+    assert repr(mine) == repr(other)
+    for image in (BYTES, PICTURES[0]):
+        results = []
+        for transform, library in ((mine, gc), (other, torch)):
+            gc.manual_seed(seed)
+            results.append(transform(image if isinstance(image, Image.Image) else library.from_numpy(image.copy())))
+        a, b = (array_of(x).astype(int) for x in results)
+        assert a.shape == b.shape
+        assert (np.abs(a - b) > 1).mean() < 0.02  # places on the border of two elements fall to either
 
 
 @pytest.mark.parametrize("value", [0, (0.1, 0.2, 0.3), "random"])
@@ -282,7 +355,9 @@ MADE_WRONG = [
     lambda t: t.ColorJitter(hue=0.7), lambda t: t.ColorJitter("a"), lambda t: t.RandomRotation(-1),
     lambda t: t.RandomRotation((1, 2, 3)), lambda t: t.RandomErasing(2.0), lambda t: t.RandomErasing(value="no"),
     lambda t: t.GaussianBlur(4), lambda t: t.GaussianBlur(3, -1), lambda t: t.RandomResizedCrop(3, scale=1),
-    lambda t: t.RandomChoice(3),
+    lambda t: t.RandomChoice(3), lambda t: t.RandomAffine(-1), lambda t: t.RandomAffine((1, 2, 3)),
+    lambda t: t.RandomAffine(1, (1, 2)), lambda t: t.RandomAffine(1, 3), lambda t: t.RandomAffine(1, None, (0, 1)),
+    lambda t: t.RandomAffine(1, shear=(1, 2, 3)), lambda t: t.AutoAugment("no"),
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Tensors need no Pillow. Whole-number tensors are rounded where torchvision round
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from enum import Enum
@@ -285,6 +286,45 @@ def rotate(
     return _side(img).rotate(img, angle, _NUMBERS[mode], expand, center, fill)
 
 
+def affine(
+    img: Any, angle: float, translate: Any, scale: float, shear: Any, interpolation: Any = InterpolationMode.NEAREST,
+    fill: Any = None, center: Any = None,
+) -> Any:  # fmt: skip
+    """Turned clockwise by `angle` degrees, scaled, sheared by angles (x, y), and moved by `translate` (x, y) elements."""
+    mode = interpolation_mode(interpolation).value
+    if not isinstance(angle, int | float):
+        raise ArgumentTypeError("Argument angle should be int or float")
+    if not isinstance(translate, tuple | list):
+        raise ArgumentTypeError("Argument translate should be a sequence")
+    if len(translate) != 2:
+        raise ArgumentError("Argument translate should be a sequence of length 2")
+    if scale <= 0:
+        raise ArgumentError("Argument scale should be positive")
+    shears = [shear, 0.0] if isinstance(shear, int | float) else _pair("shear", shear, tuple)
+    if center is not None and not isinstance(center, tuple | list):
+        raise ArgumentTypeError("Argument center should be a sequence")
+    _, height, width = get_dimensions(img)
+    on_tensor = isinstance(img, TensorBase)
+    if center is None:
+        middle = [0.0, 0.0] if on_tensor else [width * 0.5, height * 0.5]
+    else:
+        middle = [center[0] - width * 0.5, center[1] - height * 0.5] if on_tensor else list(center)
+    matrix = _inverse_affine(middle, angle, translate, scale, shears)
+    return _side(img).affine(img, matrix, mode if on_tensor else _NUMBERS[mode], fill)
+
+
+def _inverse_affine(center: Any, angle: float, translate: Any, scale: float, shear: Any) -> list[float]:
+    """Where each place of the result comes from: the inverse of move, turn, shear and scale around the center."""
+    turn, sx, sy = (math.radians(degrees) for degrees in (angle, *shear))
+    (cx, cy), (tx, ty) = center, translate
+    a = math.cos(turn - sy) / math.cos(sy)
+    b = -math.cos(turn - sy) * math.tan(sx) / math.cos(sy) - math.sin(turn)
+    c = math.sin(turn - sy) / math.cos(sy)
+    d = -math.sin(turn - sy) * math.tan(sx) / math.cos(sy) + math.cos(turn)
+    p, q, r, s = d / scale, -b / scale, -c / scale, a / scale
+    return [p, q, cx - p * (cx + tx) - q * (cy + ty), r, s, cy - r * (cx + tx) - s * (cy + ty)]
+
+
 def erase(img: Any, i: int, j: int, h: int, w: int, v: Any, inplace: bool = False) -> Any:
     """The rectangle from row i and column j, h high and w wide, overwritten with `v`; for tensors."""
     if not isinstance(img, TensorBase):
@@ -326,6 +366,38 @@ def adjust_gamma(img: Any, gamma: float, gain: float = 1) -> Any:
     return _side(img).adjust_gamma(img, gamma, gain)
 
 
+def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
+    """0 gives a slightly blurred image, 1 the image, 2 a sharper one."""
+    return _side(img).adjust_sharpness(img, sharpness_factor)
+
+
+def invert(img: Any) -> Any:
+    """Light for dark."""
+    return _side(img).invert(img)
+
+
+def posterize(img: Any, bits: int) -> Any:
+    """Only the highest `bits` of each byte."""
+    if not 0 <= bits <= 8:
+        raise ArgumentError(f"The number if bits should be between 0 and 8. Got {bits}")
+    return _side(img).posterize(img, bits)
+
+
+def solarize(img: Any, threshold: float) -> Any:
+    """`invert` of what is not below the threshold."""
+    return _side(img).solarize(img, threshold)
+
+
+def autocontrast(img: Any) -> Any:
+    """Each channel stretched to the whole range."""
+    return _side(img).autocontrast(img)
+
+
+def equalize(img: Any) -> Any:
+    """Each channel's bytes spread so that all are about equally frequent."""
+    return _side(img).equalize(img)
+
+
 def rgb_to_grayscale(img: Any, num_output_channels: int = 1) -> Any:
     """Gray, in one channel or the same in three."""
     return _side(img).grayscale(img, num_output_channels)
@@ -363,7 +435,8 @@ def _pair(name: str, given: Any, kind: Any) -> list[Any]:
 
 __all__ = [
     "InterpolationMode", "adjust_brightness", "adjust_contrast", "adjust_gamma", "adjust_hue", "adjust_saturation",
-    "center_crop", "convert_image_dtype", "crop", "erase", "five_crop", "gaussian_blur", "get_dimensions",
-    "get_image_num_channels", "get_image_size", "hflip", "normalize", "pad", "pil_to_tensor", "resize", "resized_crop",
-    "rgb_to_grayscale", "rotate", "ten_crop", "to_grayscale", "to_pil_image", "to_tensor", "vflip",
+    "adjust_sharpness", "affine", "autocontrast", "center_crop", "convert_image_dtype", "crop", "equalize", "erase",
+    "five_crop", "gaussian_blur", "get_dimensions", "get_image_num_channels", "get_image_size", "hflip", "invert",
+    "normalize", "pad", "pil_to_tensor", "posterize", "resize", "resized_crop", "rgb_to_grayscale", "rotate", "solarize",
+    "ten_crop", "to_grayscale", "to_pil_image", "to_tensor", "vflip",
 ]  # fmt: skip

@@ -114,6 +114,41 @@ def adjust_saturation(img: Any, factor: float) -> Any:
     return ImageEnhance.Color(img).enhance(factor)
 
 
+def adjust_sharpness(img: Any, factor: float) -> Any:
+    """Blended with a slightly blurred version."""
+    return ImageEnhance.Sharpness(img).enhance(factor)
+
+
+def invert(img: Any) -> Any:
+    """Light for dark."""
+    return ImageOps.invert(img)
+
+
+def posterize(img: Any, bits: int) -> Any:
+    """Only the highest `bits` of each byte."""
+    return ImageOps.posterize(img, bits)
+
+
+def solarize(img: Any, threshold: float) -> Any:
+    """`invert` of what is not below the threshold."""
+    return ImageOps.solarize(img, threshold)
+
+
+def autocontrast(img: Any) -> Any:
+    """Each channel stretched to the whole range."""
+    return ImageOps.autocontrast(img)
+
+
+def equalize(img: Any) -> Any:
+    """Each channel's bytes spread so that all are about equally frequent."""
+    return ImageOps.equalize(img)
+
+
+def affine(img: Any, matrix: Sequence[float], number: int, fill: Any) -> Any:
+    """Place (x, y) shows the place `matrix` @ (x, y, 1) of the image."""
+    return img.transform(img.size, Image.Transform.AFFINE, matrix, number, fillcolor=_colour(fill, img))
+
+
 def adjust_hue(img: Any, factor: float) -> Any:
     """Hues turned by `factor` of the circle."""
     if img.mode in ("L", "1", "I", "F"):

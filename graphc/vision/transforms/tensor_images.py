@@ -284,6 +284,77 @@ def _chosen(sector: Any, choices: Sequence[Any]) -> Any:
     return out
 
 
+def _need_colours(img: Any, bytes_only: bool = False) -> None:
+    if img.ndim < 3:
+        raise ArgumentTypeError(f"Input image tensor should have at least 3 dimensions, but found {img.ndim}")
+    if bytes_only and img.dtype is not uint8:
+        raise ArgumentTypeError(f"Only torch.uint8 image tensors are supported, but found {img.dtype}")
+    need_channels(img, (1, 3))
+
+
+def invert(img: Any) -> Any:
+    """Light for dark."""
+    _need_colours(img)
+    return _LARGEST.get(img.dtype, 1) - img
+
+
+def posterize(img: Any, bits: int) -> Any:
+    """Only the highest `bits` of each byte."""
+    _need_colours(img, bytes_only=True)
+    return img & (256 - 2 ** (8 - bits)) if bits else img * 0
+
+
+def solarize(img: Any, threshold: float) -> Any:
+    """`invert` of what is not below the threshold."""
+    if threshold > _LARGEST.get(img.dtype, 1):
+        raise ArgumentTypeError("Threshold should be less than bound of img.")
+    return where(img >= threshold, invert(img), img)
+
+
+def adjust_sharpness(img: Any, factor: float) -> Any:
+    """Blended with a slightly blurred version; its border stays."""
+    _need_factor("sharpness_factor", factor)
+    need_channels(img, (1, 3))
+    if min(img.shape[-2:]) <= 2:
+        return img
+    weights = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]]) / 13
+
+    def blurred(x: Any) -> Any:
+        kernel = beside(weights.astype(x.dtype.np), x)
+        return conv2d(x, kernel.expand(x.shape[-3], 1, 3, 3), groups=x.shape[-3])
+
+    soft = img.clone()
+    soft[..., 1:-1, 1:-1] = _resize_floats(img, blurred)
+    return blend(img, soft, factor)
+
+
+def autocontrast(img: Any) -> Any:
+    """Each channel stretched to the type's whole range."""
+    _need_colours(img)
+    largest, x = _LARGEST.get(img.dtype, 1), img if img.dtype.is_floating_point else img.to(float32)
+    low, high = x.amin((-2, -1), keepdim=True), x.amax((-2, -1), keepdim=True)
+    flat = low == high
+    scale = where(flat, 1.0, largest / where(flat, 1.0, high - low))
+    return ((x - where(flat, 0.0, low)) * scale).clamp(0, largest).to(img.dtype)
+
+
+def equalize(img: Any) -> Any:
+    """Each channel's bytes spread so that all are about equally frequent."""
+    _need_colours(img, bytes_only=True)
+    pixels = img.cpu().numpy()
+    planes = pixels.reshape(-1, *pixels.shape[-2:])
+    return beside(np.stack([_equalized(plane) for plane in planes]).reshape(pixels.shape), img)
+
+
+def _equalized(plane: Any) -> Any:
+    counts = np.bincount(plane.reshape(-1), minlength=256)
+    step = counts[counts != 0][:-1].sum() // 255
+    if step == 0:
+        return plane
+    table = (np.cumsum(counts) + step // 2) // step
+    return np.clip(np.concatenate([[0], table[:-1]]), 0, 255).astype(np.uint8)[plane]
+
+
 def gaussian_blur(img: Any, kernel_size: Sequence[int], sigma: Sequence[float]) -> Any:
     """Means with the weights of a normal distribution, the image mirrored at its borders; sizes as (width, height)."""
     kx, ky = (_gaussian(n, s) for n, s in zip(kernel_size, sigma, strict=True))
@@ -308,6 +379,19 @@ def _gaussian(size: int, sigma: float) -> Any:
 
 def rotate(img: Any, angle: float, mode: str, expand: bool, center: Any, fill: Any) -> Any:
     """Turned counter-clockwise by `angle` degrees; `fill` where nothing of the image comes to lie."""
+    _, h, w = dimensions(img)
+    turn = math.radians(angle)
+    cos, sin = math.cos(turn), math.sin(turn)
+    cx, cy = (0.0, 0.0) if center is None else (center[0] - w * 0.5, center[1] - h * 0.5)
+    matrix = np.array([[cos, -sin, cx - cos * cx + sin * cy], [sin, cos, cy - sin * cx - cos * cy]])
+    return sampled(img, matrix, mode, fill, _expanded(w, h, matrix.astype(np.float32)) if expand else (w, h))
+
+
+def sampled(img: Any, matrix: Any, mode: str, fill: Any, size: tuple[int, int]) -> Any:
+    """An image of that (width, height) whose place (x, y) shows the place `matrix` @ (x, y, 1) of this one.
+
+    Both are counted from the middles. `fill`: None, a number, or one a channel, where that is outside.
+    """
     if mode not in ("nearest", "bilinear"):
         raise ArgumentError(f"Interpolation mode {mode!r} is unsupported with Tensor input", "nearest or bilinear")
     channels, h, w = dimensions(img)
@@ -316,20 +400,21 @@ def rotate(img: Any, angle: float, mode: str, expand: bool, center: Any, fill: A
             "The number of elements in 'fill' cannot broadcast to match the number of channels of the image "
             f"({len(fill)} != {channels})"
         )
-    turn = math.radians(angle)
-    cos, sin = math.cos(turn), math.sin(turn)
-    cx, cy = (0.0, 0.0) if center is None else (center[0] - w * 0.5, center[1] - h * 0.5)
     # in the precision torchvision computes in: places between two elements fall to the same one
     wide = np.float64 if img.dtype is float64 else np.float32
-    matrix = np.array([[cos, -sin, cx - cos * cx + sin * cy], [sin, cos, cy - sin * cx - cos * cy]])
-    width, height = _expanded(w, h, matrix.astype(np.float32)) if expand else (w, h)
-    x = (np.arange(width) - width * 0.5 + 0.5).astype(wide)
-    y = (np.arange(height) - height * 0.5 + 0.5).astype(wide)[:, None]
+    x = (np.arange(size[0]) - size[0] * 0.5 + 0.5).astype(wide)
+    y = (np.arange(size[1]) - size[1] * 0.5 + 0.5).astype(wide)[:, None]
     scaled = matrix.astype(wide) / np.array([[0.5 * w], [0.5 * h]], wide)
     at_x, at_y = (x * row[0] + y * row[1] + row[2] for row in scaled)
     one, two = wide(1), wide(2)
     at_x, at_y = ((at_x + one) * wide(w) - one) / two, ((at_y + one) * wide(h) - one) / two
     return _resize_floats(img, lambda image: _looked_up(image, at_x, at_y, mode, fill))
+
+
+def affine(img: Any, matrix: Sequence[float], mode: str, fill: Any) -> Any:
+    """`sampled` by the six numbers of a matrix, in the image's own size."""
+    _, h, w = dimensions(img)
+    return sampled(img, np.array(matrix, np.float64).reshape(2, 3), mode, fill, (w, h))
 
 
 def _expanded(w: int, h: int, matrix: Any) -> tuple[int, int]:

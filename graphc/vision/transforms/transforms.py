@@ -31,7 +31,8 @@ class TransformError(GraphcError, NotImplementedError):
 # --- draws and arguments ---------------------------------------------------------------------------------------------
 
 
-def _uniform(low: float, high: float) -> float:
+def uniform(low: float, high: float) -> float:
+    """A number drawn evenly from low to high."""
     return float(empty(1).uniform_(low, high).item())
 
 
@@ -40,7 +41,8 @@ def _below(limit: int) -> int:
     return int(randint(0, limit, size=(1,)).item())
 
 
-def _happens(p: float) -> bool:
+def happens(p: float) -> bool:
+    """True with probability p."""
     return float(rand(1).item()) < p
 
 
@@ -135,7 +137,7 @@ class Lambda:
         return f"{type(self).__name__}()"
 
 
-class _Transform(Module):
+class Transform(Module):
     """A transform that is a Module, so that `nn.Sequential` takes it. `shown`: the attributes its repr tells."""
 
     shown: tuple[str, ...] = ()
@@ -146,7 +148,7 @@ class _Transform(Module):
         return f"{type(self).__name__}({', '.join(told)})"
 
 
-class ConvertImageDtype(_Transform):
+class ConvertImageDtype(Transform):
     """Another dtype, values scaled to its range."""
 
     def __init__(self, dtype: Any):
@@ -157,7 +159,7 @@ class ConvertImageDtype(_Transform):
         return F.convert_image_dtype(image, self.dtype)
 
 
-class Normalize(_Transform):
+class Normalize(Transform):
     """(x - mean) / std of each channel."""
 
     shown = ("mean", "std")
@@ -170,7 +172,7 @@ class Normalize(_Transform):
         return F.normalize(tensor, self.mean, self.std, self.inplace)
 
 
-class Resize(_Transform):
+class Resize(Transform):
     """To (height, width), or so that the shorter edge has that size."""
 
     shown = ("size", "interpolation", "max_size", "antialias")
@@ -191,7 +193,7 @@ class Resize(_Transform):
         return F.resize(img, self.size, self.interpolation, self.max_size, self.antialias)
 
 
-class CenterCrop(_Transform):
+class CenterCrop(Transform):
     """The middle, filled up with zeros where the image is smaller."""
 
     shown: tuple[str, ...] = ("size",)
@@ -224,7 +226,7 @@ class TenCrop(CenterCrop):
         return F.ten_crop(img, self.size, self.vertical_flip)
 
 
-class Pad(_Transform):
+class Pad(Transform):
     """More on each side."""
 
     shown = ("padding", "fill", "padding_mode")
@@ -237,7 +239,7 @@ class Pad(_Transform):
         return F.pad(img, self.padding, self.fill, self.padding_mode)
 
 
-class Grayscale(_Transform):
+class Grayscale(Transform):
     """Gray, in one channel or the same in three."""
 
     shown = ("num_output_channels",)
@@ -295,7 +297,7 @@ class RandomChoice(RandomTransforms):
         return f"{super().__repr__()}(p={self.p})"
 
 
-class RandomApply(_Transform):
+class RandomApply(Transform):
     """All of them, or with probability 1 - p none."""
 
     def __init__(self, transforms: Any, p: float = 0.5):
@@ -313,7 +315,7 @@ class RandomApply(_Transform):
         return _listed(type(self).__name__, [f"p={self.p}", *self.transforms])
 
 
-class RandomCrop(_Transform):
+class RandomCrop(Transform):
     """A part of the given size from anywhere, after padding."""
 
     shown = ("size", "padding")
@@ -347,7 +349,9 @@ class RandomCrop(_Transform):
         return F.crop(img, *self.get_params(img, self.size))
 
 
-class _Sometimes(_Transform):
+class Sometimes(Transform):
+    """One that is applied with probability p."""
+
     shown = ("p",)
 
     def __init__(self, p: float = 0.5):
@@ -355,31 +359,31 @@ class _Sometimes(_Transform):
         self.p = p
 
 
-class RandomHorizontalFlip(_Sometimes):
+class RandomHorizontalFlip(Sometimes):
     """Left and right swapped with probability p."""
 
     def forward(self, img: Any) -> Any:
-        return F.hflip(img) if _happens(self.p) else img
+        return F.hflip(img) if happens(self.p) else img
 
 
-class RandomVerticalFlip(_Sometimes):
+class RandomVerticalFlip(Sometimes):
     """Top and bottom swapped with probability p."""
 
     def forward(self, img: Any) -> Any:
-        return F.vflip(img) if _happens(self.p) else img
+        return F.vflip(img) if happens(self.p) else img
 
 
-class RandomGrayscale(_Sometimes):
+class RandomGrayscale(Sometimes):
     """Gray with probability p, with as many channels as before."""
 
     def __init__(self, p: float = 0.1):
         super().__init__(p)
 
     def forward(self, img: Any) -> Any:
-        return F.rgb_to_grayscale(img, F.get_image_num_channels(img)) if _happens(self.p) else img
+        return F.rgb_to_grayscale(img, F.get_image_num_channels(img)) if happens(self.p) else img
 
 
-class RandomResizedCrop(_Transform):
+class RandomResizedCrop(Transform):
     """A part whose area and ratio of sides are drawn, resized to `size`."""
 
     shown = ("size", "scale", "ratio", "interpolation", "antialias")
@@ -398,7 +402,7 @@ class RandomResizedCrop(_Transform):
         """(top, left, height, width): ten tries, then the middle."""
         _, height, width = F.get_dimensions(img)
         for _ in range(10):
-            area, aspect = height * width * _uniform(scale[0], scale[1]), _aspect(ratio)
+            area, aspect = height * width * uniform(scale[0], scale[1]), _aspect(ratio)
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 return _below(height - h + 1), _below(width - w + 1), h, w
@@ -421,7 +425,7 @@ class RandomResizedCrop(_Transform):
         )
 
 
-class RandomRotation(_Transform):
+class RandomRotation(Transform):
     """Turned by an angle from (low, high) degrees, or from (-degrees, degrees)."""
 
     def __init__(
@@ -443,7 +447,7 @@ class RandomRotation(_Transform):
     @staticmethod
     def get_params(degrees: Any) -> float:
         """The angle in degrees."""
-        return _uniform(float(degrees[0]), float(degrees[1]))
+        return uniform(float(degrees[0]), float(degrees[1]))
 
     def forward(self, img: Any) -> Any:
         fill = self.fill
@@ -458,7 +462,7 @@ class RandomRotation(_Transform):
         return ("degrees", "interpolation", "expand", *(() if self.center is None else ("center",)), "fill")
 
 
-class ColorJitter(_Transform):
+class ColorJitter(Transform):
     """Brightness, contrast, saturation and hue changed by drawn factors, in a drawn order."""
 
     shown = ("brightness", "contrast", "saturation", "hue")
@@ -475,7 +479,7 @@ class ColorJitter(_Transform):
         """The order as a tensor of 0 to 3, and the factors (None for what stays)."""
         order = randperm(4)
         ranges = (brightness, contrast, saturation, hue)
-        return (order, *(None if r is None else _uniform(r[0], r[1]) for r in ranges))
+        return (order, *(None if r is None else uniform(r[0], r[1]) for r in ranges))
 
     def forward(self, img: Any) -> Any:
         order, *factors = self.get_params(self.brightness, self.contrast, self.saturation, self.hue)
@@ -502,7 +506,7 @@ def _factors(name: str, given: Any, center: float = 1, bound: tuple[float, float
     return None if low == high == center else (low, high)
 
 
-class RandomErasing(_Transform):
+class RandomErasing(Transform):
     """With probability p a rectangle of a tensor image overwritten with `value` (a number, one a channel, or "random")."""
 
     shown = ("p", "scale", "ratio", "value", "inplace")
@@ -527,7 +531,7 @@ class RandomErasing(_Transform):
         """(top, left, height, width, what to write): ten tries, then the image as it is."""
         channels, height, width = img.shape[-3:]
         for _ in range(10):
-            area, aspect = height * width * _uniform(scale[0], scale[1]), _aspect(ratio)
+            area, aspect = height * width * uniform(scale[0], scale[1]), _aspect(ratio)
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if h < height and w < width:
                 v = randn(channels, h, w) if value is None else tensor(value)[:, None, None]
@@ -535,7 +539,7 @@ class RandomErasing(_Transform):
         return 0, 0, height, width, img
 
     def forward(self, img: Any) -> Any:
-        if not _happens(self.p):
+        if not happens(self.p):
             return img
         value = None
         if not isinstance(self.value, str):
@@ -549,7 +553,7 @@ class RandomErasing(_Transform):
         return F.erase(img, i, j, h, w, v, self.inplace)
 
 
-class GaussianBlur(_Transform):
+class GaussianBlur(Transform):
     """Blurred with a width drawn from `sigma`."""
 
     shown = ("kernel_size", "sigma")
@@ -567,7 +571,7 @@ class GaussianBlur(_Transform):
     @staticmethod
     def get_params(sigma_min: float, sigma_max: float) -> float:
         """The width of the kernel."""
-        return _uniform(sigma_min, sigma_max)
+        return uniform(sigma_min, sigma_max)
 
     def forward(self, img: Any) -> Any:
         sigma = self.get_params(self.sigma[0], self.sigma[1])
