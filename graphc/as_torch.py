@@ -75,7 +75,7 @@ def _check_free(alias: str) -> None:
     where = getattr(loaded, "__file__", None) or "no file"
     raise ImportError(
         f"{alias} is already imported here ({where}), so graphc cannot answer for it: two meanings of one name would mix\n"
-        f"  hint: import graphc.as_torch before anything imports {alias}, or write `import graphc as torch`",
+        f"  hint: import graphc.as_torch before anything imports {alias}, or write `import {ANSWERED[alias]} as {alias}`",
         name=alias,
     )
 

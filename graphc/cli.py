@@ -160,7 +160,7 @@ def _port(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     code = 0
     for file in options.files:
         try:
-            entries = report.entries_of(script.uses_in(Path(file).read_text("utf-8"), file))
+            entries = report.entries_of(script.uses_in(Path(file).read_bytes(), file))
         except (OSError, SyntaxError, ValueError) as error:
             print(f"graphc port: {file}: {error}", file=sys.stderr)
             return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import opcode
 import sys
 from collections.abc import Iterable
@@ -79,7 +80,8 @@ def _has(place: str, name: str) -> bool:
     return callable(found)
 
 
-def sentence(path: str, ours: Iterable[str] = ()) -> str:
+@functools.cache
+def sentence(path: str, ours: tuple[str, ...] = ()) -> str:
     """One sentence that names what is missing and what is nearest to it."""
     near = nearest(path, ours)
     return f"graphc does not have {path}" + (f"; {near}" if near else "")
@@ -90,7 +92,11 @@ def missing(module: str, name: str) -> str:
     text = f"module {module!r} has no attribute {name!r}"
     if name.startswith("__"):
         return text
-    return f"{text}: {sentence(f'{torch_path(module)}.{name}', dir(sys.modules.get(module)))}"
+    return f"{text}: {_sentence_in(module, name)}"
+
+
+def _sentence_in(module: str, name: str) -> str:
+    return sentence(f"{torch_path(module)}.{name}", tuple(dir(sys.modules.get(module))))
 
 
 def unknown(module: str, name: str, frame: Any) -> Exception:
@@ -101,6 +107,5 @@ def unknown(module: str, name: str, frame: Any) -> Exception:
     while frame.f_code.co_name == "__getattr__":
         frame = frame.f_back
     if frame.f_code.co_code[frame.f_lasti] == _IMPORT_FROM and is_known(f"{torch_path(module)}.{name}"):
-        told = sentence(f"{torch_path(module)}.{name}", dir(sys.modules.get(module)))
-        return MissingImportError(f"cannot import name {name!r} from {module!r}: {told}")
+        return MissingImportError(f"cannot import name {name!r} from {module!r}: {_sentence_in(module, name)}")
     return MissingNameError(missing(module, name))

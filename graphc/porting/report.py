@@ -26,6 +26,24 @@ DIFFERENCES = {
     "torchvision.io.read_image": "Pillow reads the file: the extra `vision`",
     "torchvision.models": "imported, but empty: nn has the layers of its models, and gc.load reads weights",
 }
+#: names that PyTorch gave up, with their successors
+RENAMED = {
+    "torchvision.transforms.Scale": "it became Resize",
+    "torchvision.transforms.RandomSizedCrop": "it became RandomResizedCrop",
+    "torch.symeig": "it became torch.linalg.eigh",
+    "torch.eig": "it became torch.linalg.eig",
+    "torch.gels": "it became torch.linalg.lstsq",
+    "torch.lstsq": "it became torch.linalg.lstsq",
+    "torch.solve": "it became torch.linalg.solve",
+    "torch.Tensor.solve": "it became torch.linalg.solve",
+    "torch.Tensor.symeig": "it became torch.linalg.eigh",
+    "torch.Tensor.eig": "it became torch.linalg.eig",
+    "torch.matrix_rank": "it became torch.linalg.matrix_rank",
+    "torch.Tensor.lstsq": "it became torch.linalg.lstsq",
+    "torch.rfft": "it became torch.fft.rfft",
+    "torch.irfft": "it became torch.fft.irfft",
+}
+_VERSIONS = {"torch": "PyTorch 2.13", "torchvision": "torchvision 0.28"}
 
 
 class Entry(NamedTuple):
@@ -57,9 +75,14 @@ def status_of(name: str) -> tuple[str, str]:
     if resolve(name) is not MISSING:
         return (DIFFERS, DIFFERENCES[name]) if name in DIFFERENCES else (WORKS, "")
     if not is_known(name):
-        return MISSES, "PyTorch 2.13 does not have it either"
+        near = RENAMED.get(name) or _near(name)
+        return MISSES, f"{_VERSIONS[name.partition('.')[0]]} does not have it either{'; ' + near if near else ''}"
+    return MISSES, RENAMED.get(name) or _near(name)
+
+
+def _near(name: str) -> str:
     parent = resolve(name.rpartition(".")[0])
-    return MISSES, nearest(name, () if parent is MISSING else [n for n in dir(parent) if hasattr(parent, n)])
+    return nearest(name, () if parent is MISSING else [n for n in dir(parent) if hasattr(parent, n)])
 
 
 def _refused(use: Use) -> list[str]:

@@ -11,7 +11,7 @@ import ast
 import io
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class Use(NamedTuple):
     keywords: tuple[str, ...] = ()
 
 
-def uses_in(source: str, file: str) -> list[Use]:
+def uses_in(source: str | bytes, file: str) -> list[Use]:
     """Every use in a script, in the order of lines. SyntaxError where Python cannot read it."""
     return sorted(set(_Reader(ast.parse(source, file)).uses()))
 
@@ -238,4 +238,4 @@ class _Reader:
         return f"{(have or owners)[0]}.{name}"
 
 
-__all__: list[Any] = ["CLASSES", "Use", "uses_in"]
+__all__ = ["CLASSES", "Use", "uses_in"]

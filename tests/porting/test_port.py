@@ -12,7 +12,7 @@ from test_layers import ROOT
 from graphc import cli
 from graphc.core.torch_names import all_names, is_known
 from graphc.porting import coverage
-from graphc.porting.report import DIFFERENCES, DIFFERS, MISSES, WORKS, entries_of, status_of
+from graphc.porting.report import DIFFERENCES, DIFFERS, MISSES, RENAMED, WORKS, entries_of, status_of
 from graphc.porting.resolving import MISSING, keywords_of, resolve
 from graphc.porting.script import uses_in
 
@@ -136,6 +136,10 @@ def test_a_name_assigned_twice_is_no_alias():
 def test_notes_say_what_to_do():
     assert status_of("torch.sparse_coo_tensor")[1] == "its tensors are dense: use masks, gather and scatter"
     assert status_of("torch.never_was") == (MISSES, "PyTorch 2.13 does not have it either")
+    assert status_of("torch.logsoftmax")[1].startswith("PyTorch 2.13 does not have it either; the nearest it has: ")
+    assert status_of("torchvision.transforms.Scale")[1] == "torchvision 0.28 does not have it either; it became Resize"
+    assert status_of("torch.symeig")[1] == "it became torch.linalg.eigh"
+    assert all(status_of(name)[0] == MISSES for name in RENAMED)
     assert "answers for torch and torchvision only" in status_of("torchaudio")[1]
     (entry,) = [e for e in entries_of(uses_in("from torch.nn import Linear as L\nL(1, no=2)", "x")) if "no=" in e.name]
     assert entry.note == "graphc's torch.nn.Linear takes bias, device, dtype, in_features, out_features"
