@@ -74,6 +74,8 @@ def status_of(name: str) -> tuple[str, str]:
         return MISSES, f"graphc answers for {' and '.join(ANSWERED)} only: {name} needs PyTorch itself"
     if resolve(name) is not MISSING:
         return (DIFFERS, DIFFERENCES[name]) if name in DIFFERENCES else (WORKS, "")
+    if any(part.startswith("_") for part in name.split(".")):
+        return MISSES, "it is private to PyTorch"
     if not is_known(name):
         near = RENAMED.get(name) or _near(name)
         return MISSES, f"{_VERSIONS[name.partition('.')[0]]} does not have it either{'; ' + near if near else ''}"

@@ -28,7 +28,7 @@ def resolve(path: str) -> Any:
 
 def _within(owner: Any, name: str) -> Any:
     """An attribute, or a module below a module."""
-    if owner is graphc.Tensor or not isinstance(owner, ModuleType):
+    if not isinstance(owner, ModuleType):
         return _of_class(owner, name)
     if hasattr(owner, name):
         return getattr(owner, name)

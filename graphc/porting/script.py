@@ -70,7 +70,7 @@ def _name_in(path: str) -> str:
     root, *parts = path.split(".")
     found = root
     for part in parts:
-        if part.startswith("_") and part != "__version__":
+        if part.startswith("__") and part != "__version__":
             break
         found = f"{found}.{part}"
         known = found in all_names() or (resolve(found) is not MISSING and hasattr(resolve(found), "__path__"))

@@ -109,6 +109,9 @@ def test_the_names_of_a_script_have_their_status():
         ("import torch\ntorch.Tensor.add(x, y)", "torch.Tensor.add", WORKS),
         ("import torch\nmodel.training", "torch.nn.Module.training", WORKS),
         ("import torch.sparse", "torch.sparse", MISSES),
+        ("import torch._dynamo", "torch._dynamo", MISSES),
+        ("import torch\ntorch._inductor.config.x = 3", "torch._inductor", MISSES),
+        ("import torch.nn as nn\nnn.Linear.__name__", "torch.nn.Linear", WORKS),
         ("import torch\nprint(torch.__version__)", "torch.__version__", WORKS),
     ],
 )  # fmt: skip
@@ -138,6 +141,7 @@ def test_notes_say_what_to_do():
     assert status_of("torch.never_was") == (MISSES, "PyTorch 2.13 does not have it either")
     assert status_of("torch.logsoftmax")[1].startswith("PyTorch 2.13 does not have it either; the nearest it has: ")
     assert status_of("torchvision.transforms.Scale")[1] == "torchvision 0.28 does not have it either; it became Resize"
+    assert status_of("torch._dynamo") == (MISSES, "it is private to PyTorch")
     assert status_of("torch.symeig")[1] == "it became torch.linalg.eigh"
     assert all(status_of(name)[0] == MISSES for name in RENAMED)
     assert "answers for torch and torchvision only" in status_of("torchaudio")[1]
