@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from celeba_files import write_celeba
 
 import graphc as gc
 from graphc.errors import FileFormatError
@@ -268,6 +269,41 @@ def test_a_batch_of_another_shape_is_refused(tmp_path):
         (tmp_path / "cifar-10-batches-py/data_batch_3").write_bytes(pickle.dumps(batch, 2))
         with pytest.raises(FileFormatError, match="not a batch of CIFAR10"):
             datasets.CIFAR10(tmp_path)
+
+
+# --- CelebA ----------------------------------------------------------------------------------------------------------
+
+
+def test_celeba_reads_its_tables(tmp_path):
+    write_celeba(tmp_path)
+    found = datasets.CelebA(tmp_path)
+    assert found.filename == ["000001.png", "000003.png"] and len(found) == 2
+    assert found.attr.tolist() == [[1, 0], [1, 1]] and found.attr_names == ["Bald", "Young"]
+    assert found.identity.tolist() == [[11], [33]] and found.bbox[1].tolist() == [2, 2, 3, 4]
+    assert len(datasets.CelebA(tmp_path, "all")) == 4 and datasets.CelebA(tmp_path, "Test").filename == ["000002.png"]
+    with pytest.raises(ValueError, match="Unknown value 'none' for argument split"):
+        datasets.CelebA(tmp_path, "none")
+    with pytest.raises(ValueError, match='Target type "age" is not recognized'):
+        datasets.CelebA(tmp_path, target_type=["attr", "age"])
+    (tmp_path / "celeba/identity_CelebA.txt").write_text("000001.png one\n")
+    with pytest.raises(FileFormatError, match=r"identity_CelebA\.txt: not a table of whole numbers"):
+        datasets.CelebA(tmp_path)
+    with pytest.raises(
+        RuntimeError, match=r"CelebA: Dataset not found in .*\n  hint: download it in a browser and unpack it"
+    ):
+        datasets.CelebA(tmp_path / "nowhere", download=True)
+
+
+def test_celeba_gives_pictures_with_the_targets_asked_for(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    write_celeba(tmp_path)
+    image.fromarray(PIXELS[0].reshape(32, 32, 3)).save(tmp_path / "celeba/img_align_celeba/000003.png")
+    for kinds, want in (("identity", 33), (["landmarks"], [2, -2]), ([], None)):
+        picture, target = datasets.CelebA(tmp_path, target_type=kinds, transform=transforms.PILToTensor())[1]
+        assert tuple(picture.shape) == (3, 32, 32)
+        assert (target if target is None else target.tolist()) == want
+    found = datasets.CelebA(str(tmp_path), target_type=["attr", "bbox"], target_transform=lambda t: len(t))
+    assert found[1][1] == 2 and "Target type: ['attr', 'bbox']" in repr(found)
 
 
 # --- folders and noise -----------------------------------------------------------------------------------------------

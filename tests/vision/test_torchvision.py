@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from celeba_files import write_celeba
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.parity
@@ -387,6 +388,25 @@ def test_image_files(tmp_path: Any) -> None:
     gc.vision.utils.save_image(gc.from_numpy(BATCH.copy()), tmp_path / "ours.png", nrow=1)
     same(Image.open(tmp_path / "ours.png"), Image.open(tmp_path / "theirs.png"))
     same(gc.vision.io.read_image(str(tmp_path / "ours.png")), theirs.pil_to_tensor(Image.open(tmp_path / "theirs.png")))
+
+
+def test_celeba(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_celeba(tmp_path)
+    for i in range(1, 5):
+        Image.fromarray(BYTES.transpose(1, 2, 0)).save(tmp_path / f"celeba/img_align_celeba/{i:06}.png")
+    monkeypatch.setattr(torchvision.datasets.CelebA, "_check_integrity", lambda self: True)
+    for split in ("train", "all"):
+        for kinds in ("attr", "identity", ["bbox", "landmarks"], []):
+            mine = gc.vision.datasets.CelebA(str(tmp_path), split, kinds, ours_t.ToTensor())
+            other = torchvision.datasets.CelebA(str(tmp_path), split, kinds, theirs_t.ToTensor())
+            assert len(mine) == len(other) and mine.filename == other.filename and repr(mine) == repr(other)
+            for i in range(len(mine)):
+                (a, s), (b, t) = mine[i], other[i]
+                same(a, b)
+                if t is None:
+                    assert s is None
+                else:
+                    same(s, t)
 
 
 def test_datasets_of_files(tmp_path: Any) -> None:

@@ -178,7 +178,7 @@ def test_what_torchvision_has_and_this_has_not_is_named():
         ),
         (lambda: gc.vision.ops, r"graphc does not have torchvision\.ops; it has nothing for detection"),
         (lambda: transforms.RandomPerspective, r"graphc does not have torchvision\.transforms\.RandomPerspective"),
-        (lambda: gc.vision.datasets.CelebA, r"graphc does not have torchvision\.datasets\.CelebA"),
+        (lambda: gc.vision.datasets.STL10, r"graphc does not have torchvision\.datasets\.STL10"),
     ):
         with pytest.raises(AttributeError, match=text):
             call()

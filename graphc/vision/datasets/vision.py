@@ -69,12 +69,12 @@ class StandardTransform:
         return "\n".join(lines)
 
 
-def missing(dataset: str, wanted: Sequence[str], folder: str) -> DatasetMissingError:
-    """What to say of files that are not there; `wanted` are their names."""
-    names = ", ".join(wanted)
+def missing(dataset: str, wanted: Sequence[str], folder: str, fetched: bool = True) -> DatasetMissingError:
+    """What to say of files that are not there; `wanted` are their names, `fetched` is whether `download` fetches them."""
+    ways = "You can use download=True to download it where there is a network, or copy these files there"
     return DatasetMissingError(
-        f"{dataset}: Dataset not found in {folder}, which must hold {names}\n"
-        "  hint: You can use download=True to download it where there is a network, or copy these files there"
+        f"{dataset}: Dataset not found in {folder}, which must hold {', '.join(wanted)}\n"
+        f"  hint: {ways if fetched else 'download it in a browser and unpack it there'}"
     )
 
 
