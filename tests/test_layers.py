@@ -107,6 +107,7 @@ FLOORS: dict[int, list[list[str]]] = {
     11: [
         ["callbacks.py", "trainer.py"],
         ["__init__.py", "as_torch.py", "porting/", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"],
+    ],
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.
