@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,15 +20,15 @@ def as_bytes(array: Any) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8))
 
 
-def reduced(parts: Iterable[Any], how: str) -> Any:
+def reduced(parts: Sequence[Any], how: str) -> Any:
     """A new array: the parts taken together, first to last."""
+    if len(parts) == 1:
+        return parts[0].copy()
+    total = np.empty_like(parts[0])
     combine = COMBINE[how]
-    total = None
-    for part in parts:
-        if total is None:
-            total = part.copy()
-        else:
-            combine(total, part, out=total)
+    combine(parts[0], parts[1], out=total)
+    for part in parts[2:]:
+        combine(total, part, out=total)
     return total
 
 

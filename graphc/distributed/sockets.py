@@ -148,7 +148,7 @@ class SocketLink:
 
     def _all_reduce(self, turn: _Turn, x: Any, how: str) -> Any:
         if x.nbytes <= SMALL or x.size < self.size:
-            return reduced(turn.exchange([x] * self.size, [np.empty_like(x) for _ in self.ranks]), how)
+            return reduced(turn.exchange([x] * self.size, self._room(x)), how)
         flat, edges = x.reshape(-1), borders(x.size, self.size)
         mine = self._share(turn, [flat[a:b] for a, b in edges], how)
         out = np.empty_like(flat)
@@ -157,8 +157,11 @@ class SocketLink:
 
     def _share(self, turn: _Turn, parts: Sequence[Any], how: str) -> Any:
         """The part of this process, taken together over all."""
-        mine = parts[self.rank]
-        return reduced(turn.exchange(parts, [np.empty_like(mine) for _ in self.ranks]), how)
+        return reduced(turn.exchange(parts, self._room(parts[self.rank])), how)
+
+    def _room(self, mine: Any) -> list[Any]:
+        """Room for what the others have, and this process's own as it is."""
+        return [mine if r == self.rank else np.empty_like(mine) for r in range(self.size)]
 
     def _reduce_scatter(self, turn: _Turn, x: Any, how: str) -> Any:
         return self._share(turn, _rows(x), how).reshape(x.shape[1:])
@@ -240,7 +243,7 @@ class _Turn:
         self._open.clear()
 
     def exchange(self, parts: Sequence[Any], outs: Sequence[Any]) -> Sequence[Any]:
-        """Gives each process its part and gets one from each, in order of their ranks; its own it copies."""
+        """Gives each process its part and gets one from each, in order of their ranks; its own is copied if it is not there."""
         link = self._link
         self._steps += 1
         head = self._head(self._steps)
@@ -250,7 +253,8 @@ class _Turn:
         for k in range(1, link.size):  # not all to the same one first
             r = (link.rank + k) % link.size
             self._open.append(link.mesh.send(link.ranks[r], head, as_bytes(parts[r])))
-        outs[link.rank][...] = parts[link.rank]
+        if outs[link.rank] is not parts[link.rank]:
+            outs[link.rank][...] = parts[link.rank]
         self.finish()
         return outs
 

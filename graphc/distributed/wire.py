@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from graphc.core.errors import DistBackendError, PeerError
@@ -238,15 +239,19 @@ class Mesh:
         out = peer.outgoing
         try:
             while out:
-                first = out[0]
-                if isinstance(first, Transfer):
-                    first.finish()
-                elif first.nbytes:
-                    sent = peer.sock.send(first[:_MOST])
+                # a head goes with what follows it: the other end wakes up once
+                pieces = [piece[:_MOST] for piece in islice(out, 2) if not isinstance(piece, Transfer)]
+                sent = peer.sock.sendmsg(pieces)
+                for piece in pieces:
+                    first = out.popleft()
+                    assert not isinstance(first, Transfer)
                     if sent < first.nbytes:
-                        out[0] = first[sent:]
-                        continue
-                out.popleft()
+                        out.appendleft(first[sent:])
+                        break
+                    sent -= piece.nbytes
+                while out and isinstance(done := out[0], Transfer):
+                    done.finish()
+                    out.popleft()
         except BlockingIOError:
             pass
         except OSError:

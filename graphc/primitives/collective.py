@@ -95,7 +95,7 @@ def _samples(first: int | None, **attrs: Any) -> Iterator[Sample]:
     for shape, dtype in (((), np.float64), ((3,), np.float32), ((2, 3), np.int64), ((0, 2), np.float32)):
         x = np.arange(np.prod(lead + shape)).reshape(lead + shape).astype(dtype)
         yield Sample((x, np.array(5, np.int64)), {"group": 0, **attrs})
-    apart = np.arange(12.0).reshape(2, 6)[:1, ::2]
+    apart = np.array([[1.0, 2.0, np.nan, 3.0, np.inf, 4.0], [0.0] * 6])[:1, ::2]
     yield Sample((apart, np.array(0, np.int64)), {"group": 0, **attrs})
 
 

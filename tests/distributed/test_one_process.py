@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import subprocess
 import sys
@@ -294,7 +295,10 @@ def test_state_and_looks(alone):
     model = DistributedDataParallel(nn.Linear(2, 1), gradient_as_bucket_view=True, static_graph=True)
     assert list(model.state_dict()) == ["module.weight", "module.bias"]
     model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()})
-    assert repr(model).startswith("DistributedDataParallel(\n  (module): Linear(")
+    other = copy.deepcopy(model)
+    other(gc.ones(1, 2)).sum().backward()
+    assert other.module.weight.grad is not None and model.module.weight.grad is None
+    assert repr(model) == repr(other) and repr(model).startswith("DistributedDataParallel(\n  (module): Linear(")
 
 
 def test_parameters_without_a_gradient_are_named(alone):

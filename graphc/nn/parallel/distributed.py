@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -59,13 +60,14 @@ class DistributedDataParallel(Module):
         self.device_ids, self.output_device = device_ids, output_device
         self.broadcast_buffers = True if broadcast_buffers is None else broadcast_buffers
         self.find_unused_parameters, self.static_graph = find_unused_parameters, static_graph
+        self.bucket_cap_mb = CAP_MB if bucket_cap_mb is None else bucket_cap_mb
         self.require_backward_grad_sync = True
         self.process_group = group
         with eagerly():
             if init_sync:
                 check_alike(group, list(module.named_parameters()))
                 send_state(group, [*module.parameters(), *module.buffers()])
-            cap = int((CAP_MB if bucket_cap_mb is None else bucket_cap_mb) * (1 << 20))
+            cap = int(self.bucket_cap_mb * (1 << 20))
             first = min(FIRST_BYTES, cap)
             self.reducer = Reducer(group, named, first, cap, lambda: self.require_backward_grad_sync)
 
@@ -81,6 +83,13 @@ class DistributedDataParallel(Module):
             return result
         self.reducer.prepare(syncs, _tensors_in(result) if self.find_unused_parameters else None)
         return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy of the module in the same group; it sends nothing yet."""
+        options = self.broadcast_buffers, False, self.process_group, self.bucket_cap_mb, self.find_unused_parameters
+        return DistributedDataParallel(
+            copy.deepcopy(self.module, memo), self.device_ids, self.output_device, self.dim, *options
+        )
 
     @contextmanager
     def no_sync(self) -> Iterator[None]:
