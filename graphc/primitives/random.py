@@ -24,6 +24,7 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
 _CHUNK = 8192  # blocks: the working arrays of a chunk stay in the second-level cache
+_FEW = 8  # blocks up to which Python's own integers are faster than NumPy's calls
 # 0-d arrays: ufuncs take them faster than NumPy scalars
 _FIRST, _SECOND, _LOW, _SHIFT = (np.array(n, np.uint64) for n in (*MULTIPLIERS, _WORD, 32))
 
@@ -54,6 +55,8 @@ def random_words(seed: int, offset: int, count: int) -> Array:
     """The first `count` 32-bit words of the stream (seed, offset)."""
     seed, offset = seed & (1 << 64) - 1, offset & (1 << 64) - 1
     blocks = -(-count // 4)
+    if blocks <= _FEW:
+        return np.array([w for i in range(blocks) for w in _words_of_block(i, offset, seed)], np.uint32)[:count]
     words = np.empty((blocks, 4), np.uint32)
     for start in range(0, blocks, _CHUNK):
         part = words[start : start + _CHUNK]
@@ -65,8 +68,8 @@ def random_words(seed: int, offset: int, count: int) -> Array:
     return words.reshape(-1)[:count]
 
 
-def _words_of_block(block: s.Scalar, offset: s.Scalar, seed: s.Scalar) -> tuple[s.Scalar, ...]:
-    """The four words of a block, each in an int64 tree."""
+def _words_of_block(block: Any, offset: Any, seed: Any) -> tuple[Any, ...]:
+    """The four words of a block, each in an int64 tree; of Python's integers, as they are."""
     a, b, c, d = block & _WORD, (block >> 32) & _WORD, offset & _WORD, (offset >> 32) & _WORD
     low, high = seed & _WORD, (seed >> 32) & _WORD
     for i in range(ROUNDS):

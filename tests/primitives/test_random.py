@@ -70,6 +70,14 @@ def test_bits_look_random(seed: int, offset: int) -> None:
     assert abs(np.corrcoef(words[:-1], words[1:])[0, 1]) < 5 / 256
 
 
+@pytest.mark.parametrize(("seed", "offset"), [(0, 0), (-1, 5), (2**63 - 1, 2**40), (-(2**63), -1)])
+def test_few_words_are_the_first_of_many(seed: int, offset: int) -> None:
+    many = random_words(seed, offset, 200)
+    for count in range(45):
+        few = random_words(seed, offset, count)
+        assert few.dtype == np.uint32 and np.array_equal(few, many[:count])
+
+
 def test_streams_differ() -> None:
     streams = [bits(s, o, (64,), 32) for s in (0, 1) for o in (0, 1)]
     assert len({stream.tobytes() for stream in streams}) == 4
