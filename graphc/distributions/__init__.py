@@ -11,6 +11,7 @@ from graphc.distributions.constraint_registry import biject_to, transform_to
 from graphc.distributions.dirichlet import Dirichlet
 from graphc.distributions.distribution import Distribution, ExponentialFamily
 from graphc.distributions.exponential import Exponential
+from graphc.distributions.fishersnedecor import FisherSnedecor
 from graphc.distributions.gamma import Gamma
 from graphc.distributions.geometric import Geometric
 from graphc.distributions.gumbel import Gumbel
@@ -19,8 +20,10 @@ from graphc.distributions.half_normal import HalfNormal
 from graphc.distributions.independent import Independent
 from graphc.distributions.inverse_gamma import InverseGamma
 from graphc.distributions.kl import kl_divergence, register_kl
+from graphc.distributions.kumaraswamy import Kumaraswamy
 from graphc.distributions.laplace import Laplace
 from graphc.distributions.log_normal import LogNormal
+from graphc.distributions.logistic_normal import LogisticNormal
 from graphc.distributions.mixture_same_family import MixtureSameFamily
 from graphc.distributions.multinomial import Multinomial
 from graphc.distributions.multivariate_normal import MultivariateNormal
@@ -41,9 +44,10 @@ from graphc.distributions.weibull import Weibull
 __all__ = [
     *_transforms,
     "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
-    "ExponentialFamily", "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "InverseGamma",
-    "Laplace", "LogNormal", "MixtureSameFamily", "Multinomial", "MultivariateNormal", "NegativeBinomial", "Normal",
-    "OneHotCategorical", "OneHotCategoricalStraightThrough", "Pareto", "Poisson", "RelaxedBernoulli",
-    "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution", "Uniform", "Weibull", "biject_to", "constraints",
-    "kl_divergence", "register_kl", "transform_to", "transforms", "utils",
+    "ExponentialFamily", "FisherSnedecor", "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent",
+    "InverseGamma", "Kumaraswamy", "Laplace", "LogNormal", "LogisticNormal", "MixtureSameFamily", "Multinomial",
+    "MultivariateNormal", "NegativeBinomial", "Normal", "OneHotCategorical", "OneHotCategoricalStraightThrough",
+    "Pareto", "Poisson", "RelaxedBernoulli", "RelaxedOneHotCategorical", "StudentT", "TransformedDistribution",
+    "Uniform", "Weibull", "biject_to", "constraints", "kl_divergence", "register_kl", "transform_to", "transforms",
+    "utils",
 ]  # fmt: skip

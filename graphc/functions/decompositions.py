@@ -402,6 +402,29 @@ def matrix_exp(A: Any) -> Any:  # noqa: N803
     return equations.matrix_exponential(_matrices("linalg.matrix_exp", A, square=True))
 
 
+def householder_product(A: Any, tau: Any) -> Any:  # noqa: N803
+    """The first columns of H_1 H_2 ... H_k, H_i = 1 - tau_i v_i v_i^T, v_i below the diagonal of column i of A: f[*, m, n]."""
+    a, taus = _matrices("linalg.householder_product", A), need_tensor(tau, "tau")
+    (m, n), k = (as_int(size, "A") for size in a.shape[-2:]), as_int(taus.shape[-1], "tau")
+    if m < n:
+        raise ShapeError(
+            "torch.linalg.householder_product: input.shape[-2] must be greater than or equal to input.shape[-1]"
+        )
+    if n < k:
+        raise ShapeError(
+            "torch.linalg.householder_product: input.shape[-1] must be greater than or equal to tau.shape[-1]"
+        )
+    lead, rank = tuple(a.shape[:-2]), len(a.shape)
+    vectors = lower(a, strict=True) + lower(upper(a * 0.0 + 1.0))
+    out = lower(upper(a * 0.0 + 1.0))
+    for i in reversed(range(k)):
+        starts, limits = (0,) * (rank - 1), (*lead, m)
+        v = slice_(vectors, starts=(*starts, i), limits=(*limits, i + 1), strides=(1,) * rank)
+        t = slice_(taus, starts=(*starts[1:], i), limits=(*lead, i + 1), strides=(1,) * (rank - 1))
+        out = out - reshape(t, shape=(*lead, 1, 1)) * product(v, product(swapped(v), out))
+    return out
+
+
 def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
     """The inverse of A as a map from its last dimensions to its first `ind`."""
     if ind <= 0:

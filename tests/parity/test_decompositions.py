@@ -109,6 +109,7 @@ CASES = {
         well(3, 2),
         a(2, 3, 2),
     ),
+    "householder_product": (lambda m, x, t: L(m).householder_product(x, t), a(2, 4, 3), a(2, 2)),
     "tensorinv": (lambda m, x: L(m).tensorinv(x, 1), a(6, 2, 3)),
 }  # fmt: skip
 CASES["tensorsolve"] = (lambda m, x, y: L(m).tensorsolve(x, y), a(2, 3, 6), a(2, 3))

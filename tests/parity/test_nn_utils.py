@@ -150,6 +150,40 @@ def test_parametrize():
         refuse(torch, code)
 
 
+@pytest.mark.parametrize("kind", [None, "matrix_exp", "cayley", "householder"])
+@pytest.mark.parametrize("sizes", [(4, 4), (3, 5), (5, 3)])
+def test_orthogonal(kind, sizes):
+    ours, theirs = both(lambda n: n.utils.parametrizations.orthogonal(n.Linear(*sizes), orthogonal_map=kind))
+    assert_close(ours.weight, theirs.weight, n=64, scale=1.0)
+    train(ours, theirs, (6, sizes[0]))
+    w = as_array(ours.weight).astype(np.float64)
+    w = w if w.shape[0] >= w.shape[1] else w.T
+    assert np.abs(w.T @ w - np.eye(w.shape[1])).max() < 1e-5
+    fresh = nn.utils.parametrizations.orthogonal(nn.Linear(*sizes), orthogonal_map=kind)
+    v = as_array(fresh.weight).astype(np.float64)
+    v = v if v.shape[0] >= v.shape[1] else v.T
+    assert np.abs(v.T @ v - np.eye(v.shape[1])).max() < 1e-5
+
+
+def test_orthogonal_without_a_base():
+    def make(n):
+        layer = n.Linear(4, 3)
+        n.init.orthogonal_(layer.weight)
+        return n.utils.parametrizations.orthogonal(layer, use_trivialization=False)
+
+    ours, theirs = both(make)
+    assert_close(ours.weight, theirs.weight, n=64, scale=1.0)
+    target = as_array(theirs.weight)
+    ours.weight = gc.tensor(target)
+    assert_close(ours.weight, target, n=64, scale=1.0)
+    for code in (
+        lambda m: m.nn.utils.parametrizations.orthogonal(m.nn.Linear(2, 2), "bias"),
+        lambda m: m.nn.utils.parametrizations.orthogonal(m.nn.Linear(2, 2), orthogonal_map="qr"),
+        lambda m: m.nn.utils.parametrizations.orthogonal(m.nn.Linear(2, 2), "w"),
+    ):
+        refuse(torch, code)
+
+
 def test_parametrized_weight_norm_reads_older_state():
     old, its = both(lambda n: n.utils.weight_norm(n.Linear(3, 2)))
     for n, layer in ((nn, old), (torch.nn, its)):
