@@ -403,6 +403,16 @@ def test_hooks_of_all_modules():
     assert log_of(nn, gc, nn.modules.module) == log_of(torch.nn, torch, torch.nn.modules.module)
 
 
+def test_hooks_of_all_modules_reach_compiled_calls():
+    layer = nn.Linear(2, 2)
+    x, compiled = gc.ones(1, 2), gc.compile(layer)
+    before = as_array(compiled(x))
+    handle = nn.modules.module.register_module_forward_hook(lambda m, a, o: o * 2)
+    assert_close(compiled(x), before * 2)
+    handle.remove()
+    assert_close(compiled(x), before)
+
+
 def test_older_backward_hooks():
     for n, library in ((nn, gc), (torch.nn, torch)):
         seen = []

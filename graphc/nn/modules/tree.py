@@ -11,6 +11,7 @@ from graphc.core.arrays import is_array
 from graphc.core.context import EPOCH, STATE, eagerly
 from graphc.core.errors import ShapeError, user_line
 from graphc.core.tape import LEAF, TensorBase
+from graphc.nn.modules.hooks import GLOBAL
 from graphc.nn.parameter import Buffer, Parameter
 from graphc.tensors import Tensor
 
@@ -389,7 +390,8 @@ class ModuleTree:
 
     def _guard_state(self) -> tuple[Any, ...]:
         """Everything here and below that a recorded call depends on besides tensor contents; compared with `==`."""
-        return tuple(module._own_state() for module in self.modules())
+        everywhere = [Same(hook) for hooks in GLOBAL for hook in hooks.values()]
+        return (*everywhere, *(module._own_state() for module in self.modules()))
 
     def _own_state(self) -> tuple[Any, ...]:
         fields = self.__dict__
