@@ -357,7 +357,8 @@ def pull_to_leaves(
     def deliver(leaf: Any, g: Any) -> None:
         hooks = getattr(leaf, "_hooks", None)
         accumulate(leaf, run_hooks(hooks, g) if hooks else g)
-        for hook in list(getattr(leaf, "_grad_hooks", {}).values()):
+        finished = getattr(leaf, "_grad_hooks", None)
+        for hook in list(finished.values()) if finished else ():
             hook(leaf)
 
     sweep.deliver = deliver

@@ -135,16 +135,16 @@ def init_process_group(
 
 def _open(name: str, method: str | None, size: int, rank: int, seconds: float) -> Any:
     """The link of all processes."""
-    if method is None and rank < 0 and (name == "mpi" or (mpi.was_started() and "RANK" not in os.environ)):
-        if mpi.is_there() or mpi.was_started():
-            return mpi.world(seconds)
-        if size > 1:
-            raise DistError("backend 'mpi': mpi4py is not installed\n  hint: pip install 'graphc[mpi]'")
+    told = method is not None or rank >= 0 or "RANK" in os.environ
+    if not told and (name == "mpi" or mpi.was_started()):
+        if not mpi.is_there():
+            raise DistError(
+                "mpi4py is not installed, by which processes of mpiexec are joined\n  hint: pip install 'graphc[mpi]', or "
+                "start them by `graphc launch`"
+            )
+        return mpi.world(seconds)
     place = place_of(method, rank, size, os.environ)
-    mesh = join(place, time.monotonic() + seconds, seconds)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=mesh.abandon)
-    return SocketLink(mesh, range(place.size), 1, seconds)
+    return SocketLink(join(place, time.monotonic() + seconds, seconds), range(place.size), 1, seconds)
 
 
 def _backend_name(backend: str | None) -> str:
@@ -227,6 +227,12 @@ def give_up() -> None:
         world.give_up()
 
 
+def _leave_to_parent() -> None:
+    """In a process that was forked (as a DataLoader's worker): the connections are its parent's, and end with that."""
+    if _GROUPS.world is not None:
+        _GROUPS.world.abandon()
+
+
 class _Ends:
     """What happens at the end of the process."""
 
@@ -239,6 +245,7 @@ class _Ends:
             return
         cls.installed = True
         atexit.register(lambda: destroy_process_group() if is_initialized() else None)
+        os.register_at_fork(after_in_child=_leave_to_parent)
         before = sys.excepthook
 
         def hook(*error: Any) -> None:

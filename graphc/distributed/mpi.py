@@ -85,6 +85,9 @@ class MpiLink:
     def close(self) -> None:
         """Nothing: MPI ends with the process."""
 
+    def abandon(self) -> None:
+        """Nothing: MPI does not work in processes that were forked."""
+
     def give_up(self) -> None:
         """Ends all processes, which would wait for this one for ever."""
         if self.size > 1:

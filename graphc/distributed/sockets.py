@@ -56,8 +56,14 @@ class Courier:
     """A thread that makes one call after the other; it ends with the process."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Pending] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Pending | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+
+    def stop(self) -> None:
+        """Ends the thread, behind the calls it has taken."""
+        if self._thread is not None:
+            self._calls.put(None)
+            self._thread = None
 
     def take(self, call: Callable[[], Any]) -> Pending:
         """Has the thread make a call."""
@@ -69,8 +75,8 @@ class Courier:
         return pending
 
     def _work(self) -> None:
-        while True:
-            self._calls.get().run()
+        while (pending := self._calls.get()) is not None:
+            pending.run()
 
 
 class Direct:
@@ -115,6 +121,11 @@ class SocketLink:
     def close(self) -> None:
         """Takes leave of the others."""
         self.mesh.close()
+        self._courier.stop()
+
+    def abandon(self) -> None:
+        """Closes this process's ends of the connections, without a word."""
+        self.mesh.abandon()
 
     def give_up(self) -> None:
         """Leaves them as a process that dies does, when it ends."""

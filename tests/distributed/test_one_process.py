@@ -24,6 +24,7 @@ from graphc.core.errors import (
     ShapeError,
     SymbolicError,
 )
+from graphc.distributed import mpi
 from graphc.nn.parallel import DistributedDataParallel
 from graphc.nn.parallel.reducing import Reducer
 from graphc.utils.data import DistributedSampler
@@ -55,6 +56,15 @@ def test_the_log_says_what_answers(tmp_path, caplog):
             dist.destroy_process_group()
     assert [r.levelname for r in caplog.records] == ["WARNING", "INFO", "INFO", "INFO"]
     assert caplog.messages[0] == "1 processes are joined; the backend nccl is answered by sockets here"
+
+
+def test_mpi_is_missing(monkeypatch):
+    monkeypatch.setattr(mpi, "is_there", lambda: False)
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(DistError, match=r"mpi4py is not installed[\s\S]*graphc launch"):
+        dist.init_process_group("mpi")
+    assert not dist.is_mpi_available() and not dist.is_backend_available("mpi")
+    assert mpi.was_started({"OMPI_COMM_WORLD_SIZE": "2"}) and not mpi.was_started({})
 
 
 def test_environment(monkeypatch):
