@@ -157,8 +157,9 @@ class Sweep:
             for entry in reversed(order):
                 STATE.forward = entry.line
                 self.visit(entry, reach)
-                for leaf in ends.get(id(entry), ()):
-                    self._finish(leaf)
+                if ends and id(entry) in ends:
+                    for leaf in ends[id(entry)]:
+                        self._finish(leaf)
 
     def visit(self, entry: Entry, reach: set[int] | None) -> None:
         """Applies one entry's rules to the cotangents of its outputs."""

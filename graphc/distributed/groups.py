@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
@@ -10,6 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
@@ -244,7 +244,8 @@ class _Ends:
         if cls.installed:
             return
         cls.installed = True
-        atexit.register(lambda: destroy_process_group() if is_initialized() else None)
+        # processes of multiprocessing run no atexit functions, but these
+        Finalize(None, cls.at_end, exitpriority=0)
         os.register_at_fork(after_in_child=_leave_to_parent)
         before = sys.excepthook
 
@@ -254,6 +255,14 @@ class _Ends:
             give_up()
 
         sys.excepthook = hook
+
+    @staticmethod
+    def at_end() -> None:
+        """The process ends: by the error that is being handled, or well."""
+        if isinstance(sys.exc_info()[1], Exception):
+            give_up()
+        elif is_initialized():
+            destroy_process_group()
 
 
 # --- questions ----------------------------------------------------------------------------------------------------------

@@ -36,6 +36,12 @@ def test_every_call_in_three_processes(tmp_path):
     assert together("calls", 3, tmp_path) == [("gloo", r, 3) for r in range(3)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "how"), [("ends", "left the group"), ("ends_badly", "died")])
+def test_a_process_that_ends_tells_how(tmp_path, case, how):
+    assert f"rank 0 has {how}" in together(case, 2, tmp_path)[1]
+
+
 def test_what_else_ddp_does(tmp_path):
     first, second = together("ddp_details", 2, tmp_path)
     assert first["alone"] == [[1.0, 1.0]] and second["alone"] == [[2.0, 2.0]]
