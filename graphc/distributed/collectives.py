@@ -78,6 +78,7 @@ def _collective(
     """Does a collective on `x` and hands the result to `finish`; with `async_op`, when the Work it returns is waited for."""
     with set_grad(False):
         if async_op and STATE.recorder is None:
+            op.infer(x.tensor_type, group.turn.tensor_type, group=group.number, **attrs)
             options = {k: v for k, v in attrs.items() if k != "size"}
             memory, array = memory_of(x._data), np.array(host(x._here()._data), order="C")
             pending = group.link.begin(op.name, array, **options)
@@ -370,7 +371,7 @@ def isend(
 def irecv(
     tensor: Any, src: int | None = None, group: Any = None, tag: int = 0, group_src: int | None = None
 ) -> Work | None:
-    """Begins to receive what process `src` sends with that tag; without `src`, what comes first from any."""
+    """Begins to receive what process `src` sends with that tag; without `src`, waits for what comes first from any."""
     _check(tensor, "tensor")
     found = group_of(group, "irecv")
     if found is None:

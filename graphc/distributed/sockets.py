@@ -87,6 +87,7 @@ class Direct:
 
     def done(self) -> bool:
         """Whether it has arrived, or was sent."""
+        self._link.mesh.progress()
         return self._transfer.done
 
     def result(self) -> None:

@@ -67,6 +67,10 @@ class Transfer:
         self.error, self.done = error, True
 
 
+#: What stays to be waited for.
+_NEVER = Transfer(-1, Head(0, 0, 0, 0), memoryview(b""))
+
+
 class _Peer:
     """One other process: its socket, what is to be sent, what is being received, what came before it was asked for."""
 
@@ -152,9 +156,12 @@ class Mesh:
             self.broken = self.broken or str(error) or type(error).__name__
             raise
 
+    def progress(self) -> None:
+        """Moves what can be moved at once."""
+        self._advance([_NEVER], 0.0)
+
     def first(self, peers: Collection[int], head: Head, deadline: float, timeout_s: float) -> int:
         """The process from which a message with that head has come or comes first."""
-        never = Transfer(-1, head, memoryview(b""))
         while True:
             self._check((), peers, head.text)
             for r in peers:
@@ -162,7 +169,7 @@ class Mesh:
                     return r
             if time.monotonic() > deadline or all(self.peers[r].gone for r in peers):
                 raise DistBackendError(f"{head.text}: nobody has sent it, within {timeout_s:g} s")
-            self._advance([never], 1.0)
+            self._advance([_NEVER], 1.0)
 
     def _check(self, transfers: Iterable[Transfer], members: Collection[int], what: str) -> None:
         if self.broken:

@@ -309,6 +309,7 @@ def _accumulate(taken: set[int], create_graph: bool, leaf: Any, g: Any) -> None:
             or is_borrowed(data)
             or not data.flags.writeable
             or hasattr(leaf, "_hooks")
+            or hasattr(leaf, "_grad_hooks")  # they may write it while the pass still reads what was sent elsewhere too
             or not _lies_like(data, leaf._data)
         ):
             made = like(leaf._data, data.dtype)

@@ -19,6 +19,7 @@ from graphc.core.errors import (
     ArgumentError,
     ArgumentTypeError,
     DistError,
+    DtypeError,
     GradientError,
     GroupError,
     ShapeError,
@@ -145,6 +146,7 @@ X = gc.ones(2)
 REFUSED = {
     "no tensor": (lambda: dist.all_reduce(3), ArgumentTypeError, "Expected parameter `tensor` of type torch.Tensor"),
     "no list": (lambda: dist.all_gather(X, X), ArgumentTypeError, r"`tensor_list` of type List\[torch.Tensor\]"),
+    "bits of floats later": (lambda: dist.all_reduce(X, dist.ReduceOp.BOR, async_op=True), DtypeError, "bor of float32"),
     "no op": (lambda: dist.all_reduce(X, op="sum"), ArgumentTypeError, "op: expected a ReduceOp, not 'sum'"),
     "mean of integers": (lambda: dist.all_reduce(gc.tensor([1]), dist.ReduceOp.AVG), DistError, "floats only"),
     "bits of floats": (lambda: dist.all_reduce(X, dist.ReduceOp.BOR), NotImplementedError, "bor of float32"),

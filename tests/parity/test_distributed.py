@@ -255,6 +255,18 @@ def test_hooks_on_finished_gradients():
     refuse(torch, lambda m: (m.ones(2, requires_grad=True) * 2).register_post_accumulate_grad_hook(print))
 
 
+def clear(t):
+    t.grad.zero_()
+
+
+def test_such_a_hook_may_write_the_gradient():
+    for m in LIBRARIES:
+        x, y = m.ones(2, requires_grad=True), m.ones(2, requires_grad=True)
+        x.register_post_accumulate_grad_hook(clear)
+        ((x + y) * m.tensor([2.0, 3.0])).sum().backward()
+        assert x.grad.tolist() == [0.0, 0.0] and y.grad.tolist() == [2.0, 3.0]
+
+
 def test_such_a_hook_may_step_and_clear():
     found = []
     for m in LIBRARIES:
