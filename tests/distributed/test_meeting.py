@@ -7,7 +7,6 @@ import socket
 import stat
 import threading
 import time
-from itertools import chain
 
 import numpy as np
 import pytest
@@ -25,22 +24,28 @@ def key(monkeypatch):
     monkeypatch.setenv("GRAPHC_AUTHKEY", "the tests' own")
 
 
-def meet(places, seconds=60.0):
-    """The mesh, or the error, of each place's process, one thread each."""
-    found = {}
+class Visitor:
+    """A thread in which a place's process meets the others; `result()` is its mesh, or its error."""
 
-    def run(i, place):
+    def __init__(self, place):
+        self.found = None
+        self.thread = threading.Thread(target=self.run, args=(place,), daemon=True)
+        self.thread.start()
+
+    def run(self, place):
         try:
-            found[i] = join(place, time.monotonic() + seconds, seconds)
+            self.found = join(place, time.monotonic() + 60, 60.0)
         except Exception as error:
-            found[i] = error
+            self.found = error
 
-    threads = [threading.Thread(target=run, args=x, daemon=True) for x in enumerate(places)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join(90)
-    return [found[i] for i in range(len(places))]
+    def result(self):
+        self.thread.join(90)
+        return self.found
+
+
+def meet(places):
+    """What becomes of each place's process."""
+    return [v.result() for v in [Visitor(place) for place in places]]
 
 
 def check_all_joined(joined):
@@ -54,7 +59,7 @@ def check_all_joined(joined):
     threads = [threading.Thread(target=body, args=(r,), daemon=True) for r in range(len(links))]
     for t in threads:
         t.start()
-    for t in chain(threads):
+    for t in threads:
         t.join(60)
     for link in links:
         link.close()
@@ -117,7 +122,7 @@ def test_meeting_by_a_file(tmp_path):
 
 
 def test_strangers_are_turned_away(monkeypatch, tmp_path):
-    file = tmp_path / "meeting"
+    file = str(tmp_path / "meeting")
     shake, strangers = meeting._shake, []
 
     def with_strangers(sock, key, answers_first):
@@ -127,22 +132,38 @@ def test_strangers_are_turned_away(monkeypatch, tmp_path):
         return shake(sock, key, answers_first)
 
     monkeypatch.setattr(meeting, "_shake", with_strangers)
-    first, second = meet([Place(0, 2, file=str(file)), Place(1, 2, file=str(file))], seconds=0.5)
-    assert isinstance(second, DistNetworkError) and "has another key" in str(second)
-    assert isinstance(first, DistNetworkError) and "1/2 clients joined; missing: rank 1" in str(first)
+    first, stranger = Visitor(Place(0, 2, file=file)), Visitor(Place(1, 2, file=file))
+    error = stranger.result()
+    assert isinstance(error, DistNetworkError)
+    assert "has another key" in str(error) and "hint: set GRAPHC_AUTHKEY" in str(error)
+    check_all_joined([x.result() for x in (first, Visitor(Place(1, 2, file=file)))])
 
 
 def test_processes_that_do_not_agree(tmp_path):
     file = str(tmp_path / "meeting")
-    first, second = meet([Place(0, 2, file=file), Place(1, 3, file=file)], seconds=0.5)
-    assert "rank 0 refuses rank 1: rank 1 expects 3 processes, rank 0 2" in str(second)
-    assert "Timed out after 0.5 seconds waiting for clients. 1/2 clients joined" in str(first)
+    first = Visitor(Place(0, 2, file=file))
+    for place, text in (
+        (Place(1, 3, file=file), "rank 0 refuses rank 1: rank 1 expects 3 processes, rank 0 2"),
+        (Place(2, 2, file=file), "rank 0 refuses rank 2: rank 2 among 2 processes"),
+    ):
+        assert text in str(Visitor(place).result())
+    check_all_joined([x.result() for x in (first, Visitor(Place(1, 2, file=file)))])
 
 
 def test_two_of_one_rank(tmp_path):
     file = str(tmp_path / "meeting")
-    found = meet([Place(r, 3, file=file) for r in (0, 1, 1)], seconds=1.0)
-    assert any("there are two processes of rank 1" in str(x) for x in found)
+    first, *twins = [Visitor(Place(r, 3, file=file)) for r in (0, 1, 1)]
+    while all(t.found is None for t in twins):
+        time.sleep(0.01)
+    refused = next(t for t in twins if t.found is not None)
+    twins.remove(refused)
+    assert "there are two processes of rank 1" in str(refused.result())
+    check_all_joined([x.result() for x in (first, *twins, Visitor(Place(2, 3, file=file)))])
+
+
+def test_somebody_is_missing(tmp_path):
+    with pytest.raises(DistNetworkError, match=r"Timed out after 0.05 seconds .* 1/2 clients joined; missing: rank 1"):
+        join(Place(0, 2, file=str(tmp_path / "meeting")), time.monotonic() + 0.05, 0.05)
 
 
 def test_nobody_is_there(tmp_path):
