@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import graphc as gc
 import graphc.distributed as dist
@@ -200,6 +201,14 @@ def calls(rank: int, size: int) -> Any:
     assert own.tolist() == [10.0 * rank] * 2
     _messages(rank, size)
     _objects(rank, size)
+    if rank:
+        for call in (dist.gather, dist.scatter):
+            with pytest.raises(gc.errors.ArgumentError, match="must NOT be specified on non-"):
+                call(own, [own] * size)
+        with pytest.raises(gc.errors.ArgumentError, match="the list has 1 places, that of the source 2"):
+            dist.broadcast_object_list([1], src=0)
+    else:
+        dist.broadcast_object_list([1, 2], src=0)
     group = dist.new_group([1])
     assert dist.get_rank(group) == (0 if rank == 1 else -1) and dist.get_world_size(group) == (1 if rank == 1 else -1)
     if rank == 1:

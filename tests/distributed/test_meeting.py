@@ -7,6 +7,7 @@ import socket
 import stat
 import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -178,6 +179,16 @@ def test_a_port_that_is_taken():
         port = sock.getsockname()[1]
         with pytest.raises(DistNetworkError, match=f"The server socket has failed to listen on 127.0.0.1:{port}"):
             join(Place(0, 2, "127.0.0.1", port), time.monotonic() + 1, 1.0)
+
+
+def test_the_other_end_goes():
+    here, there = socket.socketpair()
+    there.close()
+    with (
+        here,
+        pytest.raises(DistNetworkError, match="rank 1: the process at the other end has gone before all had met"),
+    ):
+        meeting._hear(meeting._Meeting(Place(1, 2), b"", time.monotonic() + 9, 9.0, ExitStack()), here)
 
 
 # --- the key -----------------------------------------------------------------------------------------------------------
