@@ -313,15 +313,31 @@ def test_state_and_looks(alone):
     assert repr(model) == repr(other) and repr(model).startswith("DistributedDataParallel(\n  (module): Linear(")
 
 
+class Two(nn.Module):
+    """A model of which one half takes no part."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = nn.Linear(2, 1), nn.Linear(2, 1)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def test_parameters_without_use_in_compiled_steps(alone):
+    model = DistributedDataParallel(Two(), find_unused_parameters=True)
+
+    @gc.compile
+    def step(x):
+        model.zero_grad()
+        model(x).sum().backward()
+
+    for _ in range(2):
+        step(gc.ones(1, 2))
+        assert [p.grad.tolist() for p in model.parameters()] == [[[1.0, 1.0]], [1.0], [[0.0, 0.0]], [0.0]]
+
+
 def test_parameters_without_a_gradient_are_named(alone):
-    class Two(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.used, self.idle = nn.Linear(2, 1), nn.Linear(2, 1)
-
-        def forward(self, x):
-            return self.used(x)
-
     model = DistributedDataParallel(Two())
     text = r"Expected to have finished reduction[\s\S]*without a gradient: idle.weight, idle.bias"
     model(gc.ones(1, 2)).sum().backward()
@@ -372,6 +388,33 @@ def test_under_no_grad_nothing_is_expected(alone):
         model(gc.ones(1, 2))
     model.eval()
     assert model(gc.ones(1, 2)).shape == (1, 1)
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("compiled", [False, True])
+def test_tensors_on_a_device(alone, compiled):
+    x = gc.arange(3.0, device="opencl")
+    dist.all_reduce(x, op=dist.ReduceOp.AVG)
+    dist.all_reduce(x, async_op=True).wait()
+    assert x.device.type == "opencl" and x.tolist() == [0, 1, 2]
+    found = []
+    for device in ("cpu", "opencl"):
+        gc.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1)).to(device)
+        model = DistributedDataParallel(net, device_ids=None if device == "cpu" else [0], bucket_cap_mb=1e-4)
+        optimizer = gc.optim.SGD(model.parameters(), lr=0.1)
+
+        def step(x, model=model, optimizer=optimizer):
+            optimizer.zero_grad()
+            model(x).pow(2).mean().backward()
+            optimizer.step()
+
+        run = gc.compile(step) if compiled else step
+        for k in range(3):
+            run((gc.arange(12.0).reshape(4, 3) + k).to(device))
+        assert net[0].weight.device.type == device
+        found.append(np.concatenate([p.detach().cpu().numpy().ravel() for p in net.parameters()]))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
 # --- the sampler -----------------------------------------------------------------------------------------------------------
