@@ -382,6 +382,16 @@ def test_a_compiled_model_is_averaged_too(alone, monkeypatch, whole):
     assert len(seen) == k + 1
 
 
+def test_a_model_that_is_wrapped_anew_is_averaged_once(alone):
+    plain = nn.Linear(2, 1)
+    for _ in range(2):
+        model = DistributedDataParallel(plain)
+        model(gc.ones(1, 2)).sum().backward()
+    assert len(plain.weight._grad_hooks) == 1
+    del model
+    assert not plain.weight._grad_hooks
+
+
 def test_under_no_grad_nothing_is_expected(alone):
     model = DistributedDataParallel(nn.Linear(2, 1))
     with gc.no_grad():

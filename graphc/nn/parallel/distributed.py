@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -68,8 +69,8 @@ class DistributedDataParallel(Module):
                 check_alike(group, list(module.named_parameters()))
                 send_state(group, [*module.parameters(), *module.buffers()])
             cap = int(self.bucket_cap_mb * (1 << 20))
-            first = min(FIRST_BYTES, cap)
-            self.reducer = Reducer(group, named, first, cap, lambda: self.require_backward_grad_sync)
+            this = weakref.ref(self)
+            self.reducer = Reducer(group, named, min(FIRST_BYTES, cap), cap, lambda: _syncs(this()))
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """What the module gives for this process's part of the batch."""
@@ -99,6 +100,10 @@ class DistributedDataParallel(Module):
             yield
         finally:
             self.require_backward_grad_sync = before
+
+
+def _syncs(model: Any) -> bool:
+    return model is not None and bool(model.require_backward_grad_sync)
 
 
 def _tensors_in(nest: Any) -> list[Any]:

@@ -8,6 +8,7 @@ the pass; in a trace the exchange is an op of the program.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,8 +56,13 @@ class Reducer:
         self.buckets = _in_buckets(self.params, first_bytes, most_bytes)
         self._bucket_of = {i: k for k, bucket in enumerate(self.buckets) for i in bucket}
         self.reset()
-        for i, p in enumerate(self.params):
-            p.register_post_accumulate_grad_hook(lambda leaf, i=i: self._is_there(i))
+        # the parameters outlive this, and may get another reducer then
+        told = weakref.WeakMethod(self._is_there)
+        handles = [
+            p.register_post_accumulate_grad_hook(lambda leaf, i=i: (call := told()) and call(i))
+            for i, p in enumerate(self.params)
+        ]
+        weakref.finalize(self, _take_out, handles)
 
     def reset(self) -> None:
         """Begins anew: nothing is known of the next backward pass."""
@@ -151,10 +157,8 @@ class Reducer:
     def _finish(self) -> None:
         """Writes the averages into the gradients."""
         if len(self._gone) < len(self.buckets):
-            if (
-                STATE.recorder is not None or self._expects is None
-            ):  # no forward pass of Python's comes that could find it
-                self.check_finished()
+            if STATE.recorder is not None or self._expects is None:
+                self.check_finished()  # no forward pass of Python's comes that would
             if not self._ready:
                 self.reset()
             return
@@ -185,6 +189,11 @@ class Reducer:
             p.grad = average.clone()
         else:
             p.grad.copy_(average)
+
+
+def _take_out(handles: Sequence[Any]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 class _Flight:
