@@ -152,7 +152,7 @@ except AssertionError as error:
     assert "cuda.current_device: graphc has no CUDA device" in lines[2]
 
 
-@pytest.mark.parametrize("name", ["torch.futures", "torch.nn.quantized", "torch.fx", "torch.optim.nothing"])
+@pytest.mark.parametrize("name", ["torch.distributed.rpc", "torch.nn.quantized", "torch.fx", "torch.optim.nothing"])
 def test_a_module_graphc_has_not_is_named(name, tmp_path):
     out = check(
         f"""
