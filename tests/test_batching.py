@@ -28,7 +28,7 @@ def batch_of(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", OPS)
 def test_every_op(name):
     op = REGISTRY[name]
-    for sample in islice(op.samples(), 6):
+    for sample in islice((x for x in op.samples() if x.inputs), 6):
         arrays = [np.asarray(a) for a in sample.inputs]
         for which in {(True,) * len(arrays), *(tuple(i == j for j in range(len(arrays))) for i in range(len(arrays)))}:
             given = [gc.tensor(batch_of(a) if b else a) for a, b in zip(arrays, which, strict=True)]
