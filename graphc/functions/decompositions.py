@@ -149,6 +149,7 @@ def _cuts(s: Any, rows: Any, columns: Any, atol: Any, rtol: Any) -> Any:
 def pinv(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:  # noqa: N803
     """The pseudo-inverse of matrices f[*, m, n]; singular values up to max(atol, rtol * the largest) count as 0."""
     a = _matrices("linalg.pinv", A, square=hermitian)
+    a = _symmetric(a, use_upper=False) if hermitian else a
     _, s, _ = op.svd(a.detach(), complete=False)
     return op.pseudo_inverse(a, _cuts(s, a.shape[-2], a.shape[-1], atol, rtol))
 

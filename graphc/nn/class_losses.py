@@ -292,7 +292,7 @@ def multilabel_margin_loss(
     x, t = need_float(input), need_tensor(target, "target")
     reduction = legacy_reduction(size_average, reduce, reduction)
     single = len(x.shape) < 2
-    if len(x.shape) > 2 or shapes_differ(x, t):
+    if len(x.shape) > 2 or shapes_differ(shape_of(x), shape_of(t)):
         raise ShapeError(f"inconsistent target size: {list(t.shape)} for input of size: {list(x.shape)}")
     scores, t = (reshape(y, shape=(1, product(shape_of(y)))) if single else y for y in (x, t))
     rows, count = shape_of(scores)
