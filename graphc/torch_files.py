@@ -3,7 +3,7 @@
 Neither format is documented but by PyTorch's own reader (torch/serialization.py, versions 0.1 to 2.13). A zip file holds
 `data.pkl`, a pickle whose tensors name storages, and the bytes of each storage under `data/`. The older format is four
 pickles (a magic number, a version, what the machine was like, the object), then one that lists storages, then their bytes.
-No code of a file is run (graphc/pickles.py), and nothing is given room before the file is known to have bytes for it.
+No code of a file is run (graphc/core/pickles.py), and nothing is given room before the file is known to have bytes for it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from graphc.core.context import SLOTS
 from graphc.core.devices import Device
 from graphc.core.errors import FileFormatError
+from graphc.core.pickles import Machine, Name
 from graphc.core.tensor_types import BY_NAME, DType
-from graphc.pickles import Machine, Name
 from graphc.tensors import TensorSize
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"

@@ -28,6 +28,7 @@ FLOORS: dict[int, list[list[str]]] = {
                 "core/config.py",
                 "core/quiet.py",
                 "core/errors.py",
+                "core/pickles.py",
                 "core/torch_names.py",
                 "core/missing.py",
                 "core/lazy.py",
@@ -89,7 +90,7 @@ FLOORS: dict[int, list[list[str]]] = {
             ],
             ["viz/"],
             ["data/"],
-            ["pickles.py", "torch_files.py", "saving.py", "graph_files.py", "explaining/"],
+            ["torch_files.py", "saving.py", "graph_files.py", "explaining/"],
         ),
         *(
             ["random.py"],

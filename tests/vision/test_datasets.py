@@ -17,10 +17,10 @@ import pytest
 from celeba_files import write_celeba
 
 import graphc as gc
+from graphc.core.pickles import read_plain
 from graphc.errors import FileFormatError
 from graphc.vision import datasets, transforms
 from graphc.vision.datasets.mnist import read_idx
-from graphc.vision.datasets.plain_pickle import read_plain
 from graphc.vision.datasets.vision import DatasetMissingError
 
 RNG = np.random.default_rng(0)
@@ -228,17 +228,15 @@ def test_a_pickle_that_runs_code_is_refused_and_runs_nothing(tmp_path):
     write_cifar(tmp_path)
     attack = pickle.dumps({"data": Attack(tmp_path / "ran"), "labels": []}, 2)
     (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(attack)
-    with pytest.raises(
-        FileFormatError, match=r"data_batch_1: refused: it asks for (posix|os)\.system, and only plain data"
-    ):
+    with pytest.raises(FileFormatError, match=r"data_batch_1: refused: it holds a (posix|os)\.system, .*runs no code"):
         datasets.CIFAR10(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(np.array([1, "a"], object), "refused"), ({1, 2}, "refused"), (np.zeros(2, [("a", "i4")]), "is no plain data"),
-     (np.float64(3.0), "refused"), (eval, "asks for"), (1j, "asks for"), (np.ndarray, "it holds a type")],
+    [(np.array([1, "a"], object), "no plain data"), (np.zeros(2, [("a", "i4")]), "no plain data"), (eval, "it holds a"),
+     (np.ndarray, "it holds a numpy.ndarray"), (Path("x"), "it holds a pathlib")],
 )  # fmt: skip
 def test_pickles_of_anything_else_are_refused(value, text, tmp_path):
     (tmp_path / "x").write_bytes(pickle.dumps([value], 2))
@@ -247,19 +245,22 @@ def test_pickles_of_anything_else_are_refused(value, text, tmp_path):
 
 
 def test_plain_pickles_come_back_as_they_were(tmp_path):
-    value = {"a": [1, 2.5, None, True, "ä", b"\xff\x00"], "b": (RNG.random((2, 3)), np.arange(4, dtype=">i2"))}
+    value = {
+        "a": [1, 2.5, None, True, "ä", b"\xff\x00", {1, 2}, np.float64(3.0), 1j],
+        "b": (RNG.random((2, 3)), np.arange(4, dtype=">i2")),
+    }
     for protocol in (1, 2, 4):
         (tmp_path / "x").write_bytes(pickle.dumps(value, protocol))
         found = read_plain(str(tmp_path / "x"))
         assert found["a"] == value["a"]
         for mine, other in zip(found["b"], value["b"], strict=True):
-            assert np.array_equal(mine, other) and mine.dtype == other.dtype
+            assert np.array_equal(mine, other) and mine.dtype == other.dtype.newbyteorder("=")
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps({"data": PIXELS}, 2)[:-200]])
 def test_damaged_pickles_are_refused(content, tmp_path):
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(FileFormatError, match="not a pickle of plain data"):
+    with pytest.raises(FileFormatError, match="refused: its pickle is damaged"):
         read_plain(str(tmp_path / "x"))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.core.errors import FileFormatError
-from graphc.vision.datasets.plain_pickle import read_plain
+from graphc.core.pickles import read_plain
 from graphc.vision.datasets.vision import VisionDataset, fetch, missing
 from graphc.vision.transforms import pil_images
 

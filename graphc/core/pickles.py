@@ -1,4 +1,4 @@
-"""PyTorch's files without its pickle: a machine that reads the instructions of a pickle and runs none of its code.
+"""Pickles read without running them: a machine that follows the instructions of a pickle and runs none of its code.
 
 A pickle is a program for a stack machine (the standard library's `pickletools` tells its instructions). Two of them call
 what the file names. Here these names lead into a table of functions that put plain values together, and end in an error
@@ -156,6 +156,19 @@ class Machine:
             )
 
 
+def read_plain(path: str) -> Any:
+    """What the pickle in a file holds, if that is plain values and arrays; FileFormatError, which names the file, if not."""
+
+    def persistent(identity: Any) -> NoReturn:
+        raise FileFormatError(f"it refers to {identity!r}, which is not in it")
+
+    with open(path, "rb") as file:
+        try:
+            return Machine({}, {}, persistent).read(file)
+        except FileFormatError as error:
+            raise FileFormatError(f"{path}: refused: {error}") from None
+
+
 def unknown(path: str) -> FileFormatError:
     """The error for a name that no data needs."""
     return FileFormatError(
@@ -239,7 +252,7 @@ class _Dtype:
     def __init__(self, code: str, *_: Any):
         self.np = np.dtype(str(code))
         if self.np.kind not in "biufc":
-            raise FileFormatError(f"it holds a NumPy array of {self.np}, which is no dtype of numbers")
+            raise FileFormatError(f"it holds a NumPy array of {self.np}, which is no plain data")
 
     def set_order(self, state: Any) -> None:
         """The byte order is the second part of a dtype's state."""
@@ -255,6 +268,7 @@ class _Array:
     def fill(self, state: Any) -> None:
         """The elements: (version, shape, dtype, whether columns come first, bytes)."""
         _, shape, dtype, by_columns, content = state
+        content = content.encode("latin1") if isinstance(content, str) else content  # as Python 2 wrote it
         self.array = _numbers(content, dtype).reshape(shape, order="F" if by_columns else "C")
 
 
