@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import OrderedDict, namedtuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from graphc.functions.creation import tensor
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("torch.utils.data")
+worker_module = pytest.importorskip("torch.utils.data._utils.worker")
 pytestmark = pytest.mark.parity
 
 Pair = namedtuple("Pair", "x y")
@@ -109,6 +111,10 @@ CALLS = {
     "sampler": lambda d, t: d.DataLoader([1], sampler=[0], shuffle=True),
     "batch sampler": lambda d, t: d.DataLoader([1], batch_sampler=[[0]], drop_last=True),
     "no batch": lambda d, t: d.DataLoader([1], batch_size=None, drop_last=True),
+    "context": lambda d, t: d.DataLoader([1], num_workers=1, multiprocessing_context="none"),
+    "kind of context": lambda d, t: d.DataLoader([1], num_workers=1, multiprocessing_context=1),
+    "context without workers": lambda d, t: d.DataLoader([1], multiprocessing_context="fork"),
+    "nothing ahead": lambda d, t: iter(d.DataLoader([1], num_workers=1, prefetch_factor=0)),
     "stream": lambda d, t: d.DataLoader(d.ChainDataset([]), shuffle=True),
     "abstract stream": lambda d, t: d.IterableDataset(),
     "set later": lambda d, t: setattr(d.DataLoader([1]), "batch_size", 3),
@@ -121,3 +127,94 @@ def test_error_classes(name):
         CALLS[name](theirs, torch.tensor)
     with pytest.raises(error.type):
         CALLS[name](ours, tensor)
+
+
+# --- worker processes -----------------------------------------------------------------------------------------------------
+
+
+class Asking:
+    """Elements that say who made them. `library` is the module of the loader."""
+
+    def __init__(self, library, fails=()):
+        self.library, self.fails = library, fails
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, i):
+        if i in self.fails:
+            raise self.fails[i]
+        info = self.library.get_worker_info()
+        return i, info.id, info.num_workers, info.dataset is self
+
+
+def asking_stream(library, count):
+    """An iterable dataset of which worker i takes every so manieth element, from i on."""
+
+    class Stream(library.IterableDataset):
+        def __iter__(self):
+            info = library.get_worker_info()
+            return iter(range(info.id, count, info.num_workers))
+
+    return Stream()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_workers": 2, "batch_size": 2},
+        {"num_workers": 2, "batch_size": 2, "drop_last": True, "prefetch_factor": 1},
+        {"num_workers": 2, "batch_size": None, "persistent_workers": True},
+        {"num_workers": 1, "sampler": [4, 0, 3], "multiprocessing_context": "fork"},
+        {"num_workers": 2, "batch_sampler": [[0, 1], [4]], "timeout": 30, "worker_init_fn": int},
+    ],
+    ids=str,
+)
+def test_workers_make_the_same_batches(options):
+    mine, its = (library.DataLoader(Asking(library), **options) for library in (ours, theirs))
+    assert mine.prefetch_factor == its.prefetch_factor and len(iter(mine)) == len(iter(its))
+    for _ in range(2):
+        assert shown(list(mine)) == shown(list(its))
+    assert ours.get_worker_info() is theirs.get_worker_info() is None
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 3}, {"batch_size": 3, "drop_last": True}, {"batch_size": None}], ids=str
+)
+def test_workers_share_a_stream_in_the_same_order(options):
+    mine, its = (library.DataLoader(asking_stream(library, 17), num_workers=2, **options) for library in (ours, theirs))
+    assert shown(list(mine)) == shown(list(its))
+
+
+class Two(Exception):
+    def __init__(self, a, b):
+        super().__init__(a, b)
+
+
+@pytest.mark.parametrize("error", [ValueError("v"), KeyError("k"), IndexError(), Two(1, 2)], ids=repr)
+def test_errors_of_workers_have_the_same_class_and_words(error):
+    seen = []
+    for library in (ours, theirs):
+        loader, batches = library.DataLoader(Asking(library, {3: error}), num_workers=2), []
+        with pytest.raises(Exception) as caught:  # noqa: PT011  whatever PyTorch raises
+            batches.extend(batch[0].item() for batch in loader)
+        lines = str(caught.value).splitlines()
+        seen.append((caught.type, lines[:2], lines[-1], batches))
+    assert seen[0] == seen[1]
+
+
+def test_seeds_of_a_worker_follow_from_the_base_seed():
+    """NumPy's and random's numbers are those that PyTorch's workers draw from the same base seed."""
+    made = []
+
+    class Drawing(Asking):
+        def __getitem__(self, i):
+            return self.library.get_worker_info().seed, random.random(), np.random.rand()
+
+    for i, row in enumerate(ours.DataLoader(Drawing(ours), batch_size=None, num_workers=2, sampler=[0, 1])):
+        base = row[0] - i
+        random.seed(row[0])
+        np.random.seed(worker_module._generate_state(base, i))
+        assert row[1:] == [random.random(), np.random.rand()]
+        made.append(base)
+    assert made[0] == made[1]

@@ -72,3 +72,12 @@ def test_every_door_gives_eager_s_losses(name: str, door: str, eager: Any) -> No
     assert np.isfinite(want).all() and len(set(want)) == len(want)
     if door != "session":
         assert len(steps[0].recompiles) == BUILDS.get(name, 1), steps[0].recompiles
+
+
+def test_batches_from_worker_processes_give_the_same_losses(eager: Any) -> None:
+    start, want = eager("padded_loader")
+    program = load("padded_loader", gc)
+    with default_dtype(gc, "float64"):
+        model = program.build()
+        model.load_state_dict({key: gc.tensor(a) for key, a in start.items()})
+        assert program.train(model, STEPS, workers=2) == want

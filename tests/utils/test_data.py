@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, OrderedDict, namedtuple
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ from graphc.core.errors import ArgumentError, ArgumentTypeError
 from graphc.functions.creation import tensor
 from graphc.functions.random import Generator, manual_seed
 from graphc.tensors import Tensor
-from graphc.utils import data
 from graphc.utils.data import (
     BatchSampler,
     ChainDataset,
@@ -31,7 +29,6 @@ from graphc.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
-    dataloader,
     default_collate,
     default_convert,
     random_split,
@@ -290,17 +287,6 @@ def test_batches_are_eager_inside_a_recording_context():
             assert STATE.recorder is recorder
             assert is_array(batch._data)
     assert seen == [None] * 4
-
-
-def test_workers_are_announced_once(monkeypatch):
-    monkeypatch.setattr(dataloader, "_warned_of_workers", False)
-    with pytest.warns(UserWarning, match="loaded in the main process"):
-        loader = DataLoader(Squares(4), 2, num_workers=2, prefetch_factor=2, persistent_workers=True, pin_memory=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        DataLoader(Squares(4), num_workers=2)
-    assert plain(loader) == [[0, 1], [4, 9]]
-    assert data.get_worker_info() is None
 
 
 @pytest.mark.parametrize(

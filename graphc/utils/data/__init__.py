@@ -3,7 +3,7 @@
 from graphc.core.lazy import lazy_attributes
 from graphc.utils.data import distributed
 from graphc.utils.data.collate import default_collate, default_convert
-from graphc.utils.data.dataloader import DataLoader, get_worker_info
+from graphc.utils.data.dataloader import DataLoader
 from graphc.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
@@ -23,6 +23,7 @@ from graphc.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from graphc.utils.data.workers import get_worker_info
 
 __getattr__ = lazy_attributes("graphc.utils.data", {})
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from graphc.core.context import eagerly
-from graphc.core.errors import ArgumentError
+from graphc.core.errors import ArgumentError, ArgumentTypeError
+from graphc.core.lazy import lazy_import
+from graphc.functions.random import randint
 from graphc.utils.data.collate import default_collate, default_convert
-from graphc.utils.data.dataset import IterableDataset, rows
+from graphc.utils.data.dataset import IterableDataset
+from graphc.utils.data.fetching import Sampling, Source
 from graphc.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
+from graphc.utils.data.workers import WorkerBatches
 
+multiprocessing = lazy_import("multiprocessing")
+
+#: batches ahead of each worker, where no prefetch_factor is given
+_AHEAD = 2
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
-_warned_of_workers = False
-
-
-def get_worker_info() -> None:
-    """What a worker process knows about itself: None, since batches are loaded in the main process."""
-    return None
 
 
 class DataLoader:
     """Iterates over a dataset in batches, as `torch.utils.data.DataLoader`.
 
-    `shuffle` draws from `generator`, or from the default generator. `pin_memory`, `worker_init_fn` and the options of
-    worker processes are accepted; `num_workers > 0` loads in the main process and says so once. Raises ArgumentError
-    for options that exclude each other.
+    `shuffle` draws from `generator`, or from the default generator. `num_workers`: batches are made by so many processes
+    (workers.py) and arrive in the same order; `multiprocessing_context` says how these start. `pin_memory` is accepted.
+    Raises ArgumentError for options that exclude each other.
     """
 
     def __init__(
@@ -51,13 +52,14 @@ class DataLoader:
         in_order: bool = True,
     ):
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
-        self._stream = isinstance(dataset, IterableDataset)
-        if self._stream:
+        context = _context(multiprocessing_context, num_workers)
+        stream = isinstance(dataset, IterableDataset)
+        if stream:
             _check_stream(shuffle, sampler, batch_sampler)
         _check_sampling(batch_size, shuffle, sampler, batch_sampler, drop_last)
         if batch_sampler is not None:
             batch_size, drop_last = None, False
-        elif not self._stream:
+        elif not stream:
             if sampler is None:
                 sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
             if batch_size is not None:
@@ -67,9 +69,13 @@ class DataLoader:
         batches = batch_size is not None or batch_sampler is not None
         self.collate_fn = collate_fn or (default_collate if batches else default_convert)
         self.num_workers, self.timeout, self.worker_init_fn = num_workers, timeout, worker_init_fn
-        self.multiprocessing_context, self.prefetch_factor = multiprocessing_context, prefetch_factor
+        self.multiprocessing_context = context
+        self.prefetch_factor = _AHEAD if prefetch_factor is None and num_workers > 0 else prefetch_factor
         self.persistent_workers, self.in_order = persistent_workers, in_order
         self.pin_memory, self.pin_memory_device = pin_memory, pin_memory_device
+        self._source = Source(dataset, self.collate_fn, batches, stream, batch_size, drop_last)
+        self._sampling = Sampling(sampler if batch_sampler is None else batch_sampler, self._source)
+        self._kept: WorkerBatches | None = None
         self._ready = True
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -78,66 +84,42 @@ class DataLoader:
         super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[Any]:
-        return _Batches(self)
+        if self._kept is not None and not self._kept.ended:
+            self._kept.start()
+            return self._kept
+        with eagerly():
+            seed = int(randint(0, 2**63 - 1, (), generator=self.generator).item())
+        if self.num_workers == 0:
+            return _Batches(self)
+        batches = WorkerBatches(self, seed)
+        if self.persistent_workers:
+            self._kept = batches
+        return batches
 
     def __len__(self) -> int:
-        if self._stream:
-            whole, rest = divmod(len(self.dataset), self.batch_size or 1)
-            return whole + (rest > 0 and not self.drop_last)
-        return len(self.sampler if self.batch_sampler is None else self.batch_sampler)
+        return len(self._sampling)
 
 
 class _Batches:
-    """One pass over a loader. Each batch is drawn under the eager context; the consumer's code between is not."""
+    """One pass in this process. Each batch is drawn under the eager context; the consumer's code between is not."""
 
     def __init__(self, loader: DataLoader):
-        self._loader = loader
+        self._sampling = loader._sampling
         with eagerly():
-            source = self._from_stream() if loader._stream else self._from_index()
-            self._source: Iterator[Any] = source
+            self._indices, self._read = iter(loader._sampling), loader._source.reader()
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self._sampling)
 
     def __next__(self) -> Any:
         with eagerly():
-            return next(self._source)
-
-    def _from_index(self) -> Iterator[Any]:
-        loader = self._loader
-        dataset, collate = loader.dataset, loader.collate_fn
-        if loader.batch_sampler is None:
-            for index in loader.sampler:
-                yield collate(dataset[index])
-            return
-        for indices in loader.batch_sampler:
-            batch = rows(dataset, indices) if collate is default_collate else None
-            if batch is None:
-                fetch = getattr(dataset, "__getitems__", None)
-                batch = collate(fetch(indices) if fetch is not None else [dataset[i] for i in indices])
-            yield batch
-
-    def _from_stream(self) -> Iterator[Any]:
-        loader = self._loader
-        if loader.batch_size is None:
-            for sample in loader.dataset:
-                yield loader.collate_fn(sample)
-            return
-        samples: list[Any] = []
-        for sample in loader.dataset:
-            samples.append(sample)
-            if len(samples) == loader.batch_size:
-                yield loader.collate_fn(samples)
-                samples = []
-        if samples and not loader.drop_last:
-            yield loader.collate_fn(samples)
+            return self._read(next(self._indices))
 
 
 def _check_workers(num_workers: int, timeout: float, prefetch_factor: Any, persistent_workers: bool) -> None:
-    global _warned_of_workers
     if num_workers < 0:
         raise ArgumentError("num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.")
     if timeout < 0:
@@ -151,13 +133,30 @@ def _check_workers(num_workers: int, timeout: float, prefetch_factor: Any, persi
         raise ArgumentError("prefetch_factor option should be non-negative")
     if persistent_workers and num_workers == 0:
         raise ArgumentError("persistent_workers option needs num_workers > 0")
-    if num_workers > 0 and not _warned_of_workers:
-        _warned_of_workers = True
-        warnings.warn(
-            f"DataLoader: num_workers={num_workers} was asked for, but graphc starts no worker processes yet: batches "
-            "are loaded in the main process",
-            stacklevel=3,
+
+
+def _context(asked: Any, num_workers: int) -> Any:
+    """The context of `multiprocessing` that was asked for, itself or by its start method; None: the usual one."""
+    if asked is None:
+        return None
+    if num_workers == 0:
+        raise ArgumentError(
+            "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got num_workers=0"
         )
+    methods = multiprocessing.get_all_start_methods()
+    if isinstance(asked, str):
+        if asked not in methods:
+            raise ArgumentError(
+                f"multiprocessing_context option should specify a valid start method in {methods!r}, but got "
+                f"multiprocessing_context={asked!r}"
+            )
+        return multiprocessing.get_context(asked)
+    if not isinstance(asked, multiprocessing.context.BaseContext):
+        raise ArgumentTypeError(
+            "multiprocessing_context option should be a valid context object or a string specifying the start method, "
+            f"but got multiprocessing_context={asked!r}"
+        )
+    return asked
 
 
 def _check_stream(shuffle: Any, sampler: Any, batch_sampler: Any) -> None:
