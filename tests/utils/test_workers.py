@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import gc as garbage
 import multiprocessing
 import os
@@ -12,13 +12,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.backends.llvm import blas
 from graphc.core.errors import ArgumentError, ArgumentTypeError
 from graphc.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info, parcels
 
@@ -90,23 +90,17 @@ def alive():
 
 
 def descriptors():
-    """How many pipes, sockets and batches are open, but for those of the standard library's helper processes."""
-    resource_tracker.ensure_running()
-    forkserver.ensure_running()
+    """How many are open here."""
     garbage.collect()
-    links = []
-    for number in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            links.append(os.readlink(f"/proc/self/fd/{number}"))
-    return sum(link.startswith(("pipe:", "socket:", "/memfd:graphc-batch")) for link in links)
+    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left():
-    """No process and no descriptor outlives its test."""
-    before = descriptors()
+    """No worker outlives its test."""
     yield
-    assert descriptors() <= before and alive() == []
+    garbage.collect()
+    assert alive() == []
 
 
 # --- order, and what arrives --------------------------------------------------------------------------------------------
@@ -151,8 +145,15 @@ def test_nested_values_arrive_as_they_were(dtype):
         assert isinstance(batch["p"], gc.nn.Parameter) and batch["p"].requires_grad
 
 
-def test_many_batches_are_kept_without_descriptors():
+def test_no_descriptor_stays_open():
+    """Also where a pass is abandoned or ends by an error, and while many batches are kept."""
+    next(iter(DataLoader(Squares(40, 3000), **WORKERS)))
     before = descriptors()
+    next(iter(DataLoader(Squares(40, 3000), **WORKERS)))
+    with pytest.raises(RuntimeError):
+        list(DataLoader(Ending(kill), **WORKERS))
+    with pytest.raises(ValueError, match="five"):
+        list(DataLoader(Failing(ValueError("five")), persistent_workers=True, **WORKERS))
     batches = list(DataLoader(Squares(40, 3000), **WORKERS))
     assert len(batches) == 40 and descriptors() <= before
 
@@ -388,6 +389,34 @@ def test_persistent_workers_stay_and_others_do_not():
     assert alive() == []
     other = DataLoader(Where(), **WORKERS)
     assert set(pids(other)).isdisjoint(pids(other)) and alive() == []
+
+
+def test_workers_of_one_loader_do_not_hold_those_of_another():
+    """They were forked with the pipes of those before them; nobody is ended by a signal for that."""
+    first, second = (DataLoader(Where(), persistent_workers=True, **WORKERS) for _ in range(2))
+    pids(first), pids(second)
+    processes = [worker.process for worker in first._kept._crew.workers]
+    first._kept._crew.close()
+    assert [process.exitcode for process in processes] == [0, 0]
+    del first
+    assert set(pids(second)) == {p.pid for p in alive()}
+
+
+def numpy_threads():
+    """With how many threads each OpenBLAS of NumPy computes."""
+    found = [c for c in blas._candidates() if c.name == blas._OF_NUMPY]
+    return [getattr(ctypes.CDLL(c.path), f"{c.prefix}openblas_get_num_threads{c.suffix}")() for c in found]
+
+
+@pytest.mark.skipif(not numpy_threads(), reason="NumPy has a BLAS from somewhere else")
+def test_a_worker_computes_in_one_thread_on_numpy():
+    class Computing(Where):
+        def __getitem__(self, i):
+            return gc.get_num_threads(), max(numpy_threads())
+
+    assert {tuple(x.tolist()) for x in DataLoader(Computing(), batch_size=None, collate_fn=np.asarray, **WORKERS)} == {
+        (1, 1)
+    }
 
 
 def test_a_pass_that_is_abandoned():

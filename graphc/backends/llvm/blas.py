@@ -13,9 +13,10 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from graphc.backends.llvm import host
 
 #: What `Library.addresses` holds.
 FUNCTIONS = ("sgemm", "dgemm", "sgemv", "dgemv")
+
+_OF_NUMPY = "NumPy's OpenBLAS"
 
 #: OpenBLAS's cores without 512-bit kernels: what it picks for processors it does not know, AMD's with AVX-512 among them.
 LESSER_CORES = frozenset(
@@ -73,6 +76,18 @@ def wanted_core() -> str:
     return "SkylakeX" if host.machine().vector_bytes == 64 else ""
 
 
+def one_thread_for_numpy() -> None:
+    """NumPy's products use one thread from now on, where it brings an OpenBLAS (what else it may have is left as it is)."""
+    for candidate in _candidates():
+        if candidate.name == _OF_NUMPY:
+            with suppress(OSError, AttributeError):
+                _one_thread(ctypes.CDLL(candidate.path, mode=ctypes.RTLD_LOCAL), candidate)
+
+
+def _one_thread(handle: Any, candidate: _Candidate) -> None:
+    getattr(handle, f"{candidate.prefix}openblas_set_num_threads{candidate.suffix}")(1)
+
+
 def _candidates() -> Iterator[_Candidate]:
     wheel = importlib.util.find_spec("scipy_openblas32")
     for folder in (wheel.submodule_search_locations or ()) if wheel else ():
@@ -81,9 +96,9 @@ def _candidates() -> Iterator[_Candidate]:
                 yield _Candidate("scipy-openblas32", str(path), "scipy_", "", 32, _is_loaded(str(path)))
     libraries = Path(np.__file__).parent.parent / "numpy.libs"
     for path in sorted(libraries.glob("libscipy_openblas64_*")):
-        yield _Candidate("NumPy's OpenBLAS", str(path), "scipy_", "64_", 64, True)
+        yield _Candidate(_OF_NUMPY, str(path), "scipy_", "64_", 64, True)
     for path in sorted(libraries.glob("libopenblas64_*")):
-        yield _Candidate("NumPy's OpenBLAS", str(path), "", "64_", 64, True)
+        yield _Candidate(_OF_NUMPY, str(path), "", "64_", 64, True)
 
 
 def _is_loaded(path: str) -> bool:
@@ -116,7 +131,7 @@ def _open(candidate: _Candidate, shared: bool) -> Library:
         function.restype = ctypes.c_char_p
         return str(function().decode())
 
-    getattr(handle, f"{candidate.prefix}openblas_set_num_threads{candidate.suffix}")(1)
+    _one_thread(handle, candidate)
     addresses = {}
     for name in FUNCTIONS:
         function = getattr(handle, f"{candidate.prefix}cblas_{name}{candidate.suffix}")

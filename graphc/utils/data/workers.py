@@ -19,6 +19,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ from graphc.utils.data.fetching import Source
 
 multiprocessing = lazy_import("multiprocessing")
 connection = lazy_import("multiprocessing.connection")
+blas = lazy_import("graphc.backends.llvm.blas")
 
 #: seconds in which workers may end by themselves, and after which a silent one is looked at
 _PATIENCE = 5.0
@@ -122,7 +124,7 @@ class Job(NamedTuple):
     owner: int
 
 
-def _work(job: Job, i: int, tasks: Any, results: Any, inherited: tuple[Any, ...]) -> None:
+def _work(job: Job, i: int, tasks: Any, results: Any, inherited: list[Any]) -> None:
     """The life of worker i. `inherited`: the ends of pipes that belong to the main process."""
     for end in inherited:
         end.close()
@@ -148,6 +150,7 @@ def _settle(job: Job, i: int) -> None:
     global _info
     config.eager = "numpy"
     set_num_threads(1)
+    blas.one_thread_for_numpy()
     seed = job.base_seed + i
     random.seed(seed)
     manual_seed(seed)
@@ -160,8 +163,8 @@ def _listen(tasks: Any, waiting: Any, over: threading.Event) -> None:
     """Passes tasks on until the main process closes the pipe or is gone."""
     parent = multiprocessing.parent_process().sentinel
     try:
-        while tasks in connection.wait([tasks, parent]):
-            waiting.put(tasks.recv())
+        while tasks in connection.wait([tasks, parent]) and (task := tasks.recv()) is not None:
+            waiting.put(task)
     except (EOFError, OSError):
         pass
     over.set()
@@ -199,13 +202,15 @@ def _answer(job: Job, i: int, waiting: Any, over: threading.Event, results: Any)
 class _Worker:
     """One worker as the main process sees it. `asked`: its tasks that are not answered."""
 
-    def __init__(self, context: Any, job: Job, i: int, others: list[_Worker]):
+    def __init__(self, context: Any, job: Job, i: int):
         its_tasks, self.tasks = context.Pipe(duplex=False)
         self.results, its_results = context.Pipe(duplex=True)
         self.asked: set[tuple[int, int]] = set()
-        forked = context.get_start_method() == "fork"
-        inherited = [end for worker in [*others, self] for end in (worker.tasks, worker.results)] if forked else []
-        arguments = (job, i, its_tasks, its_results, tuple(inherited))
+        _alive.add(self)
+        inherited: list[Any] = []
+        if context.get_start_method() == "fork":
+            inherited = [end for worker in _alive for end in (worker.tasks, worker.results)]
+        arguments = (job, i, its_tasks, its_results, inherited)
         self.process = context.Process(target=_work, args=arguments, name=f"DataLoader worker {i}", daemon=True)
         try:
             self.process.start()
@@ -217,7 +222,9 @@ class _Worker:
             its_results.close()
 
     def close(self) -> None:
-        """Tells the worker to end."""
+        """Tells the worker to end. (A child of ours may hold the pipe too, so that closing it need not tell it.)"""
+        with suppress(OSError):
+            self.tasks.send(None)
         self.tasks.close()
         self.results.close()
 
@@ -233,6 +240,10 @@ class _Worker:
         )
 
 
+#: those of all loaders, of whose pipes a new worker inherits our ends
+_alive: weakref.WeakSet[_Worker] = weakref.WeakSet()
+
+
 class Crew:
     """The workers of one loader."""
 
@@ -241,7 +252,7 @@ class Crew:
         self.closed = False
         try:
             for i in range(job.workers):
-                self.workers.append(_Worker(context, job, i, self.workers))
+                self.workers.append(_Worker(context, job, i))
         except BaseException:
             self.close()
             raise
