@@ -44,6 +44,7 @@ class Generator:
         place(device)
         self._initial = _fresh_seed()
         self._state: tuple[Any, Any] | None = None
+        self._seeds_given = 0
 
     @property
     def device(self) -> Any:
@@ -100,7 +101,18 @@ class Generator:
         self._write(seed, offset)
         self._initial = seed % _WORD
 
+    def worker_seed(self) -> int:
+        """A seed of 63 bits for other processes, each time another; the stream itself does not move.
+
+        So what is drawn here is the same with and without them. (PyTorch moves its stream in both cases.)
+        """
+        seed, offset = self.state
+        words = [seed.item() % _WORD, offset.item(), self._seeds_given]
+        self._seeds_given += 1
+        return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]) >> 1
+
     def _write(self, seed: int, offset: int) -> None:
+        self._seeds_given = 0
         with set_grad(False):
             for tensor, number in zip(self.state, (seed, offset), strict=True):
                 write_into(tensor, scalar_operand(number, int64))

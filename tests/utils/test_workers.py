@@ -116,6 +116,13 @@ def test_batches_come_in_the_order_of_the_sampler(width):
         assert len(loader) == len(iter(loader)) == -(-len(order) // step)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_collate_fn_may_be_set_later(workers):
+    loader = DataLoader(range(4), batch_size=2, num_workers=workers)
+    loader.collate_fn = sum
+    assert list(loader) == [1, 5]
+
+
 def test_without_order_all_batches_come():
     loader = DataLoader(Squares(10), in_order=False, **WORKERS)
     assert sorted(first_of(loader)) == [i * i for i in range(10)]
@@ -346,6 +353,17 @@ def test_each_worker_has_a_seed_of_its_own_that_the_generator_decides():
     assert first[3:] != second[3:] and drawn(3) == [first, second] and drawn(4)[0][2] != first[2]
     gc.manual_seed(first[2])
     assert first[5] == gc.rand(()).item()
+
+
+def test_each_pass_has_other_seeds_and_the_same_again_from_the_same_state():
+    def passes():
+        loader = DataLoader(Draws(), **WORKERS)
+        return [next(iter(loader))[2].item() for _ in range(3)]
+
+    gc.manual_seed(1)
+    first = passes()
+    gc.manual_seed(1)
+    assert passes() == first and len(set(first)) == 3
 
 
 def test_the_number_of_workers_does_not_change_the_order():

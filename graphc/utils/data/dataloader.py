@@ -8,7 +8,7 @@ from typing import Any
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError
 from graphc.core.lazy import lazy_import
-from graphc.functions.random import randint
+from graphc.functions.generators import default_generator
 from graphc.utils.data.collate import default_collate, default_convert
 from graphc.utils.data.dataset import IterableDataset
 from graphc.utils.data.fetching import Sampling, Source
@@ -73,8 +73,7 @@ class DataLoader:
         self.prefetch_factor = _AHEAD if prefetch_factor is None and num_workers > 0 else prefetch_factor
         self.persistent_workers, self.in_order = persistent_workers, in_order
         self.pin_memory, self.pin_memory_device = pin_memory, pin_memory_device
-        self._source = Source(dataset, self.collate_fn, batches, stream, batch_size, drop_last)
-        self._sampling = Sampling(sampler if batch_sampler is None else batch_sampler, self._source)
+        self._batched, self._stream = batches, stream
         self._kept: WorkerBatches | None = None
         self._ready = True
 
@@ -83,15 +82,24 @@ class DataLoader:
             raise ArgumentError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
         super().__setattr__(name, value)
 
+    @property
+    def _source(self) -> Source:
+        """As the attributes are now; `collate_fn` may be set later."""
+        return Source(self.dataset, self.collate_fn, self._batched, self._stream, self.batch_size, self.drop_last)
+
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(self.sampler if self.batch_sampler is None else self.batch_sampler, self._source)
+
     def __iter__(self) -> Iterator[Any]:
         if self._kept is not None and not self._kept.ended:
             self._kept.start()
             return self._kept
-        with eagerly():
-            seed = int(randint(0, 2**63 - 1, (), generator=self.generator).item())
         if self.num_workers == 0:
             return _Batches(self)
-        batches = WorkerBatches(self, seed)
+        with eagerly():
+            base_seed = (self.generator or default_generator).worker_seed()
+        batches = WorkerBatches(self, base_seed)
         if self.persistent_workers:
             self._kept = batches
         return batches
