@@ -62,7 +62,7 @@ def make_entry(build: Build, call: Call, lock: Any) -> Callable[[tuple[Any, ...]
         return None
     w = _Writer()
     w.names |= {"STATE": STATE, "EPOCH": EPOCH, "BUILD": build, "SLOW": SLOW, "Tensor": type(call.args[0])}
-    w.names |= {"empty": np.empty, "new_tensor": SLOTS.new_tensor, "owner_of": memory_owner}
+    w.names |= {"ndarray": np.ndarray, "empty": np.empty, "new_tensor": SLOTS.new_tensor, "owner_of": memory_owner}
     w.names |= {"AUTOCAST": AUTOCAST, "PRECISION": STATE.autocast}
     n = len(call.leaves)
     w.lines.append(
@@ -123,7 +123,8 @@ def _argument(w: _Writer, build: Build, i: int, array: Any) -> None:
     dtype, shape, strides = w.name("d", array.dtype), w.name("s", array.shape), w.name("t", array.strides)
     w.lines.append(f"if type(a{i}) is not Tensor or a{i}._edge is not None: return SLOW")
     w.lines.append(f"x{i} = a{i}._data")
-    w.lines.append(f"if x{i}.dtype is not {dtype} or x{i}.shape != {shape} or x{i}.strides != {strides}: return SLOW")
+    here = f"type(x{i}) is not ndarray or x{i}.dtype is not {dtype}"  # what is on a device has dtype and shape too
+    w.lines.append(f"if {here} or x{i}.shape != {shape} or x{i}.strides != {strides}: return SLOW")
     w.lines.append(f"if a{i}._base is not None and a{i}.requires_grad: return SLOW")
     if build.reached:
         reached = w.name("r", frozenset(build.reached))

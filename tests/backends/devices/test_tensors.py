@@ -373,3 +373,22 @@ def test_a_custom_function():
             return 3 * ctx.saved_tensors[0] ** 2 * g
 
     equal(Cube.apply, X)
+
+
+@pytest.mark.parametrize("updates", [False, True])
+def test_an_argument_that_comes_from_a_device_later(updates):
+    total = gc.zeros(4, 5)
+
+    def f(x):
+        if updates:
+            total.add_(1)
+        return x * 2
+
+    run = gc.compile(f)
+    host = gc.from_numpy(X)
+    for _ in range(4):  # the short way into the build is there by now
+        run(host)
+    found = run(host.to(DEVICE))
+    assert found.device == gc.device(DEVICE) and np.array_equal(found.cpu().numpy(), X * 2)
+    assert np.array_equal(run(host).numpy(), X * 2)
+    assert not updates or total.cpu().eq(6).all()
