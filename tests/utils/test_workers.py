@@ -143,12 +143,18 @@ def test_a_batch_is_mapped_and_can_be_written():
 def test_nested_values_arrive_as_they_were(dtype):
     def collate(samples):
         x = gc.ones(70, 80, dtype=getattr(gc, dtype))
-        return {"a": (x.t(), x[::2]), "b": ["text", None, np.arange(5000)[::-1]], "p": gc.nn.Parameter(gc.ones(2))}
+        return {
+            "a": (x.t(), x[::2]),
+            "b": ["text", None, np.arange(5000)[::-1]],
+            "p": gc.nn.Parameter(gc.ones(2)),
+            "e": gc.zeros(3, 0),
+        }
 
     for batch in DataLoader(Squares(2), collate_fn=collate, **WORKERS):
         assert [tuple(x.shape) for x in batch["a"]] == [(80, 70), (35, 80)]
         assert all(x.dtype is getattr(gc, dtype) and bool((x == 1).all()) for x in batch["a"])
         assert batch["b"][:2] == ["text", None] and batch["b"][2].tolist() == list(range(4999, -1, -1))
+        assert tuple(batch["e"].shape) == (3, 0) and batch["a"][0].data_ptr() % 16 == 0
         assert isinstance(batch["p"], gc.nn.Parameter) and batch["p"].requires_grad
 
 
@@ -299,6 +305,17 @@ def test_a_worker_that_was_killed_before_it_is_asked():
     victim.join()
     with pytest.raises(RuntimeError, match=rf"pid {victim.pid}\) is killed by signal"):
         list(batches)
+
+
+def test_a_persistent_worker_that_was_killed_between_two_passes():
+    loader = DataLoader(Where(), persistent_workers=True, **WORKERS)
+    pids(loader)
+    victim = alive()[0]
+    victim.kill()
+    victim.join()
+    with pytest.raises(RuntimeError, match=rf"pid {victim.pid}\) is killed by signal"):
+        pids(loader)
+    assert victim.pid not in pids(loader) and len(alive()) == 2
 
 
 def test_timeout():

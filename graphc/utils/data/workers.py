@@ -346,8 +346,12 @@ class WorkerBatches:
         self._active, self._load, self._turn = [True] * count, [0] * count, cycle(range(count))
         with eagerly():
             self._indices = iter(self._sampling)
-            for _ in range(self._ahead):
-                self._ask()
+            try:
+                for _ in range(self._ahead):
+                    self._ask()
+            except WorkerEndedError as error:
+                self._give_up(error)
+                raise
 
     def __iter__(self) -> Iterator[Any]:
         return self
