@@ -5,45 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphc.distributions import constraints
 from graphc.distributions.cauchy import Cauchy
-from graphc.distributions.transformed_distribution import TransformedDistribution
-from graphc.distributions.transforms import AbsTransform
-from graphc.functions.creation import full_like, zeros_like
-from graphc.primitives.elementwise import where
+from graphc.distributions.folded import Folded
+from graphc.functions.creation import full_like
 
 
-class HalfCauchy(TransformedDistribution):
+class HalfCauchy(Folded):
     """|x|, x Cauchy distributed around 0."""
 
-    arg_constraints = {"scale": constraints.positive}
-    support = constraints.nonnegative
-    has_rsample = True
-
     def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
-        super().__init__(Cauchy(0, scale, validate_args=False), AbsTransform(), validate_args=validate_args)
+        super().__init__(Cauchy(0, scale, validate_args=False), validate_args)
 
-    scale = property(lambda self: self.base_dist.scale, doc="That of the Cauchy distribution.")
     mean = property(lambda self: full_like(self.scale, math.inf), doc="Infinite.")
-    mode = property(lambda self: zeros_like(self.scale), doc="0")
     variance = property(lambda self: self.base_dist.variance, doc="Infinite.")
-
-    def log_prob(self, value: Any) -> Any:
-        """Twice the Cauchy density; 0 below 0."""
-        found = self.base_dist.log_prob(self._checked(value)) + math.log(2)
-        return where(value >= 0, found, found.new_full((), -math.inf))
-
-    def cdf(self, value: Any) -> Any:
-        """The probability of points up to `value`."""
-        return 2 * self.base_dist.cdf(self._checked(value)) - 1
-
-    def icdf(self, value: Any) -> Any:
-        """The point up to which lies the probability `value`."""
-        return self.base_dist.icdf((value + 1) / 2)
-
-    def entropy(self) -> Any:
-        """That of the Cauchy distribution, less log 2."""
-        return self.base_dist.entropy() - math.log(2)
 
 
 __all__ = ["HalfCauchy"]

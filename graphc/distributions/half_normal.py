@@ -5,45 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphc.distributions import constraints
+from graphc.distributions.folded import Folded
 from graphc.distributions.normal import Normal
-from graphc.distributions.transformed_distribution import TransformedDistribution
-from graphc.distributions.transforms import AbsTransform
-from graphc.functions.creation import zeros_like
-from graphc.primitives.elementwise import where
 
 
-class HalfNormal(TransformedDistribution):
+class HalfNormal(Folded):
     """|x|, x normal of mean 0."""
 
-    arg_constraints = {"scale": constraints.positive}
-    support = constraints.nonnegative
-    has_rsample = True
-
     def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
-        super().__init__(Normal(0, scale, validate_args=False), AbsTransform(), validate_args=validate_args)
+        super().__init__(Normal(0, scale, validate_args=False), validate_args)
 
-    scale = property(lambda self: self.base_dist.scale, doc="That of the normal distribution.")
     mean = property(lambda self: self.scale * math.sqrt(2 / math.pi), doc="scale sqrt(2 / pi)")
-    mode = property(lambda self: zeros_like(self.scale), doc="0")
     variance = property(lambda self: self.scale.pow(2) * (1 - 2 / math.pi), doc="scale^2 (1 - 2 / pi)")
-
-    def log_prob(self, value: Any) -> Any:
-        """Twice the normal density; 0 below 0."""
-        found = self.base_dist.log_prob(self._checked(value)) + math.log(2)
-        return where(value >= 0, found, found.new_full((), -math.inf))
-
-    def cdf(self, value: Any) -> Any:
-        """The probability of points up to `value`."""
-        return 2 * self.base_dist.cdf(self._checked(value)) - 1
-
-    def icdf(self, value: Any) -> Any:
-        """The point up to which lies the probability `value`."""
-        return self.base_dist.icdf((value + 1) / 2)
-
-    def entropy(self) -> Any:
-        """That of the normal distribution, less log 2."""
-        return self.base_dist.entropy() - math.log(2)
 
 
 __all__ = ["HalfNormal"]

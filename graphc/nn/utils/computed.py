@@ -70,4 +70,14 @@ def stop_computing(module: Any, name: str) -> None:
     _become(module, {k: v for k, v in module.__dict__["_computed"].items() if k != name})
 
 
-__all__ = ["compute", "plain_class", "stop_computing"]
+def take_back(module: Any, is_meant: Callable[[Any], bool]) -> bool:
+    """Has the first hook before `forward` that is meant undo itself (`remove(module)`), and drops it; whether there was one."""
+    for key, hook in module._forward_pre_hooks.items():
+        if is_meant(hook):
+            hook.remove(module)
+            del module._forward_pre_hooks[key]
+            return True
+    return False
+
+
+__all__ = ["compute", "plain_class", "stop_computing", "take_back"]

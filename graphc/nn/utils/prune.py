@@ -17,7 +17,7 @@ from graphc.functions.norms import norm
 from graphc.functions.random import rand, rand_like
 from graphc.functions.sorting import kthvalue, topk
 from graphc.grad_mode import no_grad
-from graphc.nn.utils.computed import compute, stop_computing
+from graphc.nn.utils.computed import compute, stop_computing, take_back
 from graphc.nn.utils.convert_parameters import parameters_to_vector
 
 
@@ -363,12 +363,9 @@ def global_unstructured(parameters: Any, pruning_method: Any, importance_scores:
 
 def remove(module: Any, name: str) -> Any:
     """Makes pruning permanent: the pruned tensor is a parameter again; returns the module. ArgumentError if there is none."""
-    for key, hook in module._forward_pre_hooks.items():
-        if _prunes(hook, name):
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            return module
-    raise ArgumentError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
+    if not take_back(module, lambda hook: _prunes(hook, name)):
+        raise ArgumentError(f"Parameter '{name}' of module {module} has to be pruned before pruning can be removed")
+    return module
 
 
 def is_pruned(module: Any) -> bool:

@@ -13,7 +13,7 @@ from graphc.grad_mode import no_grad
 from graphc.nn.modules.convolution import _Convolution
 from graphc.nn.normalizing import normalize
 from graphc.nn.parameter import Parameter, is_lazy
-from graphc.nn.utils.computed import compute, stop_computing
+from graphc.nn.utils.computed import compute, stop_computing, take_back
 
 
 def as_rows(weight: Any, dim: int) -> Any:
@@ -82,9 +82,8 @@ def spectral_norm(
     The parameter goes on as `<name>_orig`, the estimates of the singular vectors are buffers. RuntimeError where this was
     done already, ArgumentError for a parameter that is None or has no shape.
     """
-    for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, SpectralNorm) and hook.name == name:
-            raise RuntimeError(f"Cannot register two spectral_norm hooks on the same parameter {name}")
+    if any(_computes(hook, name) for hook in module._forward_pre_hooks.values()):
+        raise RuntimeError(f"Cannot register two spectral_norm hooks on the same parameter {name}")
     fn = SpectralNorm(name, n_power_iterations, usual_dim(module) if dim is None else dim, eps)
     weight = module._parameters[name]
     if weight is None:
@@ -106,12 +105,13 @@ def spectral_norm(
 
 def remove_spectral_norm(module: Any, name: str = "weight") -> Any:
     """Takes `spectral_norm` back; returns the module. ArgumentError where it was not applied."""
-    for key, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, SpectralNorm) and hook.name == name:
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            return module
-    raise ArgumentError(f"spectral_norm of '{name}' not found in {module}")
+    if not take_back(module, lambda hook: _computes(hook, name)):
+        raise ArgumentError(f"spectral_norm of '{name}' not found in {module}")
+    return module
+
+
+def _computes(hook: Any, name: str) -> bool:
+    return isinstance(hook, SpectralNorm) and hook.name == name
 
 
 __all__ = ["SpectralNorm", "remove_spectral_norm", "spectral_norm"]

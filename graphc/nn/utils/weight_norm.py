@@ -8,7 +8,7 @@ from typing import Any
 from graphc.core.errors import ArgumentError
 from graphc.functions.norms import norm_over
 from graphc.nn.parameter import Parameter, is_lazy
-from graphc.nn.utils.computed import compute, stop_computing
+from graphc.nn.utils.computed import compute, stop_computing, take_back
 from graphc.primitives.views import reshape
 
 
@@ -58,9 +58,8 @@ def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
         FutureWarning,
         stacklevel=2,
     )
-    for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, WeightNorm) and hook.name == name:
-            raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
+    if any(_computes(hook, name) for hook in module._forward_pre_hooks.values()):
+        raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
     fn, weight = WeightNorm(name, dim), getattr(module, name)
     if is_lazy(weight):
         raise ArgumentError(
@@ -77,12 +76,13 @@ def weight_norm(module: Any, name: str = "weight", dim: int | None = 0) -> Any:
 
 def remove_weight_norm(module: Any, name: str = "weight") -> Any:
     """Takes `weight_norm` back; returns the module. ArgumentError where it was not applied."""
-    for key, hook in module._forward_pre_hooks.items():
-        if isinstance(hook, WeightNorm) and hook.name == name:
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-            return module
-    raise ArgumentError(f"weight_norm of '{name}' not found in {module}")
+    if not take_back(module, lambda hook: _computes(hook, name)):
+        raise ArgumentError(f"weight_norm of '{name}' not found in {module}")
+    return module
+
+
+def _computes(hook: Any, name: str) -> bool:
+    return isinstance(hook, WeightNorm) and hook.name == name
 
 
 __all__ = ["WeightNorm", "remove_weight_norm", "weight_norm"]
