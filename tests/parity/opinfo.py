@@ -212,19 +212,19 @@ def examine(op: Any, samples: int | None = None, backend: str | None = None, ver
         return outcome
     grads = op.supports_autograd and dtype.is_floating_point
     torch.manual_seed(0)
-    for sample in islice(op.sample_inputs("cpu", dtype, requires_grad=grads), samples):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, of its samples too: which call has them depends on what ran before
+        for sample in islice(op.sample_inputs("cpu", dtype, requires_grad=grads), samples):
+            try:
                 outcome.gradients += one(op, mine, sample, grads, backend)
-        except Exception as error:  # whatever goes wrong is an outcome
-            if verbose:
-                traceback.print_exc()
-            first = next(iter(str(error).splitlines()), "")
-            outcome.wrong = outcome.wrong or (
-                first if isinstance(error, Difference) else f"{type(error).__name__}: {first}"
-            )
-        outcome.samples += 1
+            except Exception as error:  # whatever goes wrong is an outcome
+                if verbose:
+                    traceback.print_exc()
+                first = next(iter(str(error).splitlines()), "")
+                outcome.wrong = outcome.wrong or (
+                    first if isinstance(error, Difference) else f"{type(error).__name__}: {first}"
+                )
+            outcome.samples += 1
     return outcome
 
 
