@@ -37,7 +37,7 @@ def test_a_graph_shows_roles_modules_types_and_updates():
     dot = viz.to_dot(mlp_graph())
     accepted_by_dot(dot)
     for part in [
-        "f32[x_0, 4]",
+        "f32[y_0, 4]",
         '"loss"',
         "train: new 0.weight",
         "cluster_",
@@ -105,3 +105,26 @@ def test_with_graphviz_there_is_svg(tmp_path):
 def test_other_things_are_refused_by_name():
     with pytest.raises(gc.errors.ArgumentTypeError, match="cannot draw str"):
         viz.to_dot("graph")
+
+
+def test_graphml_keeps_every_node_and_edge():
+    graph = mlp_graph()
+    again, made = networkx.parse_graphml(viz.to_graphml(graph)), viz.to_networkx(graph)
+    assert len(again) == len(made) and again.number_of_edges() == made.number_of_edges()
+    assert {about["op"] for _, about in again.nodes(data=True)} == {about["op"] for _, about in made.nodes(data=True)}
+
+
+def test_a_text_can_be_read_again_and_drawn():
+    graph = mlp_graph()
+    text = viz.to_text(graph)
+    program = viz.from_text(text)
+    assert viz.to_text(program) == text
+    assert "test_viz.py" in text and "(backward)" in text and "(update)" in text
+    dot = viz.to_dot(program)
+    accepted_by_dot(dot)
+    assert "#fbe3d0" in dot and "#dcefd8" in dot
+
+
+def test_a_tape_has_no_text():
+    with pytest.raises(gc.errors.GraphError, match="a tape has no text"):
+        viz.to_text(gc.ones(2, requires_grad=True) * 2)

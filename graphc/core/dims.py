@@ -186,7 +186,7 @@ def _terms(x: Size) -> tuple[tuple[Monomial, int], ...]:
 
 def _show_factor(factor: Factor) -> str:
     if isinstance(factor, str):
-        return factor
+        return factor if factor.isidentifier() else f"size({factor!r})"
     op, a, b = factor
     return f"({a})//({b})" if op == "//" else f"{op}({a}, {b})"
 

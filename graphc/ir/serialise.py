@@ -179,15 +179,7 @@ class _Decoder:
         origins = tuple(map(_origin, _need(encoded.get("at", []), list, "user lines")))
         if op in _LEAVES.values():
             return self.leaf(op, inputs, attrs, origins)
-        if isinstance(op.vjp, tuple) and len(op.vjp) != len(inputs):
-            raise FileFormatError(f"{op.name}: {len(inputs)} operands, it takes {len(op.vjp)}")
-        try:
-            node = self.table.apply(op, inputs, attrs, origins)
-        except Exception as error:
-            raise FileFormatError(f"{op.name}: operands or attributes do not fit: {error}") from error
-        if not all(_is_shape(value.type.shape) for value in node.outputs):
-            raise FileFormatError(f"{op.name}: operands or attributes do not fit: a shape of other than sizes")
-        return node
+        return node_of(self.table, op, inputs, attrs, origins)
 
     def leaf(self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any], origins: tuple[Origin, ...]) -> Node:
         if op is INPUT:
@@ -278,6 +270,21 @@ def find(name: str) -> Op:
     if op is None:
         raise FileFormatError(f"unknown op {name!r}\n  hint: the file may come from a newer version of graphc")
     return op
+
+
+def node_of(
+    table: Table, op: Op, inputs: tuple[Value, ...], attrs: Mapping[str, Any], origins: tuple[Origin, ...]
+) -> Node:
+    """The node of an op on what was read from somewhere; FileFormatError where that does not fit the op."""
+    if isinstance(op.vjp, tuple) and len(op.vjp) != len(inputs):
+        raise FileFormatError(f"{op.name}: {len(inputs)} operands, it takes {len(op.vjp)}")
+    try:
+        node = table.apply(op, inputs, attrs, origins)
+    except Exception as error:
+        raise FileFormatError(f"{op.name}: operands or attributes do not fit: {error}") from error
+    if not all(_is_shape(value.type.shape) for value in node.outputs):
+        raise FileFormatError(f"{op.name}: operands or attributes do not fit: a shape of other than sizes")
+    return node
 
 
 def _is_shape(shape: Any) -> bool:

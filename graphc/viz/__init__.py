@@ -1,4 +1,4 @@
-"""Pictures of graphs: DOT text, SVG where Graphviz is installed, networkx graphs.
+"""Pictures of graphs: DOT text, SVG where Graphviz is installed, networkx graphs, GraphML, and text that can be read again.
 
 Everything takes a `Graph`, a compiled function or module (its last build), a symbolic tensor (what it needs), an eager
 tensor (its tape), or a `Program`.
@@ -7,6 +7,8 @@ tensor (its tape), or a `Program`.
 from __future__ import annotations
 
 from graphc.viz.pictures import Picture, show, to_png, to_svg
-from graphc.viz.subjects import to_dot, to_networkx
+from graphc.viz.subjects import from_text, to_dot, to_graphml, to_networkx, to_text
 
-__all__ = ["Picture", "show", "to_dot", "to_networkx", "to_png", "to_svg"]
+__all__ = [
+    "Picture", "from_text", "show", "to_dot", "to_graphml", "to_networkx", "to_png", "to_svg", "to_text",
+]  # fmt: skip

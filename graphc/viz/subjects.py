@@ -13,6 +13,9 @@ from graphc.core.tape import TensorBase
 from graphc.graphs import AllUpdates, Graph, UpdateGroup
 from graphc.ir.dot import program_dot, role_of
 from graphc.ir.program import Program, Value, consumers, toposort
+from graphc.ir.reading import program_from_text
+from graphc.ir.specialise import specialise
+from graphc.ir.text import program_text
 from graphc.viz.tape_pictures import tape_dot, tape_networkx
 
 networkx = lazy_import("networkx")
@@ -52,20 +55,47 @@ def to_networkx(x: Any, optimized: bool = False) -> Any:
     return graph
 
 
+def to_graphml(x: Any, optimized: bool = False) -> str:
+    """`x` as GraphML, which yEd, Gephi and Cytoscape read; attributes and arguments as `to_networkx`."""
+    return "\n".join(networkx.generate_graphml(to_networkx(x, optimized))) + "\n"
+
+
+def to_text(x: Any, optimized: bool = False) -> str:
+    """`x` as text that tells everything, a line a node, with the user's lines as comments: `from_text` reads it again.
+
+    Takes what `to_dot` takes, but no eager tensor: GraphError. The same code gives the same text, so that two can be compared.
+    """
+    program, _ = program_of(x, optimized)
+    return program_text(program, lines=True, full=True)
+
+
+def from_text(text: str) -> Program:
+    """The program of a text that `to_text` wrote, for this module's other functions. Nothing in a text is executed.
+
+    Raises FileFormatError, naming the line of the text, for what does not fit together.
+    """
+    return program_from_text(text)
+
+
 def program_of(x: Any, optimized: bool = False) -> tuple[Program, Sequence[str]]:
-    """The program to draw, and what its outputs are called."""
+    """The program to draw, sizes that are equal under one name, and what its outputs are called."""
     if isinstance(x, Program):
         return x, ()
     if isinstance(x, Graph):
-        return _program_of_graph(x)
+        program, names = _program_of_graph(x)
+        return specialise(program, x.aliases) if x.aliases else program, names
     run = getattr(x, "_run", None) if not isinstance(x, CompiledFunction) else x
     if isinstance(run, CompiledFunction):
         built = run.last_built()
         if built is None:
             raise GraphError(f"{run!r} has no graph yet: call it once first")
-        return (built.program if optimized else built.recorded), ()
+        if optimized:
+            return built.program, ()
+        return specialise(built.recorded, built.aliases) if built.aliases else built.recorded, ()
     if isinstance(x, TensorBase):
         value = x._data
+        if is_array(value):
+            raise GraphError("a tape has no text, only a picture: give a graph or a compiled function")
         return Program(value.node.table, _inputs([value]), (value,)), ()
     raise ArgumentTypeError(f"cannot draw {type(x).__name__}: give a Graph, a compiled function, a tensor or a Program")
 
