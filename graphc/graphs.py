@@ -233,7 +233,10 @@ class Graph(Recorder):
         for capture in self.captures.values():
             if capture.shadow is shadow:
                 return capture
-        raise GraphError(f"{shadow._data.type} made at {shadow._data.origin_text()} is not a variable")
+        raise GraphError(
+            f"{shadow._data.type} made at {shadow._data.origin_text()} is not a variable\n"
+            "  hint: a variable is a tensor of numbers: make it before the graph, or within `with gc.eagerly():`"
+        )
 
     def writes(self) -> list[tuple[Capture, Value]]:
         """Every write user code or layers have recorded so far: (variable, new value)."""

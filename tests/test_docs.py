@@ -12,7 +12,10 @@ import pytest
 from test_layers import FLOORS
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/performance.md", "graphc/data/README.md"]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "graphc/data/README.md", *PAGES]
+#: Pages whose code makes something that is looked at further, below.
+HOW_TO = ["docs/howto/op.md", "docs/howto/pass.md", "docs/howto/backend.md"]
 
 
 def run(source: str, cwd: Path) -> str:
@@ -47,9 +50,14 @@ def test_the_readme_begins_with_the_two_commands_of_a_newcomer():
     assert commands[:2] == ["pip install . && graphc demo", 'pip install -e ".[test]" && pytest']
 
 
-def test_the_examples_of_contributing_do_what_is_said_of_them(tmp_path):
-    out = run(python_in("CONTRIBUTING.md") + CHECK_OPS + CHECK_PASS + CHECK_BACKEND, tmp_path)
+def test_the_ops_the_pass_and_the_backend_of_the_pages_do_what_is_said_of_them(tmp_path):
+    out = run("\n".join(map(python_in, HOW_TO)) + CHECK_OPS + CHECK_PASS + CHECK_BACKEND, tmp_path)
     assert out.split() == ["softsign", "trace", "odd_functions", "reference"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in HOW_TO and python_in(page)])
+def test_the_code_of_a_page_runs(page, tmp_path):
+    run(python_in(page), tmp_path)
 
 
 CHECK_OPS = """

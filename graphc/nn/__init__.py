@@ -9,8 +9,6 @@ from graphc.nn.parameter import Buffer, Parameter, UninitializedBuffer, Uninitia
 
 __getattr__ = lazy_attributes("graphc.nn", {})
 
-__getattr__ = lazy_attributes("graphc.nn", {})
-
 __all__ = [
     *_layers,
     "Buffer",

@@ -570,3 +570,12 @@ def test_a_failed_run_leaves_the_lock_free():
         with pytest.raises(FeedError):
             session.run("train", {})
     session.run("train", {"x": X})
+
+
+def test_what_the_graph_computes_is_no_variable():
+    with gc.Graph().as_default():
+        w = gc.zeros(3, requires_grad=True)
+        with pytest.raises(
+            GraphError, match=rf"made at .*{HERE} is not a variable\n  hint: .* make it before the graph"
+        ):
+            optim.SGD([w], lr=0.1).minimize((w * w).sum())
