@@ -262,3 +262,14 @@ def _objects(rank: int, size: int) -> None:
     own: list[Any] = [None]
     dist.scatter_object_list(own, [[r] for r in range(size)] if rank == 0 else None, src=0)
     assert own == [[rank]]
+
+
+def note_rank(rank, folder, name):
+    """Writes a file."""
+    (Path(folder) / f"{name}{rank}").write_text(str(rank))
+
+
+def fail_beyond_the_first(rank):
+    """Raises in all processes but one."""
+    if rank:
+        raise KeyError("of rank 1")

@@ -94,6 +94,7 @@ FLOORS: dict[int, list[list[str]]] = {
         ),
         *(
             ["random.py"],
+            ["library/", "ops.py"],
             ["jit.py"],
             ["compiler.py"],
             ["multiprocessing.py"],

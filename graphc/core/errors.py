@@ -165,6 +165,10 @@ class DistNetworkError(DistError):
     """Processes that do not find each other."""
 
 
+class KernelError(GraphcError, NotImplementedError):
+    """A custom op has no function for the device of its arguments."""
+
+
 class MissingNameError(GraphcError, AttributeError):
     """A name that PyTorch has and graphc has not."""
 

@@ -24,6 +24,7 @@ def numpy_names(fn: F) -> F:
             kwargs = {_NUMPY_NAMES.get(name, name): value for name, value in kwargs.items()}
         return fn(*args, **kwargs)
 
+    renamed.__dict__["other_names"] = _NUMPY_NAMES  # `graphc port` reads it
     return cast(F, renamed)
 
 

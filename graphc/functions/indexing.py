@@ -12,7 +12,7 @@ from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError,
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, INT, DType, bool_, highest, int32, int64, lowest, uint8
 from graphc.functions.arguments import need_tensor
-from graphc.functions.axes import normalize_dim
+from graphc.functions.axes import normalize_dim, numpy_names
 from graphc.functions.promotion import cast_to, is_number, promote, scalar_operand
 from graphc.functions.subscripts import fitted, places_of, read_key, with_value, write_into
 from graphc.functions.subscripts import getitem as getitem
@@ -106,6 +106,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     return _shaped(op.gather(_vector(input), _vector(index), axis=axis), index.shape)
 
 
+@numpy_names
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """`gather` with broadcasting of the other dimensions; without `dim`, both are flattened."""
     indices = _indices("take_along_dim", indices, "indices")

@@ -133,12 +133,14 @@ def _trapezoids(y: Any, x: Any, dx: Any, dim: Any, fn: str) -> tuple[Any, int]:
     return multiply(multiply(heights, width), scalar_operand(0.5, y.dtype)), axis
 
 
+@numpy_names
 def trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
     """The integral of `y` along `dim` by the trapezoidal rule, over the points `x` or in steps of `dx` (1)."""
     areas, axis = _trapezoids(y, x, dx, dim, "trapezoid")
     return reduce_sum(areas, axes=(axis,))
 
 
+@numpy_names
 def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
     """The running integral of `y` along `dim` by the trapezoidal rule; one element shorter than y."""
     areas, axis = _trapezoids(y, x, dx, dim, "cumulative_trapezoid")

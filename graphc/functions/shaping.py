@@ -12,7 +12,7 @@ from graphc.core.dims import broadcast_shapes as common_shape
 from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import BOOL, FLOAT, int64
-from graphc.functions.axes import as_int, normalize_dim
+from graphc.functions.axes import as_int, normalize_dim, numpy_names
 from graphc.functions.creation import index_grid
 from graphc.functions.promotion import cast_to
 from graphc.functions.sizes import as_size, as_sizes, inferred
@@ -117,6 +117,7 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
     return views.reshape(input, shape=(*shape[:at], *inner, *shape[at + 1 :]))
 
 
+@numpy_names
 def squeeze(input: Any, dim: Any = None) -> Any:
     """Without the dimensions of size 1, or those of them named in `dim`; unknown sizes stay."""
     shape = shape_of(input)
@@ -127,6 +128,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     return views.reshape(input, shape=tuple([s for i, s in enumerate(shape) if i not in axes or s != 1]))
 
 
+@numpy_names
 def unsqueeze(input: Any, dim: int) -> Any:
     """With a dimension of size 1 inserted at `dim`."""
     shape = shape_of(input)
@@ -321,6 +323,7 @@ def tile(input: Any, *args: Any, dims: Any = None) -> Any:
     return repeat(input, (1,) * (len(shape_of(input)) - len(times)) + times)
 
 
+@numpy_names
 def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, output_size: Any = None) -> Any:
     """Each element repeated in place: `repeats` times, or `repeats[i]` times for the i-th along `dim`.
 
@@ -516,6 +519,7 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     return views.diagonal_put(input, cast_to(src, input.dtype), offset=as_int(offset, "offset"), axis1=a, axis2=b)
 
 
+@numpy_names
 def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
     """A copy of the input with `input[start:end:step]` along `dim` replaced by `src`."""
     shape = shape_of(input)

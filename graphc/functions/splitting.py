@@ -12,7 +12,7 @@ import numpy as np
 from graphc.core.dims import Dim, Shape, Size, size_min
 from graphc.core.errors import ArgumentTypeError, DimensionError, ShapeError
 from graphc.core.tape import TensorBase
-from graphc.functions.axes import as_int, normalize_dim
+from graphc.functions.axes import as_int, normalize_dim, numpy_names
 from graphc.functions.sizes import as_size, as_sizes
 from graphc.primitives import views
 from graphc.primitives.views import show
@@ -70,6 +70,7 @@ def select(input: Any, dim: int, index: Any) -> Any:
     return views.reshape(slice_axis(input, at, i, i + 1), shape=shape[:at] + shape[at + 1 :])
 
 
+@numpy_names
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """The parts at every index of a dimension, which must be known."""
     shape = shape_of(input)
@@ -134,6 +135,7 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
     return split(input, tuple(split_sizes), dim)
 
 
+@numpy_names
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """At most `chunks` pieces of one size along `dim`, the last one perhaps smaller."""
     shape = shape_of(input)
@@ -150,6 +152,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     return _parts(input, normalize_dim(dim, len(shape)), [b - a for a, b in pairwise(bounds)])
 
 
+@numpy_names
 def tensor_split(input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """Pieces along `dim`: a number of nearly equal ones, or those between the indices given."""
     shape = shape_of(input)

@@ -81,7 +81,7 @@ def _beside_array(name: str, tensor: Any, array: Any) -> tuple[Any, Any]:
         return tensor, creation.tensor(array)
     if name in ("lt", "le", "gt", "ge"):
         raise ArgumentTypeError(f"{name}: a Tensor and a numpy.ndarray cannot be compared", "torch.from_numpy(array)")
-    if tensor.requires_grad:
+    if STATE.grad and tensor.requires_grad:
         raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
     one, other = np.ones(1, tensor.dtype.np), np.ones(1, array.dtype)
     target = dtype_of(getattr(operator, f"__{name}__")(one, other).dtype)

@@ -44,7 +44,7 @@ class Numbers(Gradients):
         """The elements as a NumPy array, which shares the tensor's memory unless that is a device's."""
         if self._base is not None:
             refresh(self)
-        if not force and self._edge is not None and STATE.recorder is None and is_array(self._data):
+        if not force and STATE.grad and self._edge is not None and STATE.recorder is None and is_array(self._data):
             raise GradientError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._array("numpy()")
 

@@ -11,6 +11,7 @@ from graphc.core.errors import GradientError, ShapeError
 from graphc.core.tensor_types import int64
 from graphc.functions import shaping
 from graphc.functions.arithmetic import remainder
+from graphc.functions.axes import numpy_names
 from graphc.functions.creation import scalar_tensor
 from graphc.functions.promotion import cast_to
 from graphc.functions.sizes import as_sizes
@@ -43,10 +44,12 @@ class Reshaping(Memory):
             EPOCH.bump()
         return self
 
+    @numpy_names
     def squeeze_(self, dim: Any = None) -> Any:
         """In-place `squeeze`."""
         return self._become(lambda x: shaping.squeeze(x, dim))
 
+    @numpy_names
     def unsqueeze_(self, dim: int) -> Any:
         """In-place `unsqueeze`."""
         return self._become(lambda x: shaping.unsqueeze(x, dim))

@@ -58,4 +58,6 @@ def keywords_of(path: str) -> frozenset[str] | None:
         return None
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
-    return frozenset(p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY)
+    named = {p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY}
+    others = getattr(found, "other_names", {})
+    return frozenset(named | {other for other, name in others.items() if name in named})

@@ -19,6 +19,11 @@ from graphc.errors import MissingImportError, MissingNameError
 SENTENCES = {
     ("graphc", "softmx"): "graphc does not have torch.softmx; the nearest it has: softmax",
     ("graphc", "sparse_coo_tensor"): "torch.sparse_coo_tensor; its tensors are dense: use masks, gather and scatter",
+    ("graphc", "polar"): "torch.polar; it has no complex numbers: use cos and sin",
+    ("graphc", "view_as_real"): "torch.view_as_real; it has no complex numbers: keep real and imaginary parts in",
+    ("graphc", "imag"): "torch.imag; it has no complex numbers",
+    ("graphc", "spmm"): "torch.spmm; its tensors are dense: use mm",
+    ("graphc.library", "Library"): "torch.library.Library; an op of one's own is a library.custom_op",
     ("graphc", "view_as_complex"): "torch.view_as_complex; it has no complex numbers: keep real and imaginary parts in",
     ("graphc.nn", "Conv2D"): "torch.nn.Conv2D; the nearest it has: Conv2d",
     ("graphc.nn", "cross_entropy"): "torch.nn.cross_entropy; the nearest it has: nn.functional.cross_entropy",

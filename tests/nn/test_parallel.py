@@ -7,7 +7,8 @@ import pytest
 
 import graphc as gc
 from graphc import nn
-from graphc.nn.parallel import data_parallel
+from graphc.nn.parallel import data_parallel, gather, parallel_apply, replicate, scatter
+from graphc.nn.parallel.scatter_gather import scatter_kwargs
 
 X = np.random.default_rng(0).normal(size=(10, 5)).astype(np.float32)
 
@@ -110,6 +111,70 @@ def test_mistakes():
         nn.DataParallel(model, device_ids=["mps"])
     with pytest.raises(ValueError, match="split into 1 and 2 parts"):
         nn.DataParallel(nn.Bilinear(5, 5, 2).to("cpu"), device_ids=["cpu"] * 2)(gc.from_numpy(X), gc.from_numpy(X[:1]))
+
+
+def test_what_is_no_tensor_is_in_every_part():
+    seen = []
+
+    class Numbers(nn.Module):
+        def forward(self, n, word="a"):
+            seen.append((n, word))
+            return [gc.ones(1) * n]
+
+    (found,) = nn.DataParallel(Numbers(), device_ids=["cpu", "cpu"])(2, word="b")
+    assert seen == [(2, "b"), (2, "b")]
+    assert found.tolist() == [2, 2]
+    assert scatter_kwargs((), None, ["cpu", "cpu"]) == (((),), ({},))
+    assert scatter_kwargs((1,), {"a": 2}, ["cpu", "cpu"]) == (((1,), (1,)), ({"a": 2}, {"a": 2}))
+
+
+@pytest.mark.parametrize("through", [lambda fn: fn, gc.compile], ids=["eager", "compiled"])
+def test_by_hand_as_data_parallel_does_it(through):
+    model, parallel = pair()
+
+    def forward(x, scale):
+        parts = scatter((x, {"scale": scale}), ["cpu"] * 4)
+        modules = replicate(model, ["cpu"] * 4)[: len(parts)]
+        return gather(parallel_apply(modules, [p[0] for p in parts], [p[1] for p in parts]), "cpu")
+
+    grads, outs = [], []
+    for fn in (through(forward), parallel):
+        model.zero_grad()
+        out = fn(gc.from_numpy(X), 2.0)
+        out.pow(2).sum().backward()
+        outs.append(out.detach().numpy())
+        grads.append(model.linear.weight.grad.numpy())
+    np.testing.assert_allclose(outs[0], outs[1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grads[0], grads[1], rtol=1e-6)
+
+
+def test_parts_of_a_tensor_are_chunks():
+    x = gc.from_numpy(X)
+    parts = scatter(x, ["cpu"] * 3, dim=1)
+    assert type(parts) is tuple
+    assert [p.tolist() for p in parts] == [p.tolist() for p in x.chunk(3, 1)]
+    assert type(scatter([x], ["cpu"] * 3)) is list
+    assert gather(parts, "cpu", dim=1).tolist() == x.tolist()
+
+
+def test_detached_replicas_learn_nothing():
+    model = nn.Linear(5, 3)
+    a, b = replicate(model, ["cpu", "cpu"], detach=True)
+    assert a is not b
+    assert a is not model
+    assert not a(gc.ones(5)).requires_grad
+    assert replicate(model, ["cpu"])[0](gc.ones(5)).requires_grad
+    assert [type(m) for m in replicate(nn.Sequential(nn.Linear(1, 1)), ["cpu"])[0]] == [nn.Linear]
+
+
+def test_unequal_numbers_of_modules():
+    for more in (([1, 2],), ([1], [{}, {}]), ([1], None, ["cpu", "cpu"])):
+        with pytest.raises(AssertionError, match="The number of modules 1 is not equal to the number of"):
+            parallel_apply([nn.ReLU()], *more)
+    with pytest.raises(TypeError, match="a module's result of type int cannot be joined"):
+        gather([1, 2], "cpu")
+    with pytest.raises(ValueError, match="All dicts must have the same number of keys"):
+        gather([{"a": None}, {"b": None}], "cpu")
 
 
 @pytest.mark.opencl

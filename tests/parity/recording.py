@@ -25,7 +25,7 @@ NAMESPACES = (
     "nn.utils.stateless", "nn.parameter", "optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd",
     "linalg", "amp", "distributed", "nn.parallel", "distributions", "distributions.constraints", "distributions.transforms",
     "autograd.functional", "func", "utils.checkpoint", "utils.benchmark", "profiler", "accelerator", "cuda", "compiler",
-    "random",
+    "random", "library", "nn.utils.rnn", "cuda.amp", "backends.mps",
 )  # fmt: skip
 #: classes whose methods count one by one
 CLASSES = (
@@ -51,7 +51,7 @@ ELSEWHERE = {
     "linalg.LinAlgError": "an error class", "Tensor.pin_memory": "needs an accelerator in PyTorch",
     "dtype": "never made by users", "optim.lr_scheduler.Optimizer": "an import of optim.Optimizer",
     "optim.swa_utils.LRScheduler": "an import of optim.lr_scheduler", "optim.swa_utils.Module": "an import of nn.Module",
-    "nn.parallel.data_parallel": "PyTorch's needs an accelerator",
+    **dict.fromkeys(("nn.parallel.data_parallel", "nn.parallel.parallel_apply"), "PyTorch's needs an accelerator"),
     "distributed.ReduceOp": "an enumeration", "distributed.GroupMember": "holds a constant",
     "distributed.group": "never made, has the attribute WORLD", "distributed.ProcessGroup": "made by new_group",
     "distributed.Work": "made by calls with async_op", "distributed.DistError": "an error class",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -442,3 +443,17 @@ def test_attributes_of_modules():
         return Both(3).x
 
     assert passed_on(nn) == passed_on(torch.nn) == 3
+
+
+def test_scattering_and_gathering_what_needs_no_accelerator() -> None:
+    found = []
+    for m in (gc, torch):
+        parts = [m.nn.parallel.scatter(nest, [0, 1]) for nest in (3, "a", [1, {"a": 2}], (), (None, [4]))]
+        modules = m.nn.parallel.replicate(m.nn.Sequential(m.nn.ReLU(), m.nn.Identity()), _devices(m))
+        together = m.nn.parallel.gather([[None, (None,)], [None, (None,)]], _devices(m)[0])
+        found.append((parts, list(map(str, modules)), len(set(map(id, modules))), together))
+    assert found[0] == found[1]
+
+
+def _devices(m: Any) -> list[Any]:
+    return ["cpu", "cpu"] if m is gc else [0, 1]

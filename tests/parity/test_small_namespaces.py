@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import warnings
 from contextlib import redirect_stdout, suppress
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rank_cases import fail_beyond_the_first, note_rank
 from side_by_side import agree, refuse
 
 import graphc as gc
@@ -282,3 +284,12 @@ def test_timers() -> None:
         assert "plain" in text.getvalue() and "ints" in text.getvalue()
         globals_ = {"y": 2}
         assert benchmark.Timer("y + 1", globals=globals_).timeit(10).raw_times[0] > 0
+
+
+def test_processes(tmp_path):
+    for m in (gc, torch):
+        m.multiprocessing.spawn(note_rank, args=(str(tmp_path), m.__name__), nprocs=1, join=True)
+        with pytest.raises(m.multiprocessing.ProcessRaisedException, match="of rank 1"):
+            m.multiprocessing.spawn(fail_beyond_the_first, nprocs=2)
+        assert m.multiprocessing.Process is multiprocessing.Process
+        assert (tmp_path / f"{m.__name__}0").read_text() == "0"

@@ -329,3 +329,11 @@ def test_settings_of_the_library() -> None:
     for m in (gc, torch):
         x = m.rand(3, generator=m.Generator().manual_seed(3))
         assert x.tolist() == m.rand(3, generator=m.Generator().manual_seed(3)).tolist()
+
+
+def test_arrays_of_tensors_that_want_a_gradient_where_none_is_recorded() -> None:
+    for m in (gc, torch):
+        x = m.ones(2, requires_grad=True)
+        with m.no_grad():
+            assert x.numpy().tolist() == np.asarray(x).tolist() == [1, 1]
+            assert (x + np.ones(2)).dtype is m.float64

@@ -4,6 +4,8 @@ from typing import Any
 
 from graphc.core.lazy import lazy_attributes
 from graphc.nn.parallel.data_parallel import DataParallel, data_parallel
+from graphc.nn.parallel.replicate import parallel_apply, replicate
+from graphc.nn.parallel.scatter_gather import gather, scatter
 
 # what joins processes loads on first use
 _load = lazy_attributes("graphc.nn.parallel", {"distributed": "graphc.nn.parallel.distributed"})
@@ -20,4 +22,6 @@ def __dir__() -> Any:
     return sorted({*globals(), "DistributedDataParallel", "distributed"})
 
 
-__all__ = ["DataParallel", "DistributedDataParallel", "data_parallel"]
+__all__ = [
+    "DataParallel", "DistributedDataParallel", "data_parallel", "gather", "parallel_apply", "replicate", "scatter",
+]  # fmt: skip
