@@ -400,3 +400,10 @@ SAME_KIND_OF_ERROR = {
 @pytest.mark.parametrize("name", SAME_KIND_OF_ERROR)
 def test_errors_are_of_pytorchs_kind(name):
     refuse(torch, SAME_KIND_OF_ERROR[name])
+
+
+def test_old_names_of_hardtanhs_limits():
+    for m in (gc, torch):
+        with pytest.warns(FutureWarning, match="keyword argument `max_value` is deprecated"):
+            layer = m.nn.Hardtanh(max_value=0.5, min_value=-2)
+        assert (layer.min_val, layer.max_val) == (-2, 0.5)

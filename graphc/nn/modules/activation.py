@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from graphc.functions.softmaxes import softmax as softmax_along
@@ -69,8 +70,19 @@ class RReLU(Module):
 class Hardtanh(Module):
     """x limited to [min_val, max_val]."""
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False):
+    def __init__(
+        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False,
+        min_value: float | None = None, max_value: float | None = None,
+    ):  # fmt: skip
         super().__init__()
+        for name, old in (("min", min_value), ("max", max_value)):
+            if old is not None:
+                warnings.warn(
+                    f"keyword argument `{name}_value` is deprecated and rename to `{name}_val`",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+        min_val, max_val = min_val if min_value is None else min_value, max_val if max_value is None else max_value
         if not max_val > min_val:
             raise AssertionError(f"max_val must be greater than min_val, got {max_val} and {min_val}")
         self.min_val = min_val
