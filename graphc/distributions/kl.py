@@ -12,6 +12,7 @@ from graphc.distributions.beta import Beta
 from graphc.distributions.binomial import Binomial
 from graphc.distributions.categorical import Categorical
 from graphc.distributions.cauchy import Cauchy
+from graphc.distributions.continuous_bernoulli import ContinuousBernoulli
 from graphc.distributions.dirichlet import Dirichlet
 from graphc.distributions.distribution import Distribution
 from graphc.distributions.exponential import Exponential
@@ -21,6 +22,7 @@ from graphc.distributions.gumbel import Gumbel
 from graphc.distributions.half_normal import HalfNormal
 from graphc.distributions.independent import Independent
 from graphc.distributions.laplace import Laplace
+from graphc.distributions.lowrank_multivariate_normal import LowRankMultivariateNormal
 from graphc.distributions.multivariate_normal import MultivariateNormal, half_log_determinant, mahalanobis
 from graphc.distributions.normal import Normal
 from graphc.distributions.one_hot_categorical import OneHotCategorical
@@ -32,6 +34,7 @@ from graphc.distributions.utils import euler_constant, sum_rightmost
 from graphc.functions.activations import softplus
 from graphc.functions.creation import full_like
 from graphc.functions.decompositions import solve_triangular
+from graphc.functions.linalg import matmul
 from graphc.functions.shaping import broadcast_shapes
 from graphc.primitives.elementwise import logical_and, logical_or, where
 
@@ -189,6 +192,54 @@ def _multivariate_normal(p: Any, q: Any) -> Any:
     return half + 0.5 * (spread + mahalanobis(of_q, q.loc - p.loc) - n)
 
 
+def _check_events(p: Any, q: Any, kind: str) -> None:
+    if tuple(p.event_shape) != tuple(q.event_shape):
+        raise ValueError(f"KL-divergence between two {kind}s with different event shapes cannot be computed")
+
+
+def _square_sum(matrices: Any) -> Any:
+    """The trace of X X^T."""
+    return matrices.square().sum((-2, -1))
+
+
+@register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
+def _low_rank(p: Any, q: Any) -> Any:
+    _check_events(p, q, "Low Rank Multivariate Normal")
+    a = q._solved()
+    spread = (p._diagonal / q._diagonal).sum(-1) + _square_sum(p._factor * q._diagonal.rsqrt().unsqueeze(-1))
+    spread = spread - _square_sum(a * p._diagonal.sqrt().unsqueeze(-2)) - _square_sum(matmul(a, p._factor))
+    gap = q.log_determinant() - p.log_determinant() + q.distance(q.loc - p.loc)
+    return 0.5 * (gap + spread - p.event_shape[0])
+
+
+@register_kl(MultivariateNormal, LowRankMultivariateNormal)
+def _multivariate_low_rank(p: Any, q: Any) -> Any:
+    _check_events(p, q, "(Low Rank) Multivariate Normal")
+    tril = p._unbroadcasted_scale_tril
+    spread = _square_sum(tril * q._diagonal.rsqrt().unsqueeze(-1)) - _square_sum(matmul(q._solved(), tril))
+    gap = q.log_determinant() - 2 * half_log_determinant(tril) + q.distance(q.loc - p.loc)
+    return 0.5 * (gap + spread - p.event_shape[0])
+
+
+@register_kl(LowRankMultivariateNormal, MultivariateNormal)
+def _low_rank_multivariate(p: Any, q: Any) -> Any:
+    _check_events(p, q, "(Low Rank) Multivariate Normal")
+    n, tril = p.event_shape[0], q._unbroadcasted_scale_tril
+    batch = tuple(broadcast_shapes(tril.shape[:-2], p._batch_shape))
+    lower = tril.expand((*batch, n, n))
+    spread = _square_sum(solve_triangular(lower, p.cov_factor.expand((*batch, *p.cov_factor.shape[-2:])), upper=False))
+    roots = p._diagonal.sqrt().diag_embed().expand((*batch, n, n))
+    spread = spread + _square_sum(solve_triangular(lower, roots, upper=False))
+    gap = 2 * half_log_determinant(tril) - p.log_determinant() + mahalanobis(tril, q.loc - p.loc)
+    return 0.5 * (gap + spread - n)
+
+
+@register_kl(ContinuousBernoulli, ContinuousBernoulli)
+def _continuous_bernoulli(p: Any, q: Any) -> Any:
+    of_p, of_q = (d._log_normalizer_of_probs() + (-d.probs).log1p() for d in (p, q))
+    return p.mean * (p.logits - q.logits) + of_p - of_q
+
+
 @register_kl(Normal, Normal)
 def _normal(p: Any, q: Any) -> Any:
     ratio = (p.scale / q.scale).pow(2)
@@ -229,7 +280,11 @@ for _p, _q, _size in (
     (Gumbel, Pareto, "loc"), (Gumbel, Uniform, "loc"), (Laplace, Beta, "loc"), (Laplace, Exponential, "loc"),
     (Laplace, Gamma, "loc"), (Laplace, Pareto, "loc"), (Laplace, Uniform, "loc"), (Normal, Beta, "loc"),
     (Normal, Exponential, "loc"), (Normal, Gamma, "loc"), (Normal, Pareto, "loc"), (Normal, Uniform, "loc"),
-    (Pareto, Beta, "scale"), (Pareto, Uniform, "scale"), (Poisson, Bernoulli, "rate"), (Poisson, Binomial, "rate"),
+    *((kind, ContinuousBernoulli, size) for kind, size in (
+        (Exponential, "rate"), (Gamma, "concentration"), (Gumbel, "loc"), (Laplace, "loc"), (Normal, "loc"), (Pareto, "scale"),
+    )),
+    (ContinuousBernoulli, Pareto, "probs"), (Pareto, Beta, "scale"),
+    (Pareto, Uniform, "scale"), (Poisson, Bernoulli, "rate"), (Poisson, Binomial, "rate"),
 ):  # fmt: skip
     register_kl(_p, _q)(functools.partial(_infinite, _size))
 
@@ -258,7 +313,29 @@ def _cross_normal(p: Any, q: Any) -> Any:
     return -p.entropy() + 0.5 * (2 * math.pi * variance).log() + 0.5 * square / variance
 
 
-for _kind in (Beta, Exponential, Gamma, Gumbel, Laplace, Uniform):
+def _to_continuous_bernoulli(p: Any, q: Any) -> Any:
+    return -p.entropy() - p.mean * q.logits - (-q.probs).log1p() - q._log_normalizer_of_probs()
+
+
+register_kl(Beta, ContinuousBernoulli)(_to_continuous_bernoulli)
+
+
+@register_kl(Uniform, ContinuousBernoulli)
+def _uniform_continuous_bernoulli(p: Any, q: Any) -> Any:
+    return _or_infinite(logical_or(p.high >= 1, p.low <= 0), _to_continuous_bernoulli(p, q))
+
+
+@register_kl(ContinuousBernoulli, Exponential)
+def _continuous_bernoulli_exponential(p: Any, q: Any) -> Any:
+    return -p.entropy() - q.rate.log() + q.rate * p.mean
+
+
+@register_kl(ContinuousBernoulli, Uniform)
+def _continuous_bernoulli_uniform(p: Any, q: Any) -> Any:
+    return _or_infinite(logical_or(q.low >= 0, q.high <= 1), -p.entropy() + (q.high - q.low).log())
+
+
+for _kind in (Beta, ContinuousBernoulli, Exponential, Gamma, Gumbel, Laplace, Uniform):
     register_kl(_kind, Normal)(_cross_normal)
 
 

@@ -31,7 +31,7 @@ def half_log_determinant(scale_tril: Any) -> Any:
     return scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
-def _scale_tril_of_precision(p: Any) -> Any:
+def scale_tril_of_precision(p: Any) -> Any:
     """L with L L^T = p^-1."""
     turned = linalg_cholesky(p.flip((-2, -1)))
     inverse = turned.flip((-2, -1)).mT
@@ -74,7 +74,7 @@ class MultivariateNormal(Distribution):
         self.loc = loc.expand((*batch, loc.shape[-1]))
         super().__init__(batch, self.loc.shape[-1:], validate_args=validate_args)
         factors = {"scale_tril": lambda x: x, "covariance_matrix": linalg_cholesky}
-        self._unbroadcasted_scale_tril = factors.get(name, _scale_tril_of_precision)(value)
+        self._unbroadcasted_scale_tril = factors.get(name, scale_tril_of_precision)(value)
 
     def _whole(self, matrices: Any) -> Any:
         n = self._event_shape[0]
@@ -120,4 +120,4 @@ class MultivariateNormal(Distribution):
         return found.expand(tuple(self._batch_shape))
 
 
-__all__ = ["MultivariateNormal", "as_vectors", "half_log_determinant", "mahalanobis"]
+__all__ = ["MultivariateNormal", "as_vectors", "half_log_determinant", "mahalanobis", "scale_tril_of_precision"]

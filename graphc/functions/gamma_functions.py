@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphc.core.errors import UnsupportedError
 from graphc.core.one_call import one_call
+from graphc.core.tensor_types import bool_
 from graphc.functions.arguments import floating
 from graphc.functions.promotion import scalar_operand
 from graphc.primitives.elementwise import (
@@ -158,6 +160,22 @@ def erfinv(input: Any) -> Any:
     return _erfinv(floating(input))
 
 
-METHODS = ("lgamma", "digamma", "erfinv")
+def mvlgamma(input: Any, p: int) -> Any:
+    """The logarithm of the gamma function in p dimensions: p (p - 1) / 4 log(pi) + the sum of lgamma(x - j / 2), j < p.
+
+    UnsupportedError for p < 1 and for bools.
+    """
+    if p < 1:
+        raise UnsupportedError("p has to be greater than or equal to 1")
+    if input.dtype is bool_:
+        raise UnsupportedError("The input tensor may not be a boolean tensor.")
+    x = floating(input)
+    found = add(lgamma(x), _n(p * (p - 1) / 4 * math.log(math.pi), x))
+    for j in range(1, p):
+        found = add(found, lgamma(subtract(x, _n(j / 2, x))))
+    return found
+
+
+METHODS = ("lgamma", "digamma", "erfinv", "mvlgamma")
 INPLACE = METHODS
-__all__ = ["digamma", "erfinv", "lgamma"]
+__all__ = ["digamma", "erfinv", "lgamma", "mvlgamma"]

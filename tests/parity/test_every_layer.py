@@ -47,11 +47,11 @@ def by_size(pattern: str, *arguments: str, sizes: Any = (1, 2, 3)) -> dict[str, 
 
 ELEMENTWISE = (
     "CELU()", "CELU(0.7)", "ELU()", "ELU(0.5, inplace=True)", "GELU()", "GELU(approximate='tanh')", "Hardshrink(0.3)",
-    "Hardsigmoid()", "Hardswish()", "Hardtanh(-0.5, 0.7)", "Identity(3, a=1)", "LeakyReLU(0.2)", "LogSigmoid()", "Mish()", "RReLU()",
-    "ReLU()", "ReLU(inplace=True)", "ReLU6()", "SELU()", "SiLU()", "Sigmoid()", "Softplus(2, 5)", "Softshrink(0.2)", "Softsign()",
-    "Tanh()", "Tanhshrink()", "Threshold(0.1, 20)", "PReLU()", "PReLU(4, init=0.3)", "Softmax(dim=1)", "Softmin(1)", "LogSoftmax(1)",
-    "GLU(1)", "Flatten()", "Flatten(0)", "Unflatten(1, (2, 2))", "Dropout()", "Dropout(0.3, True)", "AlphaDropout(0.2)",
-    "FeatureAlphaDropout(0.4)",
+    "Hardsigmoid()", "Hardswish()", "Hardtanh(-0.5, 0.7)", "Identity(3, a=1)", "LeakyReLU(0.2)", "LogSigmoid()", "Mish()",
+    "RReLU()", "ReLU()", "ReLU(inplace=True)", "ReLU6()", "SELU()", "SiLU()", "Sigmoid()", "Softplus(2, 5)",
+    "Softshrink(0.2)", "Softsign()", "Tanh()", "Tanhshrink()", "Threshold(0.1, 20)", "PReLU()", "PReLU(4, init=0.3)",
+    "Softmax(dim=1)", "Softmin(1)", "LogSoftmax(1)", "GLU(1)", "Flatten()", "Flatten(0)", "Unflatten(1, (2, 2))", "Dropout()",
+    "Dropout(0.3, True)", "AlphaDropout(0.2)", "FeatureAlphaDropout(0.4)",
 )  # fmt: skip
 LAYERS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(ELEMENTWISE, (LINE,)),
@@ -71,7 +71,8 @@ LAYERS: dict[str, tuple[Any, ...]] = {
     "MaxUnpool3d(2, stride=2)": (f32(1, 1, 1, 1, 2), np.array([[[[[1, 6]]]]])),
     **by_size("Conv{}d", "4, 6, 3", "4, 2, 3, 2, 1, groups=2, bias=False", "4, 2, 3, padding='same', padding_mode='reflect'"),
     **by_size("ConvTranspose{}d", "4, 6, 3", "4, 2, 3, stride=2, padding=1, output_padding=1, groups=2, bias=False"),
-    **by_size("BatchNorm{}d", "4", "4, affine=False", "4, momentum=None, track_running_stats=False", "4, eps=0.1, momentum=0.3"),
+    **by_size("BatchNorm{}d", "4", "4, affine=False", "4, momentum=None, track_running_stats=False"),
+    **by_size("BatchNorm{}d", "4, eps=0.1, momentum=0.3"),
     **by_size("InstanceNorm{}d", "4", "4, affine=True", "4, track_running_stats=True"),
     **by_size("LazyConv{}d", "6, 3", "6, 3, bias=False"),
     **by_size("LazyConvTranspose{}d", "6, 3, stride=2"),

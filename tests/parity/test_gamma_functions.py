@@ -80,3 +80,12 @@ def test_binomial(count, p):
     values = np.arange(count + 1)
     shares = [np.array([(x == k).mean() for k in values]) for x in (mine, its)]
     assert np.abs(shares[0] - shares[1]).max() <= 6 * np.sqrt(0.5 / n)
+
+
+@pytest.mark.parametrize("p", [1, 2, 5])
+def test_in_several_dimensions(p):
+    x = np.linspace(2.6, 40, 9)
+    agree(torch, lambda m, a: (m.mvlgamma(a, p), a.mvlgamma(p=p), (a + 1).mvlgamma_(p)), x, n=64)
+    agree(torch, lambda m, a: m.mvlgamma(a, p), np.arange(4, 9), n=64)
+    refuse(torch, lambda m, a: m.mvlgamma(a, 0), x)
+    refuse(torch, lambda m, a: m.mvlgamma(a, 1), x > 0)
