@@ -220,6 +220,36 @@ def calls(rank: int, size: int) -> Any:
     return dist.get_backend(), dist.get_rank(), dist.get_world_size()
 
 
+def sync_net() -> Any:
+    """A small float64 network with batch norm."""
+    gc.manual_seed(3)
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, momentum=0.3), nn.Tanh(), nn.Linear(5, 3))
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model.double())
+
+
+def sync_batch_norm(rank: int, size: int) -> Any:
+    """Weights after each step and statistics, eager and compiled; then outputs and gradients of unequal parts of a batch."""
+    found: dict[Any, Any] = {}
+    for compiled in (False, True):
+        model = nn.parallel.DistributedDataParallel(sync_net(), broadcast_buffers=False)
+        steps = train(model, rank, size, compiled)
+        norm = model.module[1]
+        found[compiled] = steps, norm.running_mean.numpy(), norm.running_var.numpy(), norm.num_batches_tracked.item()
+    layer, (x, _) = nn.SyncBatchNorm(6).double(), BATCHES[0]
+    mine = gc.tensor(x[:3] if rank == 0 else x[3:]).requires_grad_()
+    out = layer(mine)
+    (out**3).sum().backward()
+    found["unequal"] = out.detach().numpy(), mine.grad.numpy(), layer.weight.grad.numpy()
+    alone = dist.new_group([0])
+    own = nn.SyncBatchNorm(6, process_group=alone).double()
+    try:
+        found["a group of one"] = own(mine.detach()).detach().numpy()
+    except ValueError as error:
+        found["a group of one"] = str(error)
+    found["evaluating"] = layer.eval()(mine.detach()).detach().numpy()
+    return found
+
+
 def ends(rank: int, size: int) -> str:
     """What process 1 hears when process 0 ends without destroying its group."""
     if not rank:

@@ -67,7 +67,7 @@ class LowRankMultivariateNormal(Distribution):
     mean = mode = property(lambda self: self.loc, doc="loc")
 
     @lazy_property
-    def variance(self) -> Any:  # type: ignore[override]
+    def variance(self) -> Any:
         """The diagonal of the covariance."""
         found = self._factor.square().sum(-1) + self._diagonal
         return found.expand((*self._batch_shape, *self._event_shape))

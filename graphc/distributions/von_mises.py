@@ -59,7 +59,7 @@ class VonMises(Distribution):
     mean = mode = property(lambda self: self.loc, doc="loc, the mean direction")
 
     @lazy_property
-    def variance(self) -> Any:  # type: ignore[override]
+    def variance(self) -> Any:
         """1 - I_1 / I_0, the circular variance."""
         return 1 - (log_bessel(self.concentration, 1) - log_bessel(self.concentration, 0)).exp()
 

@@ -11,6 +11,7 @@ from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, IndexRangeError, ShapeError
 from graphc.core.one_call import one_call
 from graphc.functions.arguments import need_float, need_tensor
+from graphc.functions.joining import cat
 from graphc.functions.norms import vector_norm
 from graphc.functions.promotion import cast_to
 from graphc.functions.reductions import computed_in, mean
@@ -170,6 +171,29 @@ def batch_norm(
     if running_var is not None:
         _update(running_var, spread.detach() * (number(count, spread) / (number(count, spread) - 1)), momentum)
     return cast_to(_affine(out, weight, bias), x.dtype)
+
+
+def batch_norm_across(
+    input: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, momentum: Any, eps: float, total: Any
+) -> Any:
+    """`batch_norm` in training, of a batch of which each process has a part: `total` gives a tensor's sum over them.
+
+    The parts may have different numbers of samples, also none.
+    """
+    x = computed_in(input)
+    ndim = len(x.shape)
+    axes = (0, *range(2, ndim))
+    _check_channels(x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    count = reshape(number(product((x.shape[0], *shape_of(x)[2:])), x), shape=(1,))
+    sums = total(cat([x.sum(axes), count], 0))
+    n = sums[-1]
+    center = sums[:-1] / n
+    gap = x - _per_channel(center, ndim)
+    spread = total((gap * gap).sum(axes)) / n
+    out = gap / sqrt(_per_channel(spread + eps, ndim))
+    _update(running_mean, center, momentum)
+    _update(running_var, spread.detach() * (n / (n - 1)), momentum)
+    return cast_to(_affine(out, weight, bias), input.dtype)
 
 
 def _update(running: Any, fresh: Any, momentum: Any) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rank_cases import build, together, train
+from rank_cases import BATCHES, build, sync_net, together, train
+
+import graphc as gc
+from graphc import nn
 
 
 def check_training(size, folder):
@@ -52,3 +55,29 @@ def test_what_else_ddp_does(tmp_path):
     assert first["running_mean"] == second["running_mean"]
     for found in (first, second):
         assert "the model is another one in rank 1 than in rank 0" in found["different"]
+
+
+def test_batch_norm_over_all_processes(tmp_path):
+    found = together("sync_batch_norm", 2, tmp_path)
+    for compiled in (False, True):
+        one = sync_net()  # no group here: one process with the whole batch
+        want = train(one)
+        for steps, mean, var, count in (f[compiled] for f in found):
+            for mine, its in zip(steps, want, strict=True):
+                np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(mean, one[1].running_mean.numpy(), rtol=1e-9)
+            np.testing.assert_allclose(var, one[1].running_var.numpy(), rtol=1e-9)
+            assert count == 6
+    layer, x = nn.BatchNorm1d(6).double(), gc.tensor(BATCHES[0][0]).requires_grad_()
+    out = layer(x)
+    (out**3).sum().backward()
+    outs, grads, weights = zip(*(f["unequal"] for f in found), strict=True)
+    np.testing.assert_allclose(np.concatenate(outs), out.detach().numpy(), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(grads), x.grad.numpy(), rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(sum(weights), layer.weight.grad.numpy(), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.concatenate([f["evaluating"] for f in found]), layer.eval()(x).detach().numpy(), rtol=1e-9
+    )
+    alone = nn.BatchNorm1d(6).double()(x[:3].detach()).detach().numpy()
+    np.testing.assert_allclose(found[0]["a group of one"], alone, rtol=1e-9)
+    assert found[1]["a group of one"] == "SyncBatchNorm: this process is not in the group"

@@ -30,7 +30,7 @@ OTHERS = {
     "Container": "given up by PyTorch: Sequential, ModuleList and ModuleDict",
     "CrossMapLRN2d": "PyTorch's keeps the first channel in every later sum: LocalResponseNorm",
     "DataParallel": "tests/nn/test_parallel.py",
-    "SyncBatchNorm": "needs an accelerator in PyTorch: tests/nn/test_sync_batch_norm.py",
+    "SyncBatchNorm": "needs an accelerator in PyTorch: tests/distributed/test_processes.py",
     "RNNBase": "a base class", "RNNCellBase": "a base class", "Module": "a base class",
 }  # fmt: skip
 LINE, ROWS, SIGNAL, IMAGE, VOLUME = f32(2, 4), f32(2, 3, 4), f32(2, 4, 8), f32(2, 4, 6, 6), f32(2, 4, 6, 6, 6)

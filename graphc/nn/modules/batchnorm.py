@@ -6,11 +6,16 @@ from typing import Any
 
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError
+from graphc.core.lazy import lazy_import
 from graphc.core.tensor_types import int64
 from graphc.functions.creation import ones, tensor, zeros
 from graphc.grad_mode import no_grad
 from graphc.nn import functional
 from graphc.nn.modules.normalization import _Normalization
+from graphc.nn.normalizing import batch_norm_across
+
+# what joins processes loads on first use
+_summing = lazy_import("graphc.nn.summing")
 
 
 class _NormBase(_Normalization):
@@ -86,6 +91,16 @@ class _BatchNorm(_NormBase):
     def forward(self, input: Any) -> Any:
         """input: f32[N, num_features, *]."""
         self._check_input_dim(input)
+        average = self._count_batch()
+        has_none = self.running_mean is None and self.running_var is None
+        keep = not self.training or self.track_running_stats
+        return functional.batch_norm(
+            input, self.running_mean if keep else None, self.running_var if keep else None, self.weight, self.bias,
+            self.training or has_none, average, self.eps,
+        )  # fmt: skip
+
+    def _count_batch(self) -> Any:
+        """How far running statistics move; in training one more batch is counted."""
         average: Any = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             with no_grad():
@@ -93,12 +108,7 @@ class _BatchNorm(_NormBase):
                 if self.momentum is None:
                     # a plain mean over all batches
                     average = 1.0 / self.num_batches_tracked.to(self.running_mean.dtype)
-        has_none = self.running_mean is None and self.running_var is None
-        keep = not self.training or self.track_running_stats
-        return functional.batch_norm(
-            input, self.running_mean if keep else None, self.running_var if keep else None, self.weight, self.bias,
-            self.training or has_none, average, self.eps,
-        )  # fmt: skip
+        return average
 
 
 def _need_dims(input: Any, *counts: int) -> None:
@@ -129,7 +139,11 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch norm for f32[N, C, *]; one process has the whole batch, and so this is what BatchNorm computes."""
+    """Batch norm for f32[N, C, *] whose statistics, in training, are those of the whole batch of a process group.
+
+    Each process has a part of the batch, and gradients are those of one process with all of it. `process_group`: None for all
+    processes; where there is no group, this is what BatchNorm computes. ArgumentError in a process that is not in the group.
+    """
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
@@ -138,6 +152,18 @@ class SyncBatchNorm(_BatchNorm):
     ):  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.process_group = process_group
+
+    def forward(self, input: Any) -> Any:
+        """input: f32[N, num_features, *], as many features in every process."""
+        total = _summing.total_over(self.process_group) if self.training else None
+        if total is None:
+            return super().forward(input)
+        self._check_input_dim(input)
+        average, keep = self._count_batch(), self.track_running_stats
+        return batch_norm_across(
+            input, self.running_mean if keep else None, self.running_var if keep else None, self.weight, self.bias, average,
+            self.eps, total,
+        )  # fmt: skip
 
     def _check_input_dim(self, input: Any) -> None:
         if len(input.shape) < 2:
