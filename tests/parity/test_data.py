@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import warnings
 from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest
 
+import graphc as gc
 import graphc.utils.data as ours
 from graphc.functions.creation import tensor
 
@@ -218,3 +222,48 @@ def test_seeds_of_a_worker_follow_from_the_base_seed():
         assert row[1:] == [random.random(), np.random.rand()]
         made.append(base)
     assert made[0] == made[1]
+
+
+def longer(d):
+    """A stream that gives more than it says."""
+
+    class Longer(d.IterableDataset):
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            return iter([1.0, 2.0, 3.0, 4.0])
+
+        def __repr__(self):
+            return "Longer"
+
+    return Longer()
+
+
+@pytest.mark.filterwarnings("always")
+def test_warnings():
+    def seen(make, *, asked=True):
+        found = []
+        for m in (gc, torch):
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                loader = make(m.utils.data)
+                if asked:
+                    with contextlib.suppress(TypeError):
+                        len(loader)
+                list(loader)
+            found.append([(w.category, str(w.message)) for w in told])
+        return found
+
+    many = len(os.sched_getaffinity(0)) + 1
+    for make, count in (
+        (lambda d: d.DataLoader([1.0, 2.0], num_workers=many), 2),
+        (lambda d: d.DataLoader([1.0, 2.0], pin_memory=True), 1),
+        (lambda d: d.DataLoader(longer(d)), 2),
+        (lambda d: d.DataLoader(longer(d), batch_size=3), 0),
+        (lambda d: d.DataLoader([1.0, 2.0]), 0),
+    ):
+        ours, theirs = seen(make)
+        assert ours == theirs
+        assert len(ours) == count
+    assert seen(lambda d: d.DataLoader(longer(d)), asked=False) == [[], []]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,11 +13,12 @@ from graphc.core.lazy import lazy_import
 from graphc.functions.generators import default_generator
 from graphc.utils.data.collate import default_collate, default_convert
 from graphc.utils.data.dataset import IterableDataset
-from graphc.utils.data.fetching import Sampling, Source
+from graphc.utils.data.fetching import Sampling, Source, check_length
 from graphc.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from graphc.utils.data.workers import WorkerBatches
 
 multiprocessing = lazy_import("multiprocessing")
+_accelerator = lazy_import("graphc.accelerator")
 
 #: batches ahead of each worker, where no prefetch_factor is given
 _AHEAD = 2
@@ -26,7 +29,7 @@ class DataLoader:
     """Iterates over a dataset in batches, as `torch.utils.data.DataLoader`.
 
     `shuffle` draws from `generator`, or from the default generator. `num_workers`: batches are made by so many processes
-    (workers.py) and arrive in the same order; `multiprocessing_context` says how these start. `pin_memory` is accepted.
+    (workers.py) and arrive in the same order; `multiprocessing_context` says how these start. `pin_memory` pins nothing.
     Raises ArgumentError for options that exclude each other.
     """
 
@@ -75,7 +78,9 @@ class DataLoader:
         self.pin_memory, self.pin_memory_device = pin_memory, pin_memory_device
         self._batched, self._stream = batches, stream
         self._kept: WorkerBatches | None = None
+        self._told: int | None = None
         self._ready = True
+        _warn_of_many(num_workers)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and self.__dict__.get("_ready"):
@@ -93,10 +98,18 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[Any]:
         if self._kept is not None and not self._kept.ended:
+            self._kept.told = self._told
             self._kept.start()
             return self._kept
+        if self.pin_memory and not _accelerator.is_available():
+            warnings.warn(
+                "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory won't be used.",
+                UserWarning,
+                stacklevel=2,
+            )
         if self.num_workers == 0:
             return _Batches(self)
+        _warn_of_many(self.num_workers)
         with eagerly():
             base_seed = (self.generator or default_generator).worker_seed()
         batches = WorkerBatches(self, base_seed)
@@ -105,6 +118,8 @@ class DataLoader:
         return batches
 
     def __len__(self) -> int:
+        if self._stream:
+            self._told = len(self.dataset)
         return len(self._sampling)
 
 
@@ -113,6 +128,7 @@ class _Batches:
 
     def __init__(self, loader: DataLoader):
         self._sampling = loader._sampling
+        self._told, self._dataset, self._given = loader._told, loader.dataset, 0
         with eagerly():
             self._indices, self._read = iter(loader._sampling), loader._source.reader()
 
@@ -124,7 +140,24 @@ class _Batches:
 
     def __next__(self) -> Any:
         with eagerly():
-            return self._read(next(self._indices))
+            batch = self._read(next(self._indices))
+        self._given += 1
+        check_length(self._told, self._given, self._dataset, 0)
+        return batch
+
+
+def _warn_of_many(num_workers: int) -> None:
+    """Warns of more worker processes than there are processors for this process."""
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers > most:
+        warnings.warn(
+            f"This DataLoader will create {num_workers} worker processes in total. Our suggested max number of worker in "
+            f"current system is {most}, which is smaller than what this DataLoader is going to create. Please be aware that "
+            "excessive worker creation might get DataLoader running slow or even freeze, lower the worker number to avoid "
+            "potential slowness/freeze if necessary.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_workers(num_workers: int, timeout: float, prefetch_factor: Any, persistent_workers: bool) -> None:

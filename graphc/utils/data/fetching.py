@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -57,6 +58,22 @@ class _StreamReader:
         if not samples or source.drop_last:
             raise StopIteration
         return source.collate(samples)
+
+
+def check_length(told: int | None, given: int, dataset: Any, num_workers: int) -> None:
+    """Warns where a stream has given more batches than its loader told as its length, if it was asked."""
+    if told is None or given <= told:
+        return
+    text = (
+        f"Length of IterableDataset {dataset} was reported to be {told}(when accessing len(dataloader)), but {given} samples "
+        "have been fetched. "
+    )
+    if num_workers > 0:
+        text += (
+            "For multiprocessing data-loading, this could be caused by not properly configuring the IterableDataset replica at "
+            "each worker. Please see https://pytorch.org/docs/stable/data.html#torch.utils.data.IterableDataset for examples."
+        )
+    warnings.warn(text, UserWarning, stacklevel=3)
 
 
 class Sampling:

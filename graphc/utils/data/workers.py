@@ -32,7 +32,7 @@ from graphc.core.errors import BackendError, GraphcError
 from graphc.core.lazy import lazy_import
 from graphc.functions.generators import manual_seed
 from graphc.utils.data import parcels
-from graphc.utils.data.fetching import Source
+from graphc.utils.data.fetching import Source, check_length
 
 multiprocessing = lazy_import("multiprocessing")
 connection = lazy_import("multiprocessing.connection")
@@ -327,6 +327,7 @@ class WorkerBatches:
         self._crew = Crew(loader.multiprocessing_context or multiprocessing.get_context(), job)
         self._finish = weakref.finalize(self, _close, self._crew, os.getpid())
         self._error: BackendError | None = None
+        self.told, self._dataset = loader._told, loader.dataset
         self._pass = -1
         self.start()
 
@@ -338,7 +339,7 @@ class WorkerBatches:
     def start(self) -> None:
         """Begins a pass; what is still to come of one before is dropped."""
         count = len(self._crew.workers)
-        self._pass, self._sent = self._pass + 1, 0
+        self._pass, self._sent, self._given = self._pass + 1, 0, 0
         #: task -> its worker, until it is answered; task -> its worker and answer, until that is given out
         self._owed: dict[int, int] = {}
         self._here: dict[int, tuple[int, str, Any]] = {}
@@ -379,6 +380,8 @@ class WorkerBatches:
             raise
         if kind == "error":
             raise value.error()
+        self._given += 1
+        check_length(self.told, self._given, self._dataset, len(self._crew.workers))
         return value
 
     def _give_up(self, error: BackendError) -> None:
