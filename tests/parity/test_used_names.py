@@ -29,6 +29,12 @@ TESTED_IN = {
     "jit.script": "parity/test_small_namespaces.py", "jit.trace": "parity/test_small_namespaces.py",
     "hub.load": "test_namespaces.py", "hub.load_state_dict_from_url": "test_namespaces.py",
     "onnx.export": "test_namespaces.py", "utils.tensorboard.SummaryWriter": "test_namespaces.py",
+    **dict.fromkeys(
+        [f"nn.utils.rnn.{n}" for n in ("pack_padded_sequence", "pad_packed_sequence", "pad_sequence")],
+        "parity/test_recurrent.py",
+    ),
+    "cuda.amp.GradScaler": "parity/test_autocast.py", "cuda.amp.autocast": "parity/test_autocast.py",
+    "backends.mps.is_available": "test_as_torch.py",
     "multiprocessing.set_start_method": "test_namespaces.py", "multiprocessing.Process": "parity/test_small_namespaces.py",
     "multiprocessing.spawn": "parity/test_small_namespaces.py",
 }  # fmt: skip
