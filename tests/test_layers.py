@@ -99,8 +99,7 @@ FLOORS: dict[int, list[list[str]]] = {
             ["compiler.py"],
             ["multiprocessing.py"],
             ["hub.py"],
-            ["onnx.py"],
-            ["version.py"],
+            ["version.py", "onnx/"],
             ["float32_precision.py"],
             ["linalg.py"],
             ["errors.py"],
@@ -113,7 +112,19 @@ FLOORS: dict[int, list[list[str]]] = {
 }
 
 #: Libraries that cost time to import or may be missing: only ever through the lazy-import helper.
-LAZY_ONLY = {"PIL", "cupy", "llvmlite", "mpi4py", "networkx", "pyopencl", "safetensors", "tqdm"}
+LAZY_ONLY = {
+    "PIL",
+    "cupy",
+    "llvmlite",
+    "mpi4py",
+    "networkx",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "pyopencl",
+    "safetensors",
+    "tqdm",
+}
 
 #: The files whose business is importing by name.
 MAY_IMPORT_BY_NAME = {"core/lazy.py", "as_torch.py", "porting/resolving.py"}

@@ -38,7 +38,7 @@ _OPS = (convolution, convolution_input_gradient, convolution_weight_gradient)
 def of_nothing(node: Node, build: Build) -> Replacement:
     """a convolution that sums no products => zeros"""
     out = node.outputs[0]
-    if not is_static(out.shape) or all(x.type.size for x in node.inputs):
+    if not is_static(tuple(n for x in (out, *node.inputs) for n in x.shape)) or all(x.type.size for x in node.inputs):
         return None
     return build(full, shape=out.shape, value=0, dtype=out.dtype)
 

@@ -29,10 +29,15 @@ def folded(build: Build, op: Op, x: Value, n: int) -> Value:
     return build(op, x, axes=tuple(range(kept, x.type.ndim)))
 
 
+def _windowed(x: Value, node: Node) -> bool:
+    """Whether the sizes that windows go over are numbers."""
+    return is_static(x.shape[x.type.ndim - len(node.attrs["kernel"]) :])
+
+
 def sum_of_windows(node: Node, build: Build) -> Replacement:
     """window_sum(x) => reduce_sum(windows(x), over the windows)"""
     (x,) = node.inputs
-    if not is_static(x.shape):
+    if not _windowed(x, node):
         return None
     return folded(build, reduce_sum, build(windows, x, value=0, **node.attrs), len(node.attrs["kernel"]))
 
@@ -41,7 +46,7 @@ def maximum_of_windows(node: Node, build: Build) -> Replacement:
     """window_max(x) => reduce_max(windows(x)), place_of_maximum(windows(x), window_places)"""
     (x,) = node.inputs
     n = len(node.attrs["kernel"])
-    if not is_static(x.shape):
+    if not _windowed(x, node):
         return None
     if not n:
         return x, build(full, shape=x.shape, value=0, dtype=int64)
@@ -55,7 +60,7 @@ def maximum_of_windows(node: Node, build: Build) -> Replacement:
 def gathered_sum(node: Node, build: Build) -> Replacement:
     """window_sum_gradient(g) => reduce_sum(meeting_windows(g), over the windows that meet an element)"""
     (g,) = node.inputs
-    if not is_static(g.shape):
+    if not _windowed(g, node):
         return None
     return folded(build, reduce_sum, build(meeting_windows, g, value=0, **node.attrs), len(node.attrs["kernel"]))
 
@@ -64,7 +69,7 @@ def gathered_maximum(node: Node, build: Build) -> Replacement:
     """window_max_gradient(g, i) => reduce_sum(where(meeting_windows(i) == own place, meeting_windows(g), 0))"""
     g, indices = node.inputs
     sizes, n = node.attrs["input_size"], len(node.attrs["kernel"])
-    if not is_static(g.shape):
+    if not _windowed(g, node):
         return None
     found = build(meeting_windows, g, value=0, **node.attrs)
     chosen = build(meeting_windows, indices, value=-1, **node.attrs)

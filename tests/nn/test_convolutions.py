@@ -6,35 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layer_cases import CONVOLUTIONS as LAYERS
+from layer_cases import normal
 from tolerances import as_array, assert_close
 
 import graphc as gc
 from graphc import nn
 from graphc.gradcheck import gradcheck, gradgradcheck
 from graphc.nn import functional as F
-
-
-def normal(*shape: int, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-LAYERS = {
-    "Conv1d(2, 4, 3, padding='same', groups=2)": normal(3, 2, 7),
-    "Conv1d(2, 3, 2, padding=3, padding_mode='circular')": normal(3, 2, 5),
-    "Conv2d(2, 3, 3, 2, 1)": normal(3, 2, 7, 6),
-    "Conv2d(4, 4, (3, 2), (1, 2), (2, 1), (1, 2), 4, False)": normal(3, 4, 5, 6),
-    "Conv2d(2, 3, 3, padding=(2, 1), padding_mode='reflect')": normal(3, 2, 5, 6),
-    "Conv2d(2, 3, 2, padding='same', padding_mode='replicate')": normal(3, 2, 4, 5),
-    "Conv3d(1, 2, 2, dilation=(1, 2, 1))": normal(2, 1, 3, 4, 3),
-    "ConvTranspose1d(2, 3, 3, 2, 1, 1)": normal(3, 2, 4),
-    "ConvTranspose1d(2, 3, 2, output_padding=2, dilation=3)": normal(3, 2, 4),
-    "ConvTranspose2d(4, 4, (2, 3), 2, 1, (0, 1), 2, True, (2, 1))": normal(2, 4, 3, 4),
-    "ConvTranspose3d(1, 2, 2, 2)": normal(2, 1, 2, 3, 2),
-    "Unfold((2, 3), dilation=(2, 1), padding=1, stride=(1, 2))": normal(2, 2, 5, 6),
-    "Unfold(1)": normal(2, 2, 3, 4),
-    "Fold((4, 5), (2, 3), padding=(1, 0), stride=(2, 1), dilation=(1, 2))": normal(2, 12, 3),
-    "Fold(3, 2)": normal(2, 4, 4),
-}
 
 
 def made(text: str) -> Any:

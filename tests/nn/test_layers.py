@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from layer_cases import CLASSES, LAYERS, LOSSES, PROBS, W4, N, X, made, normal
 from tolerances import as_array, assert_close
 
 import graphc as gc
@@ -16,95 +17,6 @@ from graphc.nn import init
 from graphc.nn.utils import clip_grad_norm_, clip_grad_value_, parameters_to_vector, vector_to_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides", "ignore:Implicit dimension")
-
-N = 6  # the batch, unknown in graphs
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def unit(*shape, seed=0):
-    return np.random.default_rng(seed).uniform(0.05, 0.95, size=shape)
-
-
-def ints(high, *shape, seed=0):
-    return np.random.default_rng(seed).integers(0, high, size=shape)
-
-
-def signs(*shape, seed=0):
-    return np.where(np.random.default_rng(seed).random(shape) < 0.5, -1.0, 1.0)
-
-
-X, Y, Z = normal(N, 4), normal(N, 4, seed=1), normal(N, 4, seed=2)
-CLASSES, IGNORED = ints(4, N), np.array([0, 1, -100, 3, 2, -100])
-PROBS = unit(N, 4, seed=3) / unit(N, 4, seed=3).sum(1, keepdims=True)
-IMAGE = normal(N, 3, 2, 5)
-W4 = unit(4, seed=7)
-
-LAYERS = {
-    "Linear(4, 3)": (X,),
-    "Linear(4, 3, bias=False)": (normal(N, 2, 4),),
-    "Bilinear(4, 4, 2)": (X, Y),
-    "Identity()": (X,),
-    "Embedding(5, 3)": (ints(5, N, 2),),
-    "Embedding(5, 3, padding_idx=1, scale_grad_by_freq=True)": (ints(5, N, 2),),
-    "LayerNorm(4)": (X,),
-    "LayerNorm((2, 5), elementwise_affine=False)": (IMAGE,),
-    "RMSNorm(4)": (X,),
-    "GroupNorm(3, 3)": (IMAGE,),
-    "BatchNorm1d(4)": (X,),
-    "BatchNorm1d(4, momentum=None)": (X,),
-    "BatchNorm1d(4, track_running_stats=False)": (X,),
-    "BatchNorm2d(3, affine=False)": (IMAGE,),
-    "Flatten()": (IMAGE,),
-    "Unflatten(1, (2, 2))": (X,),
-    "Softmax(1)": (X,),
-    "LogSoftmax(-1)": (X,),
-    "Softmin(0)": (X,),
-    "GLU()": (X,),
-    "PReLU(4)": (X,),
-    "GELU('tanh')": (X,),
-    "CosineSimilarity()": (X, Y),
-    "PairwiseDistance()": (X, Y),
-    **{f"{name}()": (X,) for name in (
-        "ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "SELU", "GELU", "SiLU", "Mish", "Sigmoid", "LogSigmoid", "Tanh",
-        "Hardtanh", "Hardsigmoid", "Hardswish", "Hardshrink", "Softshrink", "Softplus", "Softsign", "Tanhshrink",
-    )},
-}  # fmt: skip
-
-LOSSES = {
-    "L1Loss()": (X, Y),
-    "MSELoss()": (X, Y),
-    "MSELoss(reduction='none')": (X, Y),
-    "SmoothL1Loss(beta=0.7)": (X, Y),
-    "HuberLoss(reduction='sum')": (X, Y),
-    "NLLLoss()": (X, IGNORED),
-    "NLLLoss(gc.tensor(W4))": (X, CLASSES),
-    "CrossEntropyLoss()": (X, IGNORED),
-    "CrossEntropyLoss(gc.tensor(W4), label_smoothing=0.1)": (X, IGNORED),
-    "CrossEntropyLoss(ignore_index=2, reduction='none')": (IMAGE, ints(3, N, 2, 5)),
-    "CrossEntropyLoss(label_smoothing=0.2) of probabilities": (X, PROBS),
-    "BCELoss()": (unit(N, 4), unit(N, 4, seed=1)),
-    "BCELoss(gc.tensor(W4))": (unit(N, 4), unit(N, 4, seed=1)),
-    "BCEWithLogitsLoss(pos_weight=gc.tensor(W4))": (X, unit(N, 4)),
-    "KLDivLoss(reduction='batchmean')": (X, PROBS),
-    "KLDivLoss(log_target=True)": (X, Y),
-    "PoissonNLLLoss(full=True)": (X, unit(N, 4) * 3),
-    "GaussianNLLLoss()": (X, Y, unit(N, 4)),
-    "HingeEmbeddingLoss()": (X, signs(N, 4)),
-    "MarginRankingLoss(margin=0.2)": (X, Y, signs(N, 4)),
-    "CosineEmbeddingLoss()": (X, Y, signs(N)),
-    "TripletMarginLoss(swap=True)": (X, Y, Z),
-    "TripletMarginWithDistanceLoss()": (X, Y, Z),
-    "SoftMarginLoss()": (X, signs(N, 4)),
-    "MultiMarginLoss(p=2)": (X, CLASSES),
-    "MultiLabelSoftMarginLoss()": (X, unit(N, 4)),
-}
-
-
-def made(text):
-    return eval("nn." + text.split(" of ")[0], {"nn": nn, "gc": gc, "W4": W4}).double()
 
 
 def placeholders(arrays, batch=None):
