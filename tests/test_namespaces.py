@@ -58,7 +58,7 @@ REFUSED = {
     "torch.jit.save:": lambda: gc.jit.save(None, "x"),
     "torch.jit.load:": lambda: gc.jit.load("x"),
     "jit.trace_module:": lambda: gc.jit.trace_module(gc.nn.Linear(1, 1), {"other": gc.ones(1)}),
-    "SummaryWriter.add_graph:": lambda: gc.utils.tensorboard.SummaryWriter.add_graph(None, None),
+    "SummaryWriter.add_graph:": lambda: gc.utils.tensorboard.SummaryWriter.add_graph(None, gc.nn.Linear(1, 1)),
     "utils.benchmark.Timer times Python": lambda: gc.utils.benchmark.Timer(language="cpp"),
 }
 

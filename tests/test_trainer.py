@@ -297,6 +297,21 @@ def test_a_log_for_tensorboard():
     assert writer.seen == [("loss", first, 0), ("loss", second, 1), "flushed"]
 
 
+def test_tensorboard_reads_the_log_of_a_training(tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with gc.utils.tensorboard.SummaryWriter(log_dir=str(tmp_path)) as writer:
+        history = trainer().fit(X, Y, epochs=3, validation_data=(X, Y), callbacks=[TensorBoardLog(writer)])
+        trainer().fit(X, Y, callbacks=[TensorBoardLog(writer)])  # a second run goes on in the same file
+    read = accumulators.EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert sorted(read.Tags()["scalars"]) == sorted(history.history) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+    for name, values in history.history.items():
+        events = read.Scalars(name)[:3]
+        assert [e.step for e in events] == [0, 1, 2]
+        np.testing.assert_array_equal([e.value for e in events], np.float32(values))
+    assert [e.step for e in read.Scalars("loss")] == [0, 1, 2, 0]
+
+
 def test_a_bar_where_one_is_asked_for(capsys):
     t = trainer()
     t.fit(X, Y)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 import time
@@ -16,15 +15,14 @@ from graphc.core.arrays import host
 from graphc.core.errors import ArgumentError, ArgumentTypeError
 from graphc.core.lazy import lazy_import
 from graphc.core.tape import TensorBase
+from graphc.utils.tensorboard.summaries import HINT, graph_of, histogram, picture
 
-_HINT = "pip install 'graphc[tensorboard]'"
-_writers = lazy_import("tensorboard.summary.writer.event_file_writer", _HINT)
-_events = lazy_import("tensorboard.compat.proto.event_pb2", _HINT)
-_summaries = lazy_import("tensorboard.compat.proto.summary_pb2", _HINT)
-_tensors = lazy_import("tensorboard.compat.proto.tensor_pb2", _HINT)
-_shapes = lazy_import("tensorboard.compat.proto.tensor_shape_pb2", _HINT)
-_hparams = lazy_import("tensorboard.plugins.hparams.summary_v2", _HINT)
-_images = lazy_import("PIL.Image", "pip install pillow")
+_writers = lazy_import("tensorboard.summary.writer.event_file_writer", HINT)
+_events = lazy_import("tensorboard.compat.proto.event_pb2", HINT)
+_summaries = lazy_import("tensorboard.compat.proto.summary_pb2", HINT)
+_tensors = lazy_import("tensorboard.compat.proto.tensor_pb2", HINT)
+_shapes = lazy_import("tensorboard.compat.proto.tensor_shape_pb2", HINT)
+_hparams = lazy_import("tensorboard.plugins.hparams.summary_v2", HINT)
 
 
 def _array(x: Any) -> Any:
@@ -117,16 +115,8 @@ class SummaryWriter:
         walltime: float | None = None,
         max_bins: int | None = None,
     ) -> None:
-        """How numbers are distributed."""  # fmt: skip
-        numbers = _array(values).astype(np.float64).reshape(-1)
-        if not numbers.size:
-            raise ArgumentError("The input has no element.")
-        edges = 30 if bins == "tensorflow" else bins
-        counts, limits = np.histogram(numbers, bins=edges)
-        made = _summaries.HistogramProto(
-            min=numbers.min(), max=numbers.max(), num=numbers.size, sum=numbers.sum(), sum_squares=numbers @ numbers,
-            bucket_limit=limits[1:].tolist(), bucket=counts.tolist(),
-        )  # fmt: skip
+        """How numbers are distributed; `bins` as `numpy.histogram` takes them, or "tensorflow"."""  # fmt: skip
+        made = histogram(_array(values), bins, max_bins)
         self._add(_summaries.Summary.Value(tag=tag, histo=made), global_step, walltime)
 
     def add_image(
@@ -139,7 +129,7 @@ class SummaryWriter:
     ) -> None:
         """A picture: [C, H, W], or as `dataformats` says; whole numbers to 255, or numbers from 0 to 1."""
         self._add(
-            _summaries.Summary.Value(tag=tag, image=_picture(_array(img_tensor), dataformats)), global_step, walltime
+            _summaries.Summary.Value(tag=tag, image=picture(_array(img_tensor), dataformats)), global_step, walltime
         )
 
     def add_images(
@@ -150,7 +140,7 @@ class SummaryWriter:
         walltime: float | None = None,
         dataformats: str = "NCHW",
     ) -> None:
-        """A batch of pictures, beside each other."""
+        """A batch of pictures, in rows of eight."""
         self.add_image(tag, img_tensor, global_step, walltime, dataformats)
 
     def add_figure(
@@ -195,10 +185,16 @@ class SummaryWriter:
     def add_graph(
         self, model: Any, input_to_model: Any = None, verbose: bool = False, use_strict_trace: bool = True
     ) -> None:
-        """Raises ArgumentError: graphc draws its graphs itself."""
-        raise ArgumentError(
-            "SummaryWriter.add_graph: graphc writes no TensorFlow graphs; gc.viz.to_dot(graph) draws one"
-        )
+        """What a module, in eval mode, does with these inputs; its ops are nodes under the paths of their modules.
+
+        `verbose` prints it. ArgumentError without inputs.
+        """
+        if input_to_model is None:
+            raise ArgumentError("SummaryWriter.add_graph: the model is traced with inputs: give input_to_model")
+        found = graph_of(model, input_to_model)
+        if verbose:
+            print(found)
+        self._write(_events.Event(graph_def=found.SerializeToString()), None, None)
 
     def flush(self) -> None:
         """Sees to it that all is on disk."""
@@ -216,28 +212,6 @@ class SummaryWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _picture(array: Any, dataformats: str) -> Any:
-    """A picture as PNG, from an array whose dimensions `dataformats` names."""
-    letters = dataformats.upper()
-    if len(letters) != array.ndim or len(set(letters)) != len(letters) or not set(letters) <= set("NCHW"):
-        raise ArgumentError(
-            f"size of input tensor and input format are different: {list(array.shape)} and {dataformats!r}"
-        )
-    for letter in "NHWC":
-        if letter not in letters:
-            array, letters = array[..., None], letters + letter
-    array = np.transpose(array, [letters.index(letter) for letter in "NHWC"])
-    n, h, w, c = array.shape
-    array = array.transpose(1, 0, 2, 3).reshape(h, n * w, c)
-    if array.dtype != np.uint8:
-        array = (array * 255.0).clip(0, 255).astype(np.uint8)
-    if c == 1:
-        array = np.repeat(array, 3, 2)
-    out = io.BytesIO()
-    _images.fromarray(array).save(out, format="PNG")
-    return _summaries.Summary.Image(height=h, width=n * w, colorspace=c, encoded_image_string=out.getvalue())
 
 
 __all__ = ["SummaryWriter"]
