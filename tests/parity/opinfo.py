@@ -1,9 +1,9 @@
 """PyTorch's own samples of its operators (`op_db`): what graphc makes of each, beside what PyTorch does.
 
-    python tests/parity/opinfo.py [--backend llvm] [--samples N] [--verbose] [NAME ...]
+    python tests/parity/opinfo.py [--backend llvm] [--samples N] [--verbose] [--log FILE] [NAME ...]
 
 prints what becomes of each operator: `holds` if results, dtypes, shapes and gradients are PyTorch's for all samples. Samples
-are in float64 where the operator has it.
+are in float64 where the operator has it. With a log, a command that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,12 @@ def one(op: Any, mine: Callable[..., Any], sample: Any, grads: bool, backend: st
     return any(x is not None for x in want_grads)
 
 
+def logged(log: Path | None) -> dict[str, str]:
+    """Lines of a log by the operator they tell of."""
+    lines = log.read_text().splitlines() if log and log.exists() else []
+    return {line.partition(": ")[0]: line for line in lines}
+
+
 def main() -> None:
     """Prints what becomes of each operator."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -265,16 +272,22 @@ def main() -> None:
     parser.add_argument("--backend")
     parser.add_argument("--samples", type=int)
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--log", type=Path, help="a file of finished operators, which are not tried again")
     options = parser.parse_args()
-    found, held = entries(), 0
-    for name in options.names or found:
+    found, lines = entries(), logged(options.log)
+    names = options.names or list(found)
+    for name in names:
+        if name in lines:
+            continue
         outcome = examine(found[name], options.samples, options.backend, options.verbose)
-        held += not outcome.wrong
-        print(
-            f"{name}: {outcome.wrong or 'holds'} ({outcome.samples} samples, {outcome.gradients} with gradients)",
-            flush=True,
-        )
-    print(f"{held} of {len(options.names or found)} hold")
+        made = f"({outcome.samples} samples, {outcome.gradients} with gradients)"
+        lines[name] = f"{name}: {outcome.wrong or 'holds'} {made}"
+        print(lines[name], flush=True)
+        if options.log:
+            with options.log.open("a") as file:
+                file.write(lines[name] + "\n")
+    held = sum(lines[name].startswith(f"{name}: holds (") for name in names)
+    print(f"{held} of {len(names)} hold")
 
 
 if __name__ == "__main__":
