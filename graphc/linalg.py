@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.core.autocast import LOWER, casts
+from graphc.core.autocast import CPU_FULL, LOWER, casts
 from graphc.core.errors import DimensionError, DtypeError, LinAlgError, ShapeError
 from graphc.core.lazy import lazy_attributes
 from graphc.core.tensor_types import FLOAT, as_dtype
@@ -121,6 +121,7 @@ def norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dty
     return vector_norm(A, ord, dims, keepdim, dtype=dtype)
 
 
+@casts(CPU_FULL)
 def cond(A: Any, p: Any = None) -> Any:  # noqa: N803
     """The condition numbers of matrices: the norm `p` (None: 2) times that of the inverse."""
     if p in (None, 2, -2):

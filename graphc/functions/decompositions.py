@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.core.arrays import is_array
+from graphc.core.autocast import CPU_FULL, casts
 from graphc.core.dims import product as count_of
 from graphc.core.dims import size_min
 from graphc.core.errors import DtypeError, LinAlgError, ShapeError
@@ -72,6 +73,7 @@ def _is_vector(a: Any, b: Any) -> bool:
     return len(a.shape) - 1 == len(b.shape) and tuple(a.shape[:-1]) == tuple(b.shape)
 
 
+@casts(CPU_FULL)
 def solve(A: Any, B: Any, *, left: bool = True) -> Any:  # noqa: N803
     """X with A @ X = B (or X @ A = B, not `left`); A: f[*, n, n], B: f[*, n, k] or f[*, n]. LinAlgError for a singular A."""
     a, b = _matrices("linalg.solve", A, square=True), need_tensor(B, "B")
@@ -106,6 +108,7 @@ def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitrian
     return swapped(equations.solve_triangular(swapped(a), swapped(b), is_upper=not upper, unit=bool(unitriangular)))
 
 
+@casts(CPU_FULL)
 def triangular_solve(
     input: Any,
     A: Any,  # noqa: N803
@@ -120,17 +123,20 @@ def triangular_solve(
     return return_types.triangular_solve(found, a)
 
 
+@casts(CPU_FULL)
 def inv(A: Any) -> Any:  # noqa: N803
     """The inverse of square matrices. LinAlgError for a singular one."""
     a = _matrices("linalg.inv", A, square=True)
     return equations.solve(a, _eye_like(a))
 
 
+@casts(CPU_FULL)
 def inv_ex(A: Any, *, check_errors: bool = False) -> Any:  # noqa: N803
     """`inv` with a count of failures, which is 0: a singular matrix raises LinAlgError."""
     return return_types.linalg_inv_ex(inv(A), zeros_of(tuple(A.shape[:-2]), int32))
 
 
+@casts(CPU_FULL)
 def inverse(input: Any) -> Any:
     """The inverse of square matrices."""
     return inv(input)
@@ -154,11 +160,13 @@ def pinv(A: Any, *, atol: Any = None, rtol: Any = None, hermitian: bool = False)
     return op.pseudo_inverse(a, _cuts(s, a.shape[-2], a.shape[-1], atol, rtol))
 
 
+@casts(CPU_FULL)
 def pinverse(input: Any, rcond: float = 1e-15) -> Any:
     """The pseudo-inverse; singular values up to rcond * the largest count as 0."""
     return pinv(input, rtol=rcond)
 
 
+@casts(CPU_FULL)
 def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: str | None = None) -> Any:  # noqa: N803
     """(solution, residuals, rank, singular_values) of the least squares problem A @ X = B, by the pseudo-inverse.
 
@@ -211,6 +219,7 @@ def logdet(input: Any) -> Any:
 # --- decompositions ---------------------------------------------------------------------------------------------------
 
 
+@casts(CPU_FULL)
 def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> Any:  # noqa: N803
     """(L, info): the Cholesky factor of what the lower triangle says; info > 0 where it is not positive definite."""
     a = _matrices("linalg.cholesky", A, square=True)
@@ -224,16 +233,19 @@ def cholesky_ex(A: Any, *, upper: bool = False, check_errors: bool = False) -> A
     return return_types.linalg_cholesky_ex(swapped(factor) if upper else factor, info)
 
 
+@casts(CPU_FULL)
 def linalg_cholesky(A: Any, *, upper: bool = False) -> Any:  # noqa: N803
     """L with L @ L.T = A (`upper`: U.T @ U), A symmetric and positive definite. LinAlgError where a known A is not."""
     return cholesky_ex(A, upper=upper, check_errors=True)[0]
 
 
+@casts(CPU_FULL)
 def cholesky(input: Any, upper: bool = False) -> Any:
     """L with L @ L.T = input (`upper`: U.T @ U)."""
     return linalg_cholesky(input, upper=upper)
 
 
+@casts(CPU_FULL)
 def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:  # noqa: N803
     """X with L @ L.T @ X = B (`upper`: L.T @ L @ X = B)."""
     first = swapped(L) if upper else L
@@ -241,11 +253,13 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False) -> Any:  # noqa: N803
     return equations.solve_triangular(swapped(first), half, is_upper=True, unit=False)
 
 
+@casts(CPU_FULL)
 def cholesky_inverse(L: Any, upper: bool = False) -> Any:  # noqa: N803
     """The inverse of L @ L.T (`upper`: L.T @ L)."""
     return cholesky_solve(_eye_like(L), L, upper)
 
 
+@casts(CPU_FULL)
 def linalg_qr(A: Any, mode: str = "reduced") -> Any:  # noqa: N803
     """(Q, R) with Q @ R = A; mode "reduced", "complete", or "r" (Q is empty)."""
     a = _matrices("linalg.qr", A)
@@ -269,11 +283,13 @@ def linalg_qr(A: Any, mode: str = "reduced") -> Any:  # noqa: N803
     return return_types.linalg_qr(q, r)
 
 
+@casts(CPU_FULL)
 def qr(input: Any, some: bool = True) -> Any:
     """(Q, R) with Q @ R = input; all columns of Q unless `some`."""
     return return_types.qr(*linalg_qr(input, "reduced" if some else "complete"))
 
 
+@casts(CPU_FULL)
 def eigh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
     """(eigenvalues, rising, eigenvectors as columns) of symmetric matrices; `UPLO`: the triangle that is looked at."""
     a = _matrices("linalg.eigh", A, square=True)
@@ -282,11 +298,13 @@ def eigh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
     return return_types.linalg_eigh(*op.eigh(_symmetric(a, UPLO.upper() == "U")))
 
 
+@casts(CPU_FULL)
 def eigvalsh(A: Any, UPLO: str = "L") -> Any:  # noqa: N803
     """The eigenvalues, rising, of symmetric matrices."""
     return eigh(A, UPLO)[0]
 
 
+@casts(CPU_FULL)
 def linalg_svd(A: Any, full_matrices: bool = True, *, driver: str | None = None) -> Any:  # noqa: N803
     """(U, S, Vh) with U @ diag(S) @ Vh = A; square U and Vh with `full_matrices`. `driver` is for CUDA alone."""
     a = _matrices("linalg.svd", A)
@@ -295,11 +313,13 @@ def linalg_svd(A: Any, full_matrices: bool = True, *, driver: str | None = None)
     return return_types.linalg_svd(*op.svd(a, complete=bool(full_matrices)))
 
 
+@casts(CPU_FULL)
 def svdvals(A: Any, *, driver: str | None = None) -> Any:  # noqa: N803
     """The singular values, falling: f[*, m, n] gives f[*, min(m, n)]."""
     return linalg_svd(A, full_matrices=False, driver=driver)[1]
 
 
+@casts(CPU_FULL)
 def svd(input: Any, some: bool = True, compute_uv: bool = True) -> Any:
     """(U, S, V) with U @ diag(S) @ V.T = input; all columns of U and V unless `some`."""
     u, s, vh = linalg_svd(input, full_matrices=not some)
@@ -371,6 +391,7 @@ def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint:
     return found if left else swapped(found)
 
 
+@casts(CPU_FULL)
 def lu_solve(b: Any, LU_data: Any, LU_pivots: Any) -> Any:  # noqa: N803
     """X with A @ X = b, A given as what `lu_factor` gives."""
     return linalg_lu_solve(LU_data, LU_pivots, b)
@@ -379,6 +400,7 @@ def lu_solve(b: Any, LU_data: Any, LU_pivots: Any) -> Any:  # noqa: N803
 # --- numbers of matrices ----------------------------------------------------------------------------------------------
 
 
+@casts(CPU_FULL)
 def matrix_rank(A: Any, tol: Any = None, *, atol: Any = None, rtol: Any = None, hermitian: bool = False) -> Any:  # noqa: N803
     """How many singular values exceed max(atol, rtol * the largest): i64[*]."""
     a = _matrices("linalg.matrix_rank", A, square=hermitian)
@@ -403,6 +425,7 @@ def matrix_exp(A: Any) -> Any:  # noqa: N803
     return equations.matrix_exponential(_matrices("linalg.matrix_exp", A, square=True))
 
 
+@casts(CPU_FULL)
 def householder_product(A: Any, tau: Any) -> Any:  # noqa: N803
     """The first columns of H_1 H_2 ... H_k, H_i = 1 - tau_i v_i v_i^T, v_i below the diagonal of column i of A: f[*, m, n]."""
     a, taus = _matrices("linalg.householder_product", A), need_tensor(tau, "tau")
@@ -426,6 +449,7 @@ def householder_product(A: Any, tau: Any) -> Any:  # noqa: N803
     return out
 
 
+@casts(CPU_FULL)
 def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
     """The inverse of A as a map from its last dimensions to its first `ind`."""
     if ind <= 0:
@@ -441,6 +465,7 @@ def tensorinv(A: Any, ind: int = 2) -> Any:  # noqa: N803
     return reshape(inv(reshape(A, shape=(rows, columns))), shape=last + first)
 
 
+@casts(CPU_FULL)
 def tensorsolve(A: Any, B: Any, dims: Any = None) -> Any:  # noqa: N803
     """X with tensordot(A, X) = B, the dimensions `dims` of A moved to its end first."""
     a, b = need_tensor(A, "A"), need_tensor(B, "B")

@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from graphc.core.autocast import AUTOCAST, LOWER, brought
+from graphc.core.autocast import AUTOCAST, DEVICE_LOWER, LOWER, brought
 from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.functions.joining import tensors_argument
@@ -236,6 +236,8 @@ def einsum(*args: Any) -> Any:
     else:
         equation, given = _from_sublists(args)
     operands = tensors_argument(tuple(given), "einsum", "operands")
+    if AUTOCAST.used:
+        operands = brought(DEVICE_LOWER, *operands)
     subscripts, right = _read(equation, len(operands))
     terms = _label(subscripts, operands)
     out = _output(right, subscripts, terms)

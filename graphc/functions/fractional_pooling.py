@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.core.autocast import CPU_FULL, casts
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.tensor_types import int64
@@ -85,6 +86,7 @@ def _fractional(
     return (values[0], indices[0]) if single else (values, indices)
 
 
+@casts(CPU_FULL)
 def fractional_max_pool2d_with_indices(
     input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
     _random_samples: Any = None,
@@ -101,10 +103,11 @@ def fractional_max_pool2d(
     _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """The maxima of `output_size` windows of f32[N, C, H, W] or f32[C, H, W] at random distances."""
-    found = _fractional(2, input, kernel_size, output_size, output_ratio, _random_samples)
+    found = fractional_max_pool2d_with_indices(input, kernel_size, output_size, output_ratio, True, _random_samples)
     return found if return_indices else found[0]
 
 
+@casts(CPU_FULL)
 def fractional_max_pool3d_with_indices(
     input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
     _random_samples: Any = None,
@@ -118,7 +121,7 @@ def fractional_max_pool3d(
     _random_samples: Any = None,
 ) -> Any:  # fmt: skip
     """The maxima of `output_size` windows of f32[N, C, D, H, W] or f32[C, D, H, W] at random distances."""
-    found = _fractional(3, input, kernel_size, output_size, output_ratio, _random_samples)
+    found = fractional_max_pool3d_with_indices(input, kernel_size, output_size, output_ratio, True, _random_samples)
     return found if return_indices else found[0]
 
 

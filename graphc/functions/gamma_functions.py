@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphc.core.autocast import AUTOCAST, DEVICE_FULL, brought
 from graphc.core.errors import UnsupportedError
 from graphc.core.one_call import one_call
 from graphc.core.tensor_types import bool_
@@ -157,6 +158,8 @@ def _erfinv(x: Any) -> Any:
 
 def erfinv(input: Any) -> Any:
     """y with erf(y) = x; infinite at -1 and 1, NaN beyond."""
+    if AUTOCAST.used:
+        (input,) = brought(DEVICE_FULL, input)
     return _erfinv(floating(input))
 
 

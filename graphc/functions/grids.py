@@ -6,6 +6,7 @@ import itertools
 import warnings
 from typing import Any
 
+from graphc.core.autocast import Mark, casts
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.tensor_types import int64
@@ -204,6 +205,7 @@ def _check(x: Any, grid: Any, mode: str, padding_mode: str) -> None:
         raise ShapeError("grid_sampler(): bicubic interpolation only supports 4D input")
 
 
+@casts(Mark("full", "widest"))
 def grid_sample(
     input: Any, grid: Any, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
 ) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphc.core.autocast import WIDEST, casts
+from graphc.core.autocast import DEVICE_WIDEST, WIDEST, casts
 from graphc.core.context import STATE, set_grad
 from graphc.core.dims import Size, product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DimensionError, DtypeError, ShapeError
@@ -155,6 +155,7 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     return _shaped(out, input.shape)
 
 
+@casts(DEVICE_WIDEST)
 def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     """`input` with `out[index[i][j]][j] += src[i][j]` for dim 0; src, index as in `scatter`."""
     x, at, src, axis = _written("scatter_add", input, dim, index, src)
@@ -290,6 +291,7 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
 # --- places named by several indices or by a number in the flattened tensor ------------------------------------------
 
 
+@casts(DEVICE_WIDEST)
 def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
     """`input` with `values` written (or added) at `input[indices]`; indices: a tuple of integer or bool tensors."""
     if isinstance(indices, TensorBase) or not isinstance(indices, Sequence):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.core.autocast import AUTOCAST, DEVICE_FULL, brought
 from graphc.core.dims import Dim, Shape, Size
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError, SymbolicError
 from graphc.core.tensor_types import DType, float32, float64, int64
@@ -199,6 +200,8 @@ def interpolate(
         raise ShapeError(f"Input and output sizes should be greater than 0, but got input {have} and output {sizes}")
     if mode == "area":
         return _AREA[spatial](x, sizes)
+    if AUTOCAST.used:
+        (x,) = brought(DEVICE_FULL, x)
     columns = list(zip(range(2, spatial + 2), have, sizes, factors, strict=True))
     if mode in _NEAREST:
         for axis, n, count, factor in columns:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.core.autocast import AUTOCAST, CPU_FULL, DEVICE_LOWER, DEVICE_WIDEST, FULL, LOWER, brought, casts
+from graphc.core.autocast import (
+    AUTOCAST,
+    CPU_FULL,
+    DEVICE_FULL,
+    DEVICE_LOWER,
+    DEVICE_WIDEST,
+    FULL,
+    LOWER,
+    Mark,
+    brought,
+    casts,
+)
 from graphc.core.dims import Dim, Shape, Size, product
 from graphc.core.errors import DtypeError, ShapeError
 from graphc.core.tape import TensorBase
@@ -242,7 +253,10 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     outer_a, outer_b = tuple([s[i] for i in rows]), tuple([t[j] for j in columns])
     x = views.reshape(views.permute(a, axes=(*rows, *left)), shape=(product(outer_a), inside))
     y = views.reshape(views.permute(b, axes=(*right, *columns)), shape=(inside, product(outer_b)))
-    return views.reshape(_product(x, y), shape=outer_a + outer_b)
+    if AUTOCAST.used:  # PyTorch makes no product of what becomes one number
+        one = product(outer_a) == 1 and product(outer_b) == 1
+        x, y = brought(Mark(None if one else "lower", "widest"), x, y)
+    return views.reshape(contraction.matmul(x, y, transpose_a=False, transpose_b=False), shape=outer_a + outer_b)
 
 
 def _kept_sum(x: Any, axis: int) -> Any:
@@ -414,6 +428,7 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
     return _norm(absolute(subtract(rows, others)), p)
 
 
+@casts(DEVICE_FULL)
 def pdist(input: Any, p: float = 2) -> Any:
     """The p-norm distances of all pairs of rows i < j: [n, d] to [n (n - 1) / 2]. The gradient at distance 0 is 0."""
     if len(shape_of(input)) != 2:

@@ -135,7 +135,6 @@ def max_pool2d(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-@one_call(weight=2, cast=CPU_FULL)
 def max_pool3d(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
@@ -145,7 +144,14 @@ def max_pool3d(
     With `return_indices` also i64: the position of each maximum in its flattened [D, H, W]. ShapeError for sizes that do
     not fit.
     """
-    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    # autocast's lists have the one without positions alone
+    pool = max_pool3d_with_indices if return_indices else _max_pool3d
+    return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+@one_call(weight=2, cast=CPU_FULL)
+def _max_pool3d(input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Any:
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, False)
 
 
 @one_call(weight=2)
@@ -164,7 +170,7 @@ def max_pool2d_with_indices(
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, True)
 
 
-@one_call(weight=2, cast=CPU_FULL)
+@one_call(weight=2)
 def max_pool3d_with_indices(
     input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -219,6 +225,7 @@ def _max_unpool(spatial: int, x: Any, indices: Any, kernel: Any, stride: Any, pa
     return reshape(scatter(out, places, values, axis=len(lead)), shape=(*lead, *sizes))
 
 
+@casts(CPU_FULL)
 def max_unpool1d(
     input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Any:

@@ -269,7 +269,6 @@ def multi_margin_loss(
     return reduced(reshape(loss, shape=()) if single else loss, reduction)
 
 
-@casts(FULL)
 def multilabel_soft_margin_loss(
     input: Any, target: Any, weight: Any = None, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
@@ -282,6 +281,7 @@ def multilabel_soft_margin_loss(
     return reduced(loss, legacy_reduction(size_average, reduce, reduction))
 
 
+@casts(FULL)
 def multilabel_margin_loss(
     input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.control import scan
+from graphc.core.autocast import CPU_FULL, casts
 from graphc.core.errors import ArgumentError, ShapeError
 from graphc.core.one_call import one_call
 from graphc.core.tensor_types import int64
@@ -76,6 +77,7 @@ def _check(x: Any, targets: Any, lengths: Any, target_lengths: Any, blank: int) 
             )
 
 
+@casts(CPU_FULL)
 def ctc_loss(
     log_probs: Any, targets: Any, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
     zero_infinity: bool = False,
