@@ -271,6 +271,41 @@ def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     return _put_slices("index_copy", input, dim, index, source, False)
 
 
+def index_reduce(
+    input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+) -> Any:  # fmt: skip
+    """`index_add` with `reduce`: "prod", "mean", "amax" or "amin"; without `include_self` old values drop out."""
+    if reduce not in ("prod", "mean", "amax", "amin"):
+        raise ShapeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    x, at, axis = _slices("index_reduce", input, dim, index)
+    source = _vector(need_tensor(source, "source"))
+    _same_dtype("index_reduce", x, source, "source")
+    if tuple(source.shape) != (want := (*x.shape[:axis], at.shape[0], *x.shape[axis + 1 :])):
+        raise ShapeError(
+            f"index_reduce(): Expected a source of one slice for each index, {show(want)}, got {show(tuple(source.shape))}"
+        )
+    places = reshape(at, shape=tuple(n if i == axis else 1 for i, n in enumerate(want)))
+    out = scatter_reduce(x, axis, expand(places, shape=want), source, reduce, include_self=include_self)
+    return _shaped(out, input.shape)
+
+
+def unravel_index(indices: Any, shape: Any) -> tuple[Any, ...]:
+    """Flat indices of a tensor of that shape as one tensor of indices a dimension."""
+    if need_tensor(indices, "indices").dtype.category != INT:
+        raise ArgumentTypeError(f"unravel_index: expected 'indices' to be integer dtype, but got {indices.dtype!r}")
+    sizes = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    if not all(isinstance(size, int) for size in sizes):
+        raise ArgumentTypeError(f"unravel_index: expected 'shape' to be int or sequence of ints, but got {shape!r}")
+    if any(size < 0 for size in sizes):
+        raise ArgumentError(f"unravel_index: 'shape' cannot have negative values, but got {sizes}")
+    found, rest = [], indices
+    for size in reversed(sizes):
+        divisor = scalar_operand(size, rest.dtype)
+        found.append(e.remainder(rest, divisor))
+        rest = e.floor_divide(rest, divisor)
+    return tuple(reversed(found))
+
+
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """`input` with its slices named by `index` along `dim` filled with one number."""
     if need_tensor(index, "index").dtype.category != INT:
@@ -507,10 +542,11 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
 
 
 INPLACE = (
-    "scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_fill", "index_put", "masked_fill",
+    "scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_fill", "index_put", "index_reduce",
+    "masked_fill",
     "masked_scatter", "put",
 )  # fmt: skip
 METHODS = (
     *INPLACE, "gather", "take_along_dim", "index_select", "take", "masked_select", "nonzero", "argwhere",
 )  # fmt: skip
-__all__ = [*METHODS, "searchsorted", "bucketize"]
+__all__ = [*METHODS, "searchsorted", "bucketize", "unravel_index"]

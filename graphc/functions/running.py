@@ -7,6 +7,7 @@ from typing import Any
 from graphc.core.autocast import DEVICE_FULL, casts
 from graphc.core.context import set_grad
 from graphc.core.errors import ArgumentTypeError, ShapeError
+from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import BOOL, FLOAT, as_dtype, int64
 from graphc.functions import return_types
 from graphc.functions.axes import as_int, at_least_1d, like_input, normalize_dim, numpy_names, tensor_argument
@@ -114,6 +115,82 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     return x
 
 
+def _mixed(parts: Any, weights: Any) -> Any:
+    """The sum of parts times weights, which are numbers or tensors."""
+    total: Any = None
+    for part, weight in zip(parts, weights, strict=True):
+        share = multiply(part, weight if isinstance(weight, TensorBase) else scalar_operand(weight, part.dtype))
+        total = share if total is None else add(total, share)
+    return total
+
+
+def _slope(x: Any, axis: int, steps: Any, edge_order: int) -> Any:
+    """The derivative along `axis`, neighbours apart by `steps`: one number, or a tensor of them that broadcasts."""
+    count = x.shape[axis]
+
+    def part(start: Any, stop: Any) -> Any:
+        return slice_axis(x, axis, start, stop)
+
+    def step(start: Any, stop: Any) -> Any:
+        return slice_axis(steps, axis, start, stop) if isinstance(steps, TensorBase) else steps
+
+    def edge(elements: Any, a: Any, b: Any = None) -> Any:
+        """At the first of two elements a apart, or of three, the next ones b apart (Fornberg 1988)."""
+        if b is None:
+            return _mixed(elements, (-1.0 / a, 1.0 / a))
+        return _mixed(elements, (-(a * 2.0 + b) / (a * (a + b)), (a + b) / (a * b), -a / (b * (a + b))))
+
+    near = range(edge_order)
+    first = edge([part(i, i + 1) for i in range(edge_order + 1)], *(step(i, i + 1) for i in near))
+    ends = [part(count - 1 - i, count - i) for i in range(edge_order + 1)]
+    last = edge(ends, *(-step(count - 2 - i, count - 1 - i) for i in near))
+    a, b = step(0, count - 2), step(1, count - 1)
+    weights = (-b / (a * (a + b)), (b - a) / (a * b), a / (b * (a + b)))
+    inner = _mixed((part(0, count - 2), part(1, count - 1), part(2, count)), weights)
+    return concat(first, inner, last, axis=axis)
+
+
+def _gradient_steps(spacing: Any, axes: Any, x: Any) -> list[Any]:
+    """What lies between neighbours along each axis, from numbers or tensors of coordinates."""
+    given = list(spacing) if isinstance(spacing, tuple | list) else [spacing] * len(axes)
+    if len(given) != len(axes):
+        raise ShapeError(
+            f"torch.gradient expected spacing to be unspecified, a scalar, or a list of {len(axes)} (one for each dim), got "
+            f"a list of {len(given)}"
+        )
+    steps: list[Any] = []
+    for axis, space in zip(axes, given, strict=True):
+        space = 1.0 if space is None else space
+        if not isinstance(space, TensorBase) or not space.shape:
+            steps.append(float(space))  # type: ignore[arg-type]
+            continue
+        shape = tuple(-1 if i == axis else 1 for i in range(len(x.shape)))
+        if tuple(space.shape) != (x.shape[axis],):
+            raise ShapeError(
+                f"torch.gradient expected coordinates of dim {axis} to be [{x.shape[axis]}], got {list(space.shape)}"
+            )
+        apart = gaps(cast_to(space, x.dtype), 0)
+        steps.append(reshape(apart, shape=tuple(apart.shape[0] if n == -1 else n for n in shape)))
+    return steps
+
+
+def gradient(input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1) -> tuple[Any, ...]:
+    """The derivatives along `dim` (None: along each) by central differences: a tuple of tensors of x's shape.
+
+    `spacing`: the distance of neighbours, or for each dim a distance or a tensor of coordinates. `edge_order`: 1 or 2, the
+    order at the ends. ShapeError where a dim is shorter than `edge_order` + 1.
+    """
+    x = to_float(tensor_argument(input, "gradient"))
+    rank = len(x.shape)
+    axes = [normalize_dim(d, rank) for d in (range(rank) if dim is None else [dim] if isinstance(dim, int) else dim)]
+    if edge_order not in (1, 2):
+        raise ShapeError("torch.gradient only supports edge_order=1 and edge_order=2.")
+    for axis in axes:
+        if isinstance(x.shape[axis], int) and x.shape[axis] < edge_order + 1:
+            raise ShapeError("torch.gradient expected each dimension size to be at least edge_order+1")
+    return tuple(_slope(x, a, s, edge_order) for a, s in zip(axes, _gradient_steps(spacing, axes, x), strict=True))
+
+
 def _trapezoids(y: Any, x: Any, dx: Any, dim: Any, fn: str) -> tuple[Any, int]:
     """The areas between neighbours, before they are added up, and their axis."""
     y = tensor_argument(y, fn)
@@ -151,4 +228,4 @@ trapz = trapezoid
 
 METHODS = ("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "diff")
 INPLACE = ("cumsum", "cumprod")
-__all__ = [*METHODS, "cumulative_trapezoid", "trapezoid", "trapz"]
+__all__ = [*METHODS, "cumulative_trapezoid", "gradient", "trapezoid", "trapz"]

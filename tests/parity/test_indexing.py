@@ -187,6 +187,12 @@ ERRORS: dict[str, Callable[[Any, Any], Any]] = {
     "index_add size": lambda t, x: x.index_add(0, t.tensor([1]), t.ones(2, 3, 4)),
     "index_add shape": lambda t, x: x.index_add(0, t.tensor([1]), t.ones(1, 3)),
     "index_add dtype": lambda t, x: x.index_add(0, t.tensor([1]), t.ones(1, 3, 4, dtype=t.int64)),
+    "index_reduce size": lambda t, x: x.index_reduce(0, t.tensor([1]), t.ones(2, 3, 4), "mean"),
+    "index_reduce dtype": lambda t, x: x.index_reduce(0, t.tensor([1]), t.ones(1, 3, 4, dtype=t.int64), "mean"),
+    "index_reduce": lambda t, x: x.index_reduce(0, t.tensor([1]), t.ones(1, 3, 4), "sum"),
+    "unravel_index dtype": lambda t, x: t.unravel_index(x, (2, 3)),
+    "unravel_index shape": lambda t, x: t.unravel_index(t.tensor([1]), (2.5,)),
+    "unravel_index negative": lambda t, x: t.unravel_index(t.tensor([1]), (-2,)),
     "index_copy size": lambda t, x: x.index_copy(0, t.tensor([1]), t.ones(2, 3, 4)),
     "index_fill ndim": lambda t, x: x.index_fill(0, t.tensor([1]), t.ones(1)),
     "index_put none": lambda t, x: x.index_put((None, t.tensor([0])), t.tensor(5.0)),
@@ -270,6 +276,16 @@ CALLS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "index_add": lambda t, x, s: x.index_add(0, t.tensor([1, 1, 0]), s, alpha=2),
     "index_add 1": lambda t, x, s: x.index_add(-1, t.tensor([1, 1, 0, 3]), s),
     "index_add_": lambda t, x, s: (x * 1).index_add_(0, t.tensor([1, 1, 0]), s),
+    **{
+        f"index_reduce {reduce} {own}": lambda t, x, s, reduce=reduce, own=own: x.index_reduce(
+            0, t.tensor([1, 1, 0]), s + 0.3, reduce, include_self=own
+        )
+        for reduce in ("prod", "mean", "amax", "amin")
+        for own in (True, False)
+    },
+    "index_reduce_": lambda t, x, s: (x * 1).index_reduce_(1, t.tensor([1, 1, 0, 3]), s, "amax"),
+    "unravel_index": lambda t, x, s: t.unravel_index(t.tensor([[11, 0], [7, 30]]), (2, 3, 4)),
+    "unravel_index number": lambda t, x, s: t.unravel_index(t.tensor(3), 2),
     "index_copy": lambda t, x, s: x.index_copy(0, t.tensor([2, 0, 1]), s),
     "index_fill": lambda t, x, s: x.index_fill(1, t.tensor([2, 0]), 7),
     "index_fill tensor": lambda t, x, s: x.index_fill(1, t.tensor([2, -1]), t.tensor(7.0)),
@@ -327,7 +343,7 @@ CALLS: dict[str, Callable[[Any, Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter")
+@pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter", "ignore:index_reduce.. is in beta")
 def test_functions(call: Callable[[Any, Any, Any], Any]) -> None:
     def run(t: Any) -> tuple[Any, ...]:
         x, s = t.tensor(X34, requires_grad=True), t.tensor(SRC, requires_grad=True)

@@ -101,6 +101,22 @@ def test_diff() -> None:
     refused_alike(lambda m, t: m.diff(t, -1), np.ones(2), match="order must be non-negative")
 
 
+def test_gradient() -> None:
+    x, at = np.array([[0.5, 2.0, 1.0, 4.0], [1.0, 3.0, -2.0, 0.0], [7.0, 1.0, 1.5, 2.5]]), np.array([0.0, 0.5, 2.0])
+    for order in (1, 2):
+        for dim in (None, 0, -1, (1, 0)):
+            compare(lambda m, t: m.gradient(t, dim=dim, edge_order=order), x, n=8)  # noqa: B023
+        compare(lambda m, t: m.gradient(t, spacing=0.25, edge_order=order), x, n=8)  # noqa: B023
+        compare(lambda m, t: m.gradient(t, spacing=(2.0, 0.5), edge_order=order), x, n=8)  # noqa: B023
+        compare(lambda m, t, u: m.gradient(t, spacing=(u,), dim=0, edge_order=order)[0], x, at, n=8)  # noqa: B023
+    compare(lambda m, t: m.gradient(t[:2, :2]), x)
+    refused_alike(lambda m, t: m.gradient(t, edge_order=3), x, match="only supports edge_order=1 and edge_order=2")
+    refused_alike(lambda m, t: m.gradient(t[:1]), x, match="dimension size to be at least")
+    refused_alike(lambda m, t: m.gradient(t, spacing=(1.0, 2.0, 3.0)), x, match="spacing to be unspecified, a scalar")
+    with pytest.raises(gc.errors.ShapeError, match=r"coordinates of dim 1 to be \[4\], got \[3\]"):
+        gc.gradient(gc.tensor(x), spacing=(gc.tensor(at),), dim=1)  # PyTorch reads beyond its end
+
+
 def test_integrals() -> None:
     for x in [a for a in (*arrays(), *arrays("int")) if a.ndim and a.itemsize > 2]:
         for dim in dims_of(x):
