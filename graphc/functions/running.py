@@ -162,7 +162,7 @@ def _gradient_steps(spacing: Any, axes: Any, x: Any) -> list[Any]:
     for axis, space in zip(axes, given, strict=True):
         space = 1.0 if space is None else space
         if not isinstance(space, TensorBase) or not space.shape:
-            steps.append(float(space))  # type: ignore[arg-type]
+            steps.append(float(space))
             continue
         shape = tuple(-1 if i == axis else 1 for i in range(len(x.shape)))
         if tuple(space.shape) != (x.shape[axis],):
