@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc.core.arrays import is_array, write_elements
 from graphc.core.context import SLOTS, STATE, recording, set_grad
-from graphc.core.errors import GradientError
+from graphc.core.errors import GradientError, user_spot
 from graphc.core.op import Op, View
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, counter_of, edge_of, tape_entry
 from graphc.primitives.views import reshape, slice_put
@@ -169,7 +169,11 @@ def finish_write(target: TensorBase, value: TensorBase) -> None:
     )
     if tracked:
         _rebase(target, value)
-    counter = counter_of(target)
+    counter = target._version
+    if counter is None:
+        counter = counter_of(target)
+    elif STATE.grad:  # the tape may have saved it
+        counter.line = user_spot()
     counter.count += 1
     if view is not None:
         view.stamp = counter.count
@@ -235,6 +239,7 @@ def _write_symbolic(target: TensorBase, value: TensorBase) -> None:
         target._data = value._data
         if STATE.grad:
             target._edge = edge_of(value)
+        counter.line = user_spot()
         counter.count += 1
         return
     if not view.chain:

@@ -15,7 +15,15 @@ from graphc.aliasing import mark_view, refresh
 from graphc.core.arrays import ARRAYS, device_of, memory_of, moved
 from graphc.core.config import config
 from graphc.core.context import SLOTS, STATE
-from graphc.core.errors import BackendError, DeviceError, GraphcError, OperandError, SymbolicError, user_line
+from graphc.core.errors import (
+    BackendError,
+    DeviceError,
+    GraphcError,
+    OperandError,
+    OutOfMemoryError,
+    SymbolicError,
+    user_line,
+)
 from graphc.core.one_call import one_call
 from graphc.core.op import Elementwise, Kind, Op, View
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
@@ -64,11 +72,21 @@ def explain(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any], error: Ex
         error.args = (f"{error}\n  {op.name} at {user_line() or 'no line'}",)
     if isinstance(error, GraphcError):
         return error
+    if isinstance(error, MemoryError):
+        return _no_room(op, inputs, attrs)
     try:
         op.output_types(*(x.tensor_type for x in inputs), **attrs)
     except OperandError as better:
         return better.about(op.name, describe_operands(op, inputs))
     return error
+
+
+def _no_room(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Exception:
+    """The error where there is no room for an op's results."""
+    types = op.output_types(*(x.tensor_type for x in inputs), **attrs)
+    wanted = ", ".join(f"{t}, {int(t.size) * t.dtype.itemsize:,} bytes" for t in types)
+    lines = [f"  {name}: {kind}" for name, kind, _ in describe_operands(op, inputs)]
+    return OutOfMemoryError("\n".join([f"{op.name}: no room for its result {wanted}", *lines]))
 
 
 def check_types(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[TensorType, ...] | None:

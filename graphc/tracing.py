@@ -178,7 +178,7 @@ class Recorder:
             with assumptions(lambda a, b: met.append((a, b))):
                 out = op.output_types(*types, **attrs)
         except OperandError as error:
-            raise error.about(op.name, describe_operands(op, tuple(symbols)), user_line()) from None
+            raise error.about(op.name, describe_operands(op, tuple(symbols)), self.origin().place) from None
         for a, b in met:
             self.unify(a, b)
         return tuple(map(self.resolve, out)) if self.aliases else out

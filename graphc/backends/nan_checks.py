@@ -43,11 +43,7 @@ def accusation(value: Value, array: Array) -> NonFiniteError:
     first = np.argwhere(bad)[0].tolist()
     where = f", the first at {first}" if first else ""
     error = NonFiniteError(f"made {what} from finite operands, in {int(bad.sum())} of {bad.size} elements{where}")
-    line = user_line_of(node)
-    if node.origins:
-        module, role = node.origins[0].module, node.origins[0].role
-        line += (f" in module {module}" if module else "") + (f" ({role})" if role != "forward" else "")
-    error.about(node.op.name, operand_lines(node.inputs), line)
+    error.about(node.op.name, operand_lines(node.inputs), user_line_of(node))
     return error
 
 

@@ -20,6 +20,7 @@ from graphc.ir.blame import blame
 from graphc.ir.program import Node, Program, Value
 from graphc.planning.memory import ALIGNMENT, make_plan
 from graphc.planning.plan import ARENA, EVAL, INPLACE, VIEW, Plan, Step
+from graphc.planning.room import no_room
 
 descriptions = lazy_import("graphc.planning.descriptions")
 nan_checks = lazy_import("graphc.backends.nan_checks")
@@ -79,15 +80,17 @@ class NumpyExecutable:
             return self._single(arrays)
         with self._lock:
             bound = self._idle.pop() if self._idle else None
-        if bound is None:
-            bound = self._bind()
-        env = bound.copy()
-        env[: len(arrays)] = arrays
         token = quiet_set(quiet)
         step = None
         try:
+            if bound is None:
+                bound = self._bind()
+            env = bound.copy()
+            env[: len(arrays)] = arrays
             for step in self._runs:
                 step(env)
+        except MemoryError as error:
+            raise self._no_room() from error
         except Exception as error:
             raise blame(error, self._nodes[id(step)]) from error.__cause__
         finally:
@@ -97,6 +100,10 @@ class NumpyExecutable:
             if len(self._idle) < MOST_IDLE:
                 self._idle.append(bound)
         return outputs
+
+    def _no_room(self) -> Exception:
+        plan = self.plan
+        return no_room("no room for a run", plan.program, [v for step in plan.steps for v in step.node.outputs], self.peak)
 
     # --- what it is and how long it takes ------------------------------------------------------------------------------
 
@@ -186,7 +193,7 @@ class NumpyExecutable:
 
     def _single_call(self) -> Callable[[Sequence[Any]], list[Any]] | None:
         """A call without arena or environment for a plan of one step that makes the one output."""
-        plan = self.plan
+        plan, no_room = self.plan, self._no_room
         if len(plan.steps) != 1 or len(plan.outputs) != 1:
             return None
         node, how = plan.steps[0].node, plan.steps[0].how
@@ -205,6 +212,8 @@ class NumpyExecutable:
             token = quiet_set(quiet)
             try:
                 result = evaluate(*operands)
+            except MemoryError as error:
+                raise no_room() from error
             except Exception as error:
                 raise blame(error, node) from error.__cause__
             finally:

@@ -1,7 +1,8 @@
 """Error classes and the one formatter of their messages.
 
 Every error is a subclass of what PyTorch raises in the same place, so that `except RuntimeError` in ported code keeps working.
-A message has one shape: the op and what is wrong, each operand with type and the user's line, what would be accepted, a hint.
+A message has one shape: the op and what is wrong, each operand with type and the user's line, what would be accepted, a hint,
+and last the user's line that is at fault, with the path of the module it ran in.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from types import FrameType
+from typing import Any
 
 PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _USER_SIDE = (os.path.join(PACKAGE_DIR, "demo.py"),)
@@ -16,7 +18,23 @@ _is_internal: dict[str, bool] = {}
 
 
 class GraphcError(Exception):
-    """Base of every error graphc raises on purpose."""
+    """Base of every error graphc raises on purpose.
+
+    `line`: the user's line at fault, with the module it ran in: that at which the error was made, until somebody knows better.
+    """
+
+    line = ""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.line = user_place()
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        line, _, module = self.line.partition(" in module ")
+        if not line or (line in text and module in text):
+            return text
+        return f"{text}\n  at {self.line}"
 
 
 class OperandError(GraphcError):
@@ -31,12 +49,11 @@ class OperandError(GraphcError):
         self.problem, self.need, self.hint = problem, need, hint
         self.op = ""
         self.operands: tuple[tuple[str, str, str], ...] = ()
-        self.line = ""
 
     def about(self, op: str, operands: tuple[tuple[str, str, str], ...], line: str = "") -> OperandError:
         """Adds the op's name, its operands as (name, type, origin) and the user's line, once; returns self."""
         if not self.op:
-            self.op, self.operands, self.line = op, operands, line
+            self.op, self.operands, self.line = op, operands, line or self.line
         return self
 
     def __str__(self) -> str:
@@ -48,7 +65,7 @@ class OperandError(GraphcError):
             lines.append(f"  need {self.need}")
         if self.hint:
             lines.append(f"  hint: {self.hint}")
-        if self.line:
+        if self.line and (self.op or self.line.partition(" in module ")[0] not in self.problem):
             lines.append(f"  at {self.line}")
         return "\n".join(lines)
 
@@ -172,9 +189,15 @@ class KernelError(GraphcError, NotImplementedError):
 class MissingNameError(GraphcError, AttributeError):
     """A name that PyTorch has and graphc has not."""
 
+    def __str__(self) -> str:
+        return AttributeError.__str__(self)
+
 
 class MissingImportError(GraphcError, ImportError):
     """The same, in an import."""
+
+    def __str__(self) -> str:
+        return ImportError.__str__(self)
 
 
 class VerifyError(GraphcError, AssertionError):
@@ -216,6 +239,39 @@ def user_line() -> str:
     """`path:LINE` of the innermost user frame, relative to the working directory where that is shorter."""
     frame = user_frame(2)
     return "" if frame is None else show_line(frame.f_code.co_filename, frame.f_lineno)
+
+
+def user_spot() -> tuple[str, int] | None:
+    """File and number of the user's line, for `show_line` when it is asked for."""
+    frame = user_frame(2)
+    return None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+
+
+def user_place() -> str:
+    """`user_line`, and where it is in a module's call the path of the module: `model.py:12 in module Sequential.1`."""
+    frame = user_frame(3)
+    if frame is None:
+        return ""
+    line, module = show_line(frame.f_code.co_filename, frame.f_lineno), module_path(sys._getframe(2))
+    return f"{line} in module {module}" if module else line
+
+
+def module_path(frame: FrameType | None) -> str:
+    """The path of the innermost module whose call is running, from the outermost's class on: `Sequential.1`."""
+    modules: list[Any] = []
+    while frame is not None:
+        if frame.f_code.co_name == "__call__" and is_internal(frame.f_code.co_filename):
+            module = frame.f_locals.get("self")
+            if hasattr(module, "named_modules") and not any(module is known for known in modules[-1:]):
+                modules.append(module)
+        frame = frame.f_back
+    path, outer = "", None
+    for module in reversed(modules):
+        kind = type(module).__name__
+        named = () if outer is None else outer.named_modules()
+        path += ("." if path else "") + next((name for name, x in named if x is module), kind)
+        outer = module
+    return path
 
 
 def show_line(filename: str, line: int) -> str:

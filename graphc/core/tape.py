@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.errors import GradientError
+from graphc.core.errors import GradientError, show_line
 from graphc.core.op import OUT, Elementwise, Joint, Kind, Op
 from graphc.core.tensor_types import DType, TensorType, dtype_of, type_of_array
 
@@ -43,12 +43,16 @@ LEAF = _Leaf()
 
 
 class Counter:
-    """How often a piece of memory was written; shared by a base, its views and what the tape saved of them."""
+    """How often a piece of memory was written; shared by a base, its views and what the tape saved of them.
 
-    __slots__ = ("count",)
+    `line`: file and number of the user's line that wrote it last, where the tape may have saved it before.
+    """
+
+    __slots__ = ("count", "line")
 
     def __init__(self) -> None:
         self.count = 0
+        self.line: tuple[str, int] | None = None
 
 
 class ViewOf:
@@ -231,11 +235,15 @@ def check_unchanged(saved: Saved, entry: Entry) -> None:
         return
     if saved.counter.count != saved.stamp:
         where = f" (recorded at {entry.line})" if entry.line else ""
-        raise GradientError(
+        written = show_line(*saved.counter.line) if saved.counter.line else ""
+        error = GradientError(
             "one of the variables needed for gradient computation has been modified by an inplace operation: "
             f"{entry.op.name}{where} saved a {type_of_data(saved.data)} that is now at version {saved.counter.count}; "
-            f"expected version {saved.stamp} instead\n  hint: write `x = x + y` instead of `x += y`, or change a clone()"
+            f"expected version {saved.stamp} instead{written and f', written at {written}'}\n"
+            "  hint: write `x = x + y` instead of `x += y`, or change a clone()"
         )
+        error.line = written or error.line
+        raise error
 
 
 def type_of_data(data: Any) -> TensorType:

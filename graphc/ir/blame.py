@@ -19,8 +19,8 @@ def operand_lines(operands: Sequence[Value]) -> tuple[tuple[str, str, str], ...]
 
 
 def user_line_of(node: Node) -> str:
-    """`path:LINE` where the node was made, "" if nobody knows."""
-    return str(node.origins[0]) if node.origins else ""
+    """Where the node was made, its module, and what it is for: `model.py:12 in module Sequential.1 (backward)`; "" if nobody knows."""
+    return node.origins[0].place if node.origins else ""
 
 
 def blame(error: Exception, node: Node, operands: Sequence[Value] | None = None) -> Exception:
@@ -33,7 +33,9 @@ def blame(error: Exception, node: Node, operands: Sequence[Value] | None = None)
     line = user_line_of(node)
     if isinstance(error, OperandError):
         error.about(node.op.name, operand_lines(node.inputs if operands is None else operands), line)
-    elif line and not (isinstance(error, GraphcError) and "\n  at " in str(error)):
+    elif isinstance(error, GraphcError):
+        error.line = line or error.line
+    elif line:
         error.args = (f"{error}\n  at {line}", *error.args[1:])
     with suppress(AttributeError):
         error._blamed = True  # type: ignore[attr-defined]

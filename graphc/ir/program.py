@@ -38,6 +38,12 @@ class Origin(NamedTuple):
     def __str__(self) -> str:
         return show_line(self.file, self.line)
 
+    @property
+    def place(self) -> str:
+        """Line, module and role, for messages."""
+        module = f" in module {self.module}" if self.module else ""
+        return f"{self}{module}" + (f" ({self.role})" if self.role != "forward" else "")
+
 
 class Value:
     """One output of a node. Compared by identity."""

@@ -16,7 +16,6 @@ from graphc.core.dims import Dim, Size, assumptions, floordiv, is_size, size_max
 from graphc.core.errors import FileFormatError, GraphError
 from graphc.core.op import REGISTRY, Op
 from graphc.core.tensor_types import BY_NAME, DTYPE_OF, DType, TensorType
-from graphc.ir.blame import user_line_of
 from graphc.ir.program import CONSTANT, INPUT, ConstantData, Node, Origin, Program, Table, Value
 
 FORMAT = 1
@@ -61,11 +60,11 @@ class _Encoder:
 
     def node(self, node: Node, places: dict[Node, int]) -> Json:
         if node.op not in _LEAVES.values() and REGISTRY.get(node.op.name) is not node.op:
-            raise GraphError(f"{node.op.name} at {user_line_of(node)} is not a registered op and cannot be saved")
+            raise GraphError(f"{node.op.name} at {node.outputs[0].origin_text()} is not a registered op and cannot be saved")
         try:
             attrs = {key: self.attr(x) for key, x in node.attrs.items()}
         except GraphError as error:
-            raise GraphError(f"{node.op.name} at {user_line_of(node)} cannot be saved: {error}") from None
+            raise GraphError(f"{node.op.name} at {node.outputs[0].origin_text()} cannot be saved: {error}") from None
         encoded: Json = {"op": node.op.name}
         if node.inputs:
             encoded["inputs"] = [[places[value.node], value.index] for value in node.inputs]

@@ -24,12 +24,13 @@ from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.core.arrays import DeviceArray, host, write_elements
 from graphc.core.context import repeating
-from graphc.core.errors import BackendError, GraphcError, OutOfMemoryError, user_line
+from graphc.core.errors import BackendError, GraphcError, OutOfMemoryError
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.native_plan import NativePlan
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
+from graphc.planning.room import no_room
 from graphc.planning.steps import Strided
 
 
@@ -114,7 +115,8 @@ class DeviceExecutable:
                 return self._run(arrays, memory)
         except OutOfMemoryError as error:
             self._settle()
-            raise OutOfMemoryError(f"{error}\n{self.needs()}") from error.__cause__
+            values = [v for v in self.plan.places if isinstance(v, Value)]
+            raise no_room(error.args[0], self.program, values, self.peak) from error.__cause__
         except BaseException:
             if memory is None:
                 self._settle()
@@ -125,19 +127,6 @@ class DeviceExecutable:
         with suppress(GraphcError), self.device.held():
             self.release()
             self.device.finish()
-
-    def needs(self) -> str:
-        """What a run holds, and its largest tensors with the lines that made them."""
-        values = {v for v in self.plan.places if isinstance(v, Value)} | {*self.program.inputs, *self.program.outputs}
-        largest = sorted(values, key=lambda v: (-nbytes_of(v.type), v.node.number))[:5]
-        inputs = sum(nbytes_of(v.type) for v in self.program.inputs)
-        peak = f"{self.peak:,} bytes at its peak beside inputs of {inputs:,}"
-        return "\n".join(
-            [
-                f"  the run at {user_line() or 'no line'} holds {peak}; its largest tensors:",
-                *[f"    {nbytes_of(v.type):,}: {v.type}{_at(v.origin_text())}" for v in largest],
-            ]
-        )
 
     def _run(self, arrays: Sequence[Any], memory: DeviceMemory | None) -> list[Any]:
         code, in_place = self.translation, self.plan.in_place

@@ -17,13 +17,14 @@ from graphc.backends.llvm.translation import CYCLES_A_NANOSECOND, Translation
 from graphc.backends.runs.host import elements, evaluated
 from graphc.backends.runs.places import Scope
 from graphc.core.context import repeating
-from graphc.core.errors import BackendError
+from graphc.core.errors import BackendError, GraphcError
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.descriptions import describe_native
 from graphc.planning.native_plan import NativePlan
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
+from graphc.planning.room import no_room
 from graphc.planning.steps import ControlStep, HostStep, Step, Strided
 
 _empty = np.empty
@@ -124,9 +125,15 @@ class LlvmExecutable:
         return self._run(self._launch, inputs)
 
     def _run(self, launch: Callable[..., object], inputs: list[Any]) -> list[Any]:
-        outputs = [_empty(shape, dtype) if i < 0 else inputs[i] for i, shape, dtype in self._outputs]
-        if launch(*inputs, *outputs):
-            self._explain_failure(inputs)
+        try:
+            outputs = [_empty(shape, dtype) if i < 0 else inputs[i] for i, shape, dtype in self._outputs]
+            if launch(*inputs, *outputs):
+                self._explain_failure(inputs)
+        except MemoryError as error:
+            if isinstance(error, GraphcError):
+                raise
+            values = [v for v in self.plan.places if isinstance(v, Value)]
+            raise no_room("no room for a run", self.program, values, self.peak) from error
         return outputs
 
     # --- what it is and how long it takes -------------------------------------------------------------------------
