@@ -7,7 +7,7 @@ one by one and the bad elements followed back to the op that made them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from graphc.core.errors import NonFiniteError
 from graphc.core.op import Kind, Scatter
 from graphc.core.quiet import quiet, quiet_reset, quiet_set
-from graphc.core.tensor_types import FLOAT
+from graphc.core.tensor_types import FLOAT, dtype_of
 from graphc.ir.blame import operand_lines, user_line_of
 from graphc.ir.interpret import evaluate
 from graphc.ir.program import CONSTANT, INPUT, Node, Value
@@ -35,23 +35,38 @@ def may_be_blamed(node: Node) -> bool:
     return bool(node.inputs) and not any(isinstance(x, float) and not isfinite(x) for x in node.attrs.values())
 
 
-def accusation(value: Value, array: Array) -> NonFiniteError:
-    """The error that names the op that made the value."""
+def range_of(array: Array) -> str:
+    """The least and the largest number of an array, for messages; "" for bools and empty arrays."""
+    if array.dtype.kind == "b" or not array.size:
+        return ""
+    low, high = (f"{float(x):.4g}" if is_float(array) else str(x) for x in (array.min(), array.max()))
+    return f" all {low}" if low == high else f" in [{low}, {high}]"
+
+
+def is_float(array: Array) -> bool:
+    """Whether elements are floats, also those that NumPy does not know."""
+    return bool(dtype_of(array.dtype).category == FLOAT)
+
+
+def accusation(value: Value, array: Array, operands: Sequence[Array] = ()) -> NonFiniteError:
+    """The error that names the op that made the value; `operands`: what it read, for their ranges."""
     node, bad = value.node, ~np.isfinite(array)
     has_nan = bool(np.isnan(array).any())
     what = "NaN and infinity" if has_nan and np.isinf(array).any() else "NaN" if has_nan else "infinity"
     first = np.argwhere(bad)[0].tolist()
     where = f", the first at {first}" if first else ""
     error = NonFiniteError(f"made {what} from finite operands, in {int(bad.sum())} of {bad.size} elements{where}")
-    error.about(node.op.name, operand_lines(node.inputs), user_line_of(node))
+    ranges = [range_of(x) for x in operands] or [""] * len(node.inputs)
+    named = zip(operand_lines(node.inputs), ranges, strict=True)
+    error.about(node.op.name, tuple([(name, kind + r, line) for (name, kind, line), r in named]), user_line_of(node))
     return error
 
 
-def check_node(node: Node, results: Iterable[Array]) -> None:
+def check_node(node: Node, results: Iterable[Array], operands: Sequence[Array]) -> None:
     """Raises NonFiniteError for results of a node that may be blamed and whose operands were finite."""
     for value, array in zip(node.outputs, results, strict=True):
         if not is_finite(value, array):
-            raise accusation(value, array)
+            raise accusation(value, array, operands)
 
 
 # --- steps of a native plan ----------------------------------------------------------------------------------------------
@@ -72,7 +87,13 @@ def check_step(step: Step, read: Callable[[Value], Array], operand: Callable[[St
             loaded = {x: read(x) for x in step.buffers if isinstance(x, Value) and x not in step.made}
             _follow(value, array, loaded)
         elif may_be_blamed(value.node) and all(is_finite(x.value, operand(x)) for x in step.operands):
-            raise accusation(value, array)
+            raise accusation(value, array, _operands(value.node, step.operands, operand))
+
+
+def _operands(node: Node, known: Sequence[Strided], operand: Callable[[Strided], Array]) -> list[Array]:
+    """What a node of a step read, [] where the step reads it in another form."""
+    found = [operand(x) for x in known]
+    return found if len(found) == len(node.inputs) else []
 
 
 def _made(step: Step, read: Callable[[Value], Array]) -> Iterator[tuple[Value, Array]]:
@@ -119,7 +140,8 @@ def _follow(bad: Value, array: Array, loaded: Mapping[Value, Array]) -> None:
     if is_finite(bad, env[bad]):
         if isinstance(scatter, Scatter) or not all(is_finite(x, found) for x, found in loaded.items()):
             return
-        raise accusation(bad, array)  # native code rounds otherwise: the op itself is to blame
+        # native code rounds otherwise: the op itself is to blame
+        raise accusation(bad, array, [env[x] for x in bad.node.inputs if x in env])
     pending, culprits = [bad], list[Value]()
     seen = {bad}
     while pending:
@@ -133,7 +155,7 @@ def _follow(bad: Value, array: Array, loaded: Mapping[Value, Array]) -> None:
         seen.update(worse)
     if culprits:
         first = min(culprits, key=lambda value: value.node.number)
-        raise accusation(first, env[first])
+        raise accusation(first, env[first], [env[x] for x in first.node.inputs])
 
 
 def _between(value: Value, loaded: Mapping[Value, Array]) -> Iterator[Node]:

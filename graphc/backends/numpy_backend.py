@@ -145,7 +145,7 @@ class NumpyExecutable:
             else:
                 run = self._step(step)
                 checked = self.check_nans and nan_checks.may_be_blamed(step.node)
-                runs.append(_checked(step.node, self._slots, run) if checked else run)
+                runs.append(_checked(step.node, self._slots, run, step.how == INPLACE) if checked else run)
                 self._nodes[id(runs[-1])] = step.node
                 releasable.update((self._slots[v], None) for v in step.node.outputs if not self._is_bound(v))
             for value in step.frees:
@@ -350,16 +350,17 @@ def _evaluated(node: Node, ins: list[int], outs: list[int]) -> Run:
     return run_several
 
 
-def _checked(node: Node, slots: Mapping[Value, int], step: Run) -> Run:
-    """The step, and an error if it makes something not finite from finite operands. (It may write over one of them.)"""
+def _checked(node: Node, slots: Mapping[Value, int], step: Run, over: bool) -> Run:
+    """The step, and an error if it makes something not finite from finite operands. It may write over one of them."""
     operands = [(value, slots[value]) for value in node.inputs]
     results = [slots[value] for value in node.outputs]
 
     def run(env: Env) -> None:
         finite = all(nan_checks.is_finite(value, env[at]) for value, at in operands)
+        kept = [env[at].copy() if over else env[at] for _, at in operands]
         step(env)
         if finite:
-            nan_checks.check_node(node, [env[at] for at in results])
+            nan_checks.check_node(node, [env[at] for at in results], kept)
 
     return run
 
