@@ -129,6 +129,7 @@ _MODULES = {
         "optim",
         "utils",
         "viz",
+        "debugging",
         "autograd",
         "data",
         "saving",
@@ -162,7 +163,8 @@ _LAZY = {
     "compile": "graphc.build", "no_recompile": "graphc.build", "Graph": "graphc.graphs", "placeholder": "graphc.graphs",
     "updates": "graphc.graphs", "gradients": "graphc.graphs", "Session": "graphc.session", "cond": "graphc.control",
     "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
-    "load_graph": "graphc.graph_files", "explain": "graphc.explaining", "save": "graphc.saving", "load": "graphc.saving",
+    "load_graph": "graphc.graph_files", "explain": "graphc.explaining",
+    "debug": "graphc.debugging", "print": "graphc.debugging", "breakpoint": "graphc.debugging", "save": "graphc.saving", "load": "graphc.saving",
     "Trainer": "graphc.trainer",
     "set_num_threads": "graphc.backends.llvm.pool", "get_num_threads": "graphc.backends.llvm.pool",
     "set_float32_matmul_precision": "graphc.float32_precision", "get_float32_matmul_precision": "graphc.float32_precision",
@@ -181,6 +183,8 @@ _device_ops = lazy_import("graphc.backends.devices.ops")
 _SLOTS.memory = lambda kind, number: _device_ops.memory_for(kind, number)
 _SLOTS.evaluate = lambda *call: _device_ops.evaluate(*call)
 _process_groups = lazy_import("graphc.distributed.groups")
+_showing = lazy_import("graphc.debugging.showing")
+_SLOTS.show = lambda *call: _showing.show(*call)
 _SLOTS.link = lambda number: _process_groups.link_of(number)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.autodiff import pull_to, zeros_of
 from graphc.core.arrays import is_array
-from graphc.core.context import SLOTS, STATE, recording, set_grad
+from graphc.core.context import SLOTS, STATE, coming_from, recording, set_grad
 from graphc.core.errors import SymbolicError, user_line
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, edge_of
 from graphc.core.tensor_types import FLOAT, TensorType
@@ -151,7 +151,8 @@ def replay_body(program: Program, tensors: Sequence[Any]) -> list[Any]:
         if node.op is CONSTANT:
             env[node.outputs[0]] = STATE.recorder.constant(node.attrs["data"].array)  # type: ignore[union-attr]
             continue
-        out = node.op(*[env[v] for v in node.inputs], **node.attrs)
+        with coming_from(node.origins[0] if node.origins else None):
+            out = node.op(*[env[v] for v in node.inputs], **node.attrs)
         for value, tensor in zip(node.outputs, out if isinstance(out, tuple) else (out,), strict=True):
             env[value] = tensor
     return [env[v] for v in program.outputs]

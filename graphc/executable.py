@@ -125,10 +125,14 @@ class Built:
         if where is not None and self.asked not in (None, where.memory.device.type):
             self._tell_detour(where.memory)
             return [moved(found, where.memory) for found in self.run([*map(host, arrays)], known)]
-        executable = self.executable([a.shape for a in arrays], known, where)
-        if not self.verify:
-            results: list[Any] = executable(arrays)
-            return results
+        if self.verify:
+            return self.run_verified(arrays, known)
+        results: list[Any] = self.executable([a.shape for a in arrays], known, where)(arrays)
+        return results
+
+    def run_verified(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
+        """The same, compared with the recorded program, on copies of inputs that are replaced; may raise VerifyError."""
+        executable = self.executable([a.shape for a in arrays], known, where_are(arrays))
         replaced = set(self.updates.values())
         results = executable([duplicate(a) if i in replaced else a for i, a in enumerate(arrays)])
         check_run(self.ways(self.sizes([a.shape for a in arrays], known)), [*map(host, arrays)], [*map(host, results)])

@@ -28,6 +28,7 @@ from graphc.core.errors import (
 )
 from graphc.core.tape import LEAF, TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, as_dtype, defaults
+from graphc.effects import is_turn
 from graphc.functions.creation import filled
 from graphc.ir.program import INPUT, Node, Program, Value, toposort
 from graphc.ir.specialise import dims_of
@@ -275,6 +276,10 @@ class Graph(Recorder):
         """The writes that move random generators on which the values draw from."""
         needed = {n.outputs[0] for n in toposort(values) if n.op is INPUT}
         return [(c, v) for c, v in self.writes() if c.value in needed and c.advances]
+
+    def effects(self) -> list[tuple[Capture, Value]]:
+        """The state that gives recorded effects their order, with its value after the last of them; [] without any."""
+        return [(c, v) for c, v in self.writes() if is_turn(v)]
 
     def program(self, outputs: Sequence[Value]) -> Program:
         """The part of the graph that these values need, with the placeholders that only give a size."""

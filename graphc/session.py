@@ -22,6 +22,7 @@ from graphc.core.dims import Dim, Size, substitute
 from graphc.core.errors import BackendError, FeedError, FetchError, GraphError, ShapeError, user_line
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, TensorType, dtype_of
+from graphc.effects import is_turn, only_needed
 from graphc.executable import Built
 from graphc.graphs import AllUpdates, Graph, UpdateGroup, gradients, placeholder, updates
 from graphc.ir.program import Value
@@ -297,13 +298,20 @@ class Session:
             picks.append(None)
             pairs = [*leaf.pairs, *self.graph.implied_writes(leaf)]
             for capture, value in pairs:
+                if is_turn(value):  # what is printed hangs on the run
+                    continue
                 known = writes.get(id(capture))
                 if known is not None and known[1] is not value:
                     raise FetchError(f"two train ops of one run write {capture.name} (at {user_line()})")
                 writes[id(capture)] = (capture, value, leaf)
         for capture, value in self.graph.random_advances([*values, *(v for _, v, _ in writes.values())]):
             writes.setdefault(id(capture), (capture, value, None))
-        return values, [(c, v) for c, v, _ in writes.values()], picks
+        found = [(c, v) for c, v, _ in writes.values()]
+        for capture, turn in self.graph.effects():
+            new, turn = only_needed([*values, *(v for _, v in found)], turn)
+            values, found = new[: len(values)], [(c, v) for (c, _), v in zip(found, new[len(values) :], strict=True)]
+            found += [(capture, turn)] if turn is not capture.value else []
+        return values, found, picks
 
     def _sources(self, inputs: Sequence[Value]) -> list[tuple[str, Any]]:
         fed = {value: name for name, value in self.graph.fed.items()}

@@ -68,6 +68,7 @@ FLOORS: dict[int, list[list[str]]] = {
         [
             "surroundings.py",
             "verifying.py",
+            "effects.py",
             "device_runs.py",
             "executable.py",
             "compiled_backward.py",
@@ -90,7 +91,7 @@ FLOORS: dict[int, list[list[str]]] = {
             ],
             ["viz/"],
             ["data/"],
-            ["torch_files.py", "saving.py", "graph_files.py", "explaining/"],
+            ["torch_files.py", "saving.py", "graph_files.py", "explaining/", "debugging/"],
         ),
         *(
             ["random.py"],

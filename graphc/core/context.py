@@ -85,6 +85,8 @@ class State(threading.local):
     after_backward: list[Callable[[], None]] | None = None
     #: whether a failed run is repeated to find the line at fault; other processes take no part in that
     repeating: bool = False
+    #: whether programs are evaluated for their numbers alone: nothing is printed, no breakpoint stops
+    silent: bool = False
 
 
 STATE = State()
@@ -102,6 +104,7 @@ class Slots:
         [str, int], Any
     ]  # backends/devices/ops.py: the memory of a device; DeviceError where there is none
     evaluate: Callable[..., Any]  # the same: an op's results in the memory of a device
+    show: Callable[..., None]  # debugging/showing.py: prints values of a run, or stops at them
     link: Callable[[int], Any]  # distributed/groups.py: what joins the processes of the group of that number
 
 
@@ -150,6 +153,16 @@ def repeating() -> Iterator[None]:
         yield
     finally:
         STATE.repeating = before
+
+
+@contextmanager
+def silently() -> Iterator[None]:
+    """Within, programs are evaluated for their numbers alone."""
+    before, STATE.silent = STATE.silent, True
+    try:
+        yield
+    finally:
+        STATE.silent = before
 
 
 def eagerly() -> Any:
@@ -234,6 +247,18 @@ def playing(role: str) -> Iterator[None]:
         yield
     finally:
         STATE.role, STATE.forward, STATE.autocast = before
+
+
+@contextmanager
+def coming_from(origin: Any) -> Iterator[None]:
+    """Within, recorded ops are made for the line, module and role of an origin; None: for those that run."""
+    before = STATE.role, STATE.forward
+    if origin is not None:
+        STATE.role, STATE.forward = origin.role, origin
+    try:
+        yield
+    finally:
+        STATE.role, STATE.forward = before
 
 
 @contextmanager

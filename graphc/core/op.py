@@ -102,7 +102,7 @@ class Kind:
     """A kind that is told by its name alone.
 
     `name`: "sort", "gather", "put", "contraction", "convolution", "concat", "pad", "create", "random", "control",
-    "window", "window part", "opaque", "leaf". The four ops of kind "convolution" are told apart by their names
+    "window", "window part", "collective", "effect", "opaque", "leaf". The four ops of kind "convolution" are told apart by their names
     (primitives/convolution.py), and so are the four of kind "window" (primitives/windows.py).
     """
 

@@ -21,7 +21,7 @@ from graphc.passes.rewrite import Build, Replacement, Rules, rewrite
 from graphc.passes.splats import filled, splat
 from graphc.primitives.creation import full, size
 
-_NEVER = {Kind(name) for name in ("random", "control", "opaque", "collective", "create", "leaf")}
+_NEVER = {Kind(name) for name in ("random", "control", "opaque", "collective", "effect", "create", "leaf")}
 
 
 def _evaluated(node: Node, arrays: list[Any]) -> tuple[Any, ...] | None:
