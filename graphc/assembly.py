@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphc.aliasing import refresh
 from graphc.autodiff import order_entries, pull_to
 from graphc.builds import Build, Call
@@ -16,6 +18,7 @@ from graphc.core.dims import Dim, Size, substitute
 from graphc.core.errors import is_internal
 from graphc.core.tape import LEAF, edge_of
 from graphc.core.tensor_types import TensorType
+from graphc.effects import apart, is_turn
 from graphc.executable import Built
 from graphc.ir.program import INPUT, Program, Value, toposort
 from graphc.layouts import Decision, Layouts
@@ -177,13 +180,28 @@ class Assembly:
             seed = symbolic(trace, f"cotangent_{k}", tensor._data.type, False)
             roots.append((edge_of(tensor), seed))
             seeds.append(seed._data)
+        turns = {id(c): c.shadow._data for c in trace.captures.values()}
         with paused_gc(), recording(trace):
             found = pull_to(roots, leaves, retain_graph=False, create_graph=False)
             connected = [(s, g) for s, g in zip(leaves, found, strict=True) if g is not None]
+            gradients = self.with_effects([g._data for _, g in connected], turns)
         inputs = {id(s): v for s, v in zip(self.symbols, self.arguments, strict=True)}
         inputs |= {id(c.shadow): c.value for c in trace.captures.values()}
         wants = [inputs[id(s)] for s, _ in connected]
-        return wants, Program(trace.table, tuple(seeds), tuple(g._data for _, g in connected))
+        return wants, Program(trace.table, tuple(seeds), tuple(gradients))
+
+    def with_effects(self, gradients: list[Value], before: dict[int, Value]) -> list[Value]:
+        """The gradients, and after them the last turn of what is shown while they are computed, which is a run of its own.
+
+        `before`: what captured tensors were when the call itself was recorded.
+        """
+        for capture in self.trace.captures.values():
+            start, last = before.get(id(capture), capture.value), capture.shadow._data
+            if last is not start and is_turn(last):
+                capture.shadow._data = start
+                fresh = self.trace.constant(np.zeros((), np.int64))._data
+                gradients = apart([*gradients, last], start, fresh)
+        return gradients
 
     def inputs(self, outputs: Sequence[Value]) -> tuple[list[Any], list[Value]]:
         """The inputs the outputs need, with where each is read from; arguments always, for their sizes.

@@ -13,6 +13,7 @@ from graphc.bodies import Body
 from graphc.core.context import SLOTS, STATE
 from graphc.core.errors import ShapeError
 from graphc.core.op import Elementwise
+from graphc.effects import is_turn
 from graphc.functions.joining import stack
 from graphc.functions.splitting import slice_axis
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
@@ -25,8 +26,9 @@ class Recorded(NamedTuple):
 
     program: Program
     outside: list[Any]
-    #: whether it writes to any of them, as drawing random numbers does
+    #: whether it writes to any of them, as drawing random numbers does; whether it prints
     writes: bool
+    shows: bool
 
 
 class Batched(NamedTuple):
@@ -46,7 +48,8 @@ def record(fn: Callable[..., Sequence[Any]], examples: Sequence[Any]) -> Recorde
         concrete = {id(shadow): tensor for tensor, shadow in around.shadows.values()}
         numbers = {id(c.shadow): c for c in around.captures.values() if c.owner is not None}
         outside = [concrete[id(x)] if id(x) in concrete else SLOTS.new_tensor(numbers[id(x)].read()) for x in outside]
-    return Recorded(body.program(), outside, bool(body.written))
+    turns = [is_turn(symbol._data) for _, symbol in body.written]
+    return Recorded(body.program(), outside, not all(turns), any(turns))
 
 
 def run(recorded: Recorded, operands: Sequence[Batched], size: Any) -> list[Batched]:

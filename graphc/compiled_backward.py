@@ -87,7 +87,8 @@ class Backward:
             results = [
                 SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)
             ]
-        return [g if need else None for g, need in zip(results, needs, strict=True)]
+        # the last result may be a turn of effects
+        return [g if need else None for g, need in zip(results, needs, strict=False)]
 
 
 def _array(kept: Any, entry: Entry) -> Any:

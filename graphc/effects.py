@@ -39,29 +39,40 @@ def is_turn(value: Value) -> bool:
     return turn is not None and value.index == turn[1]
 
 
-def only_needed(wanted: Sequence[Value], last: Value) -> tuple[list[Value], Value]:
-    """The wanted values and the last turn, without effects that show what the wanted values do not need.
+def only_needed(wanted: Sequence[Value], last: Value, computed: Sequence[Value] = ()) -> tuple[list[Value], Value]:
+    """The wanted values and the last turn, without effects that show what neither these nor the `computed` values need.
 
     The turn is the one before all effects where none is left.
     """
-    nodes = toposort([*wanted, last])
-    turns = {node: turn for node in nodes for turn in [turn_of(node)] if turn is not None}
-    computed = _computed(wanted)
+    needed = _needed([*wanted, *computed])
     new: dict[Value, Value] = {}
-    for node in nodes:
-        if node in turns and not _is_kept(node, turns[node], computed):
-            operand, output = turns[node]
-            new[node.outputs[output]] = new.get(node.inputs[operand], node.inputs[operand])
-            continue
-        inputs = tuple([new.get(v, v) for v in node.inputs])
-        if inputs != node.inputs:
-            types = [v.type for v in node.outputs]
-            made = node.table.node(node.op, inputs, node.attrs, lambda types=types: types, node.origins)  # type: ignore[misc]
-            new.update(zip(node.outputs, made.outputs, strict=True))
+    for node in toposort([*wanted, last]):
+        turn = turn_of(node)
+        if turn is not None and not _is_kept(node, turn, needed):
+            operand, output = node.inputs[turn[0]], node.outputs[turn[1]]
+            new[output] = new.get(operand, operand)
+        else:
+            _rebuild(node, new)
     return [new.get(v, v) for v in wanted], new.get(last, last)
 
 
-def _computed(wanted: Sequence[Value]) -> set[Node]:
+def apart(values: Sequence[Value], start: Value, fresh: Value) -> list[Value]:
+    """The values with the effects that follow the turn `start` following another."""
+    new = {start: fresh}
+    for node in toposort(values):
+        _rebuild(node, new)
+    return [new.get(v, v) for v in values]
+
+
+def _rebuild(node: Node, new: dict[Value, Value]) -> None:
+    """Notes what takes the place of a node's outputs where something has taken the place of its operands."""
+    inputs = tuple([new.get(v, v) for v in node.inputs])
+    if inputs != node.inputs:
+        made = node.table.node(node.op, inputs, node.attrs, lambda: [v.type for v in node.outputs], node.origins)
+        new.update(zip(node.outputs, made.outputs, strict=True))
+
+
+def _needed(wanted: Sequence[Value]) -> set[Node]:
     """The nodes that the wanted values need, whatever is to be shown."""
     found: set[Node] = set()
     stack = [v.node for v in wanted]
@@ -78,11 +89,11 @@ def _operands(node: Node) -> Iterator[Value]:
     return (v for i, v in enumerate(node.inputs) if turn is None or i != turn[0])
 
 
-def _is_kept(node: Node, turn: tuple[int, int], computed: Collection[Node]) -> bool:
+def _is_kept(node: Node, turn: tuple[int, int], needed: Collection[Node]) -> bool:
     if node.op.kind != EFFECT:
-        return node in computed
+        return node in needed
     shown = [v.node for i, v in enumerate(node.inputs) if i != turn[0]]
-    return all(x in computed or x.op is CONSTANT for x in shown)
+    return all(x in needed or x.op is CONSTANT for x in shown)
 
 
-__all__ = ["is_turn", "only_needed", "turn_of"]
+__all__ = ["apart", "is_turn", "only_needed", "turn_of"]

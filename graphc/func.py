@@ -213,7 +213,8 @@ def vmap(
 
     `in_dims`, `out_dims`: the dimension for each argument and result, None for an argument that all share. `func` is recorded
     for one element and run for all at once (`graphc/batching.py`). `randomness`: "same" or "different" numbers for each
-    element, which are then run in turn, as of any function that writes to outer tensors; "error" refuses such a function.
+    element, which are then run in turn, as of any function that writes to outer tensors; "error" refuses such a function. A
+    function that prints is run in turn too.
     """
     if randomness not in ("error", "different", "same"):
         raise GradientError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
@@ -246,9 +247,9 @@ def vmap(
             return found
 
         recorded = record(element, [x.tensor[0] if x.has_batch else x.tensor for x in moved])
-        if not recorded.writes:
+        if not (recorded.writes or recorded.shows):
             found = [whole(x, size) for x in run(recorded, moved, size)]
-        elif randomness == "error":
+        elif recorded.writes and randomness == "error":
             raise GradientError(
                 "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
                 "randomness flags on vmap or perform the randomness operation out of vmap"

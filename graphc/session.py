@@ -308,7 +308,8 @@ class Session:
             writes.setdefault(id(capture), (capture, value, None))
         found = [(c, v) for c, v, _ in writes.values()]
         for capture, turn in self.graph.effects():
-            new, turn = only_needed([*values, *(v for _, v in found)], turn)
+            losses = [self.graph.shadow(x.loss)._data for x in leaves if getattr(x, "loss", None) is not None]
+            new, turn = only_needed([*values, *(v for _, v in found)], turn, losses)
             values, found = new[: len(values)], [(c, v) for (c, _), v in zip(found, new[len(values) :], strict=True)]
             found += [(capture, turn)] if turn is not capture.value else []
         return values, found, picks

@@ -170,7 +170,7 @@ class Replay:
 
     def __str__(self) -> str:
         with silently():
-            steps = list(self._walk(self.program, self._arrays, ()))
+            steps = [x for x in self._walk(self.program, self._arrays, ()) if x.node.op.kind != EFFECT]
         lines = len({step.line for step in steps})
         backend = self._built.backend.name if self._compares else "eager"
         found = [f"replay of {self.name} on {backend}: {len(steps)} steps of {lines} lines"]
@@ -195,8 +195,7 @@ class Replay:
             if node.op.kind == Kind("control"):
                 yield from self._bodies(node, operands, inside)
             results = _evaluated(node, operands)
-            if node.op.kind != EFFECT:
-                yield Step(node, operands, results, inside)
+            yield Step(node, operands, results, inside)
             env.update(zip(node.outputs, results, strict=True))
             for value in dying.get(node, ()):
                 env.pop(value, None)
