@@ -164,7 +164,7 @@ _LAZY = {
     "updates": "graphc.graphs", "gradients": "graphc.graphs", "Session": "graphc.session", "cond": "graphc.control",
     "while_loop": "graphc.control", "scan": "graphc.control", "save_graph": "graphc.graph_files",
     "load_graph": "graphc.graph_files", "explain": "graphc.explaining",
-    "debug": "graphc.debugging", "print": "graphc.debugging", "breakpoint": "graphc.debugging", "save": "graphc.saving", "load": "graphc.saving",
+    "check_nans": "graphc.autograd.anomaly_mode", "debug": "graphc.debugging", "print": "graphc.debugging", "breakpoint": "graphc.debugging", "save": "graphc.saving", "load": "graphc.saving",
     "Trainer": "graphc.trainer",
     "set_num_threads": "graphc.backends.llvm.pool", "get_num_threads": "graphc.backends.llvm.pool",
     "set_float32_matmul_precision": "graphc.float32_precision", "get_float32_matmul_precision": "graphc.float32_precision",

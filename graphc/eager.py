@@ -46,7 +46,7 @@ def wrap(array: Any) -> Tensor:
     return tensor
 
 
-def describe_operands(op: Op, inputs: tuple[Any, ...]) -> tuple[tuple[str, str, str], ...]:
+def describe_operands(op: Op | None, inputs: tuple[Any, ...]) -> tuple[tuple[str, str, str], ...]:
     """Name, type and origin of each operand, for a message."""
     named = []
     for i, x in enumerate(inputs):
@@ -69,7 +69,7 @@ def explain(op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any], error: Ex
     if isinstance(error, OperandError):
         return error.about(op.name, describe_operands(op, inputs))
     if isinstance(error, BackendError):
-        error.args = (f"{error}\n  {op.name} at {user_line() or 'no line'}",)
+        error.args = (f"{error.args[0]}\n  {op.name} at {user_line() or 'no line'}",)
     if isinstance(error, GraphcError):
         return error
     if isinstance(error, MemoryError):
@@ -156,9 +156,10 @@ def together(inputs: tuple[Any, ...], memory: Any) -> list[Any]:
                 )  # fmt: skip
             array = memory.put(array)
         elif array.ndim and memory_of(array) is not memory:
+            kinds = "".join(f"\n  {name}: {kind}" for name, kind, _ in describe_operands(None, tuple(inputs)))
             raise DeviceError(
                 "Expected all tensors to be on the same device, but found at least two devices, "
-                f"{memory.device} and {device_of(array)}!"
+                f"{memory.device} and {device_of(array)}!{kinds}"
             )
         elif type(array) is not _ndarray and array.memory is not memory:
             array = moved(array, memory)

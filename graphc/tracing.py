@@ -456,11 +456,13 @@ class Trace(Recorder):
         for ref in self.made:
             tensor = ref()
             if tensor is not None and id(tensor) not in expected and not self._is_base(tensor):
-                raise TraceLeakError(
+                error = TraceLeakError(
                     f"a symbolic tensor {tensor._data.type} made at {tensor._data.origin_text()} outlives the traced call "
                     "without being returned: a replay would not see that assignment\n  hint: return it, write it in place "
                     "into a tensor that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module"
                 )
+                error.line = tensor._data.node.origins[0].place if tensor._data.node.origins else error.line
+                raise error
         self.made.clear()
 
     def _held_by_tape(self, returned: Sequence[Any]) -> set[int]:

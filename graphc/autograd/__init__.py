@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from graphc.autodiff import pull_to, seeds_for, zeros_of
@@ -72,19 +71,17 @@ def Variable(data: Any, requires_grad: bool = False, volatile: bool | None = Non
     return tensor.requires_grad_() if requires_grad else tensor
 
 
-@contextmanager
-def detect_anomaly(mode: bool = True, check_nan: bool = True) -> Iterator[None]:
-    """Accepted; tape entries made in graphs name their lines in any case."""
-    yield
+_load = lazy_attributes(
+    "graphc.autograd",
+    {"profiler": "graphc.autograd.profiler"}
+    | dict.fromkeys(("anomaly_mode", "detect_anomaly", "set_detect_anomaly"), "graphc.autograd.anomaly_mode"),
+)
 
 
-@contextmanager
-def set_detect_anomaly(mode: bool, check_nan: bool = True) -> Iterator[None]:
-    """Accepted, as `detect_anomaly`."""
-    yield
+def __getattr__(name: str) -> Any:
+    found = _load(name)
+    return found if name in ("profiler", "anomaly_mode") else getattr(found, name)
 
-
-__getattr__ = lazy_attributes("graphc.autograd", {"profiler": "graphc.autograd.profiler"})
 
 __all__ = [
     "Function", "FunctionCtx", "Tensor", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck",

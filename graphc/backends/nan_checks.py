@@ -48,14 +48,18 @@ def is_float(array: Array) -> bool:
     return bool(dtype_of(array.dtype).category == FLOAT)
 
 
-def accusation(value: Value, array: Array, operands: Sequence[Array] = ()) -> NonFiniteError:
-    """The error that names the op that made the value; `operands`: what it read, for their ranges."""
-    node, bad = value.node, ~np.isfinite(array)
-    has_nan = bool(np.isnan(array).any())
+def problem_of(array: Array) -> str:
+    """What is wrong with results that were made of finite operands."""
+    bad, has_nan = ~np.isfinite(array), bool(np.isnan(array).any())
     what = "NaN and infinity" if has_nan and np.isinf(array).any() else "NaN" if has_nan else "infinity"
     first = np.argwhere(bad)[0].tolist()
     where = f", the first at {first}" if first else ""
-    error = NonFiniteError(f"made {what} from finite operands, in {int(bad.sum())} of {bad.size} elements{where}")
+    return f"made {what} from finite operands, in {int(bad.sum())} of {bad.size} elements{where}"
+
+
+def accusation(value: Value, array: Array, operands: Sequence[Array] = ()) -> NonFiniteError:
+    """The error that names the op that made the value; `operands`: what it read, for their ranges."""
+    node, error = value.node, NonFiniteError(problem_of(array))
     ranges = [range_of(x) for x in operands] or [""] * len(node.inputs)
     named = zip(operand_lines(node.inputs), ranges, strict=True)
     error.about(node.op.name, tuple([(name, kind + r, line) for (name, kind, line), r in named]), user_line_of(node))

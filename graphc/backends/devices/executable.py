@@ -24,7 +24,7 @@ from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.core.arrays import DeviceArray, host, write_elements
 from graphc.core.context import repeating
-from graphc.core.errors import BackendError, GraphcError, OutOfMemoryError
+from graphc.core.errors import BackendError, GraphcError
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
 from graphc.planning.native_plan import NativePlan
@@ -86,12 +86,13 @@ class DeviceExecutable:
         for function in self._functions.values():
             function.forget(set())
 
-    def _made_at(self, kernel: str) -> str:
-        """The ops that a kernel does, and the user's lines."""
+    def _made_at(self, kernel: str) -> tuple[str, str]:
+        """The ops that a kernel does with the user's lines, and the first of these."""
         steps = [step for x in self.translation.launches if x.printed.name == kernel for step in x.steps]
         nodes = [node for step in steps for node in step.nodes]
         lines = dict.fromkeys(str(origin) for node in nodes for origin in node.origins[:1])
-        return f"{' '.join(dict.fromkeys(n.op.name for n in nodes)) or 'a copy'}{_at(', '.join(lines))}"
+        line = next((node.origins[0].place for node in nodes if node.origins), "")
+        return f"{' '.join(dict.fromkeys(n.op.name for n in nodes)) or 'a copy'}{_at(', '.join(lines))}", line
 
     @property
     def steps(self) -> str:
@@ -113,10 +114,11 @@ class DeviceExecutable:
                 if self._numbers is not None:
                     arrays = [*arrays, *self._numbers(arrays)]
                 return self._run(arrays, memory)
-        except OutOfMemoryError as error:
+        except MemoryError as error:  # of the device or of the host
             self._settle()
             values = [v for v in self.plan.places if isinstance(v, Value)]
-            raise no_room(error.args[0], self.program, values, self.peak) from error.__cause__
+            problem = error.args[0] if isinstance(error, GraphcError) else str(error)
+            raise no_room(problem, self.program, values, self.peak) from error.__cause__
         except BaseException:
             if memory is None:
                 self._settle()

@@ -14,19 +14,18 @@ from graphc.core.tensor_types import float64
 _MOST = 8192
 
 
-def built(source: Source, device: Device, made_at: Callable[[str], str]) -> dict[str, tuple[Any, str]]:
+def built(source: Source, device: Device, made_at: Callable[[str], tuple[str, str]]) -> dict[str, tuple[Any, str]]:
     """By the name of each kernel of a source: the program that has it, and its name there. New ones are built together.
 
-    `made_at(name)`: what a kernel does, and the user's lines. BackendError shows these, the kernel that cannot be built and
+    `made_at(name)`: what a kernel does with the user's lines, and the first of these. BackendError shows these, the kernel that cannot be built and
     the compiler's words.
     """
     texts = {name: source.alone(name) for name in source.kernels}
     wide = [name for name, text in texts.items() if "f64" in text]
     if wide and not device.double:
-        raise BackendError(
-            f"{device.name} has no {float64.name}, which is needed for {made_at(wide[0])}\n"
-            "  hint: use float32 (x.float()), or do this on the CPU (x.cpu())"
-        )
+        what, line = made_at(wide[0])
+        problem = f"{device.name} has no {float64.name}, which is needed for {what}\n"
+        raise _at(line, BackendError(f"{problem}  hint: use float32 (x.float()), or do this on the CPU (x.cpu())"))
     known = device.kernels
     new = [name for name, text in texts.items() if text not in known]
     if new:
@@ -40,7 +39,12 @@ def built(source: Source, device: Device, made_at: Callable[[str], str]) -> dict
     return found
 
 
-def _program(source: Source, device: Device, names: list[str], made_at: Callable[[str], str]) -> Any:
+def _at(line: str, error: BackendError) -> BackendError:
+    error.line = line or error.line
+    return error
+
+
+def _program(source: Source, device: Device, names: list[str], made_at: Callable[[str], tuple[str, str]]) -> Any:
     try:
         return device.build(source.text(device.dialect, names))
     except BackendError as error:
@@ -48,5 +52,6 @@ def _program(source: Source, device: Device, names: list[str], made_at: Callable
             try:
                 device.build(source.text(device.dialect, [name]))
             except BackendError as found:
-                raise BackendError(f"{found}\n  it does {made_at(name)}") from found.__cause__
+                what, line = made_at(name)
+                raise _at(line, BackendError(f"{found.args[0]}\n  it does {what}")) from found.__cause__
         raise error

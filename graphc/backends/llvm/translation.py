@@ -90,12 +90,17 @@ class Translation:
         self.steps: list[Step] = []
         self.codes: list[StepCode] = []
         self.wanted: list[tuple[str, str]] = []
+        #: the step that each of them is for
+        self._wanting: list[Step] = []
         self.scratch_start = aligned(plan.arena_bytes)
         self.scratch = 0
         slots = range(1, layout.arena)
         inputs, outputs = ([(slot, 0) for slot in part] for part in (slots[: layout.inputs], slots[layout.inputs :]))
         draft = self.body(plan, inputs, outputs, (layout.arena, 0))
-        self.found = addresses(self.wanted)
+        try:
+            self.found = addresses(self.wanted)
+        except RuntimeError as error:
+            raise self._refused(error) from error
         self.instructions = draft(self.found)
         self.arena_bytes = self.scratch_start + self.scratch
 
@@ -141,7 +146,7 @@ class Translation:
                 else:
                     draft, cost, scratch = *self._kernel(step, number, scope), 0
             except RuntimeError as error:
-                raise BackendError(f"{step_text(step)} cannot be compiled: {error}") from error
+                raise _not_compiled(step, error) from error
             drafts.append(draft)
             cycles += cost
             used += aligned(scratch)
@@ -174,9 +179,19 @@ class Translation:
         work = int(cycles / CYCLES_A_NANOSECOND)
         return lambda found: [Region(tuple([draft(found) for draft in drafts]), work)] if drafts else []
 
+    def _refused(self, error: RuntimeError) -> Exception:
+        """The error for the first text that LLVM refuses, in terms of the step that it is for."""
+        for wanted, step in zip(self.wanted, self._wanting, strict=True):
+            try:
+                addresses([wanted])
+            except RuntimeError as found:
+                return _not_compiled(step, found)
+        return error
+
     def _want(self, text: str, symbol: str) -> int:
         begin(text)
         self.wanted.append((text, symbol))
+        self._wanting.append(self.steps[-1])
         return len(self.wanted) - 1
 
     def _kernel(
@@ -268,3 +283,11 @@ class Translation:
         own = zip(x.shape[:-2], x.strides[:-2], strict=True)
         steps = (0,) * missing + tuple(0 if size == 1 else step for size, step in own)
         return gemm.Matrix(*scope.element(x), x.strides[-2], x.strides[-1], steps)
+
+
+def _not_compiled(step: Step, error: RuntimeError) -> BackendError:
+    """The error for a step that LLVM refuses, with its ops and the user's lines."""
+    made = dict.fromkeys(f"{x.op.name} made at {x.origins[0].place}" for x in step.nodes if x.origins)
+    found = BackendError("\n".join([f"{step_text(step)} cannot be compiled: {error}", *(f"  it does {x}" for x in made)]))
+    found.line = next((x.origins[0].place for x in step.nodes if x.origins), found.line)
+    return found
