@@ -250,7 +250,7 @@ class Session:
     def _prepare(self, leaves: list[Any], feeds: dict[Value, Any] | None) -> PreparedRun:
         """The build for these fetches; with feeds, a new one only if nothing is missing."""
         values, writes, picks = self._outputs_once(leaves)
-        key = (tuple(values), tuple((id(c), v) for c, v in writes))
+        key = (tuple(values), tuple((id(c), v) for c, v in writes), tuple(picks))
         with self._building:
             found = self._prepared.get(key)
             if found is not None:

@@ -1,8 +1,8 @@
 """Looking for faults in eager code: where a NaN is made, forwards and backwards, and gradients that nobody has cleared.
 
-While one of these runs, the public functions are replaced by ones that look at results and note on the tape which line they were
-called from (profiler/watching.py), so nothing is asked and nothing costs otherwise. Compiled functions and sessions look for
-themselves with `check_nans=True`.
+While one of these runs, the public functions are replaced by ones that look at results and note on the tape which line they
+were called from (profiler/watching.py), so nothing is asked and nothing costs otherwise. Compiled functions and sessions look
+for themselves with `check_nans=True`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from graphc.ir.program import Origin, toposort
 from graphc.profiler.watching import Namer, Watch
 from graphc.tensors import Tensor
 
-_WARNING = "Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for debugging."
+_WARNING = (
+    "Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for debugging."
+)
 _OPERATORS = ("truediv", "floordiv", "mod")  # those that are no function's name
 _NAMES = {"div": "divide", "truediv": "divide", "mul": "multiply", "sub": "subtract", "pow": "power", "neg": "negate"}
 
@@ -117,7 +119,9 @@ class Anomalies(Watch):
             left = recorder.captures.get(("grad", id(p)))
             now = None if left is None or p.grad is None else recorder.shadow(p.grad)._data
             if now is not None and now is not left.value and left.value.node in toposort([now]):
-                _warn("step() uses gradients that hold what earlier calls have left there: this function never clears them")
+                _warn(
+                    "step() uses gradients that hold what earlier calls have left there: this function never clears them"
+                )
                 return
 
     def _before_backward(self) -> None:
@@ -167,8 +171,8 @@ def _note_lines(made: list[Any]) -> None:
 class set_detect_anomaly:  # noqa: N801
     """Turns the search for anomalies in eager code on or off, for good or within a `with`.
 
-    While it is on, tape entries know the user's lines, a gradient rule that gives a NaN raises GradientError with the line of the
-    forward op (`check_nan`), and gradients that are added to after a step has used them are warned of.
+    While it is on, tape entries know the user's lines, a gradient rule that gives a NaN raises GradientError with the line of
+    the forward op (`check_nan`), and gradients that are added to after a step has used them are warned of.
     """
 
     running: Anomalies | None = None
@@ -208,10 +212,10 @@ class detect_anomaly:  # noqa: N801
 
 @contextmanager
 def check_nans() -> Iterator[None]:
-    """Within, eager code raises NonFiniteError for the first function or gradient that makes a NaN or an infinity of finite numbers.
+    """Within, eager code raises NonFiniteError for the first function or gradient that makes a NaN or infinity.
 
-    The message has the function, its operands with their ranges, the line, and of a gradient the line of the forward op. What
-    `compile` and `Session` call `check_nans=True`. BackendError while a profiler or another search runs.
+    Its operands were finite. The message has the function, its operands with their ranges, the line, and of a gradient the line
+    of the forward op. `compile` and `Session` call this `check_nans=True`. BackendError while a profiler or another search runs.
     """
     found = Anomalies(True, True)
     found.start()

@@ -36,11 +36,18 @@ def may_be_blamed(node: Node) -> bool:
 
 
 def range_of(array: Array) -> str:
-    """The least and the largest number of an array, for messages; "" for bools and empty arrays."""
+    """The least and the largest finite number of an array, for messages; "" for bools and empty arrays."""
     if array.dtype.kind == "b" or not array.size:
         return ""
-    low, high = (f"{float(x):.4g}" if is_float(array) else str(x) for x in (array.min(), array.max()))
-    return f" all {low}" if low == high else f" in [{low}, {high}]"
+    if not is_float(array):
+        low, high, bad = str(array.min()), str(array.max()), 0
+    else:
+        finite = array[np.isfinite(array)]
+        bad = array.size - finite.size
+        if not finite.size:
+            return f", {bad} of {bad} not finite"
+        low, high = (f"{float(x):.4g}" for x in (finite.min(), finite.max()))
+    return (f" all {low}" if low == high else f" in [{low}, {high}]") + (f", {bad} not finite" if bad else "")
 
 
 def is_float(array: Array) -> bool:

@@ -103,7 +103,9 @@ class NumpyExecutable:
 
     def _no_room(self) -> Exception:
         plan = self.plan
-        return no_room("no room for a run", plan.program, [v for step in plan.steps for v in step.node.outputs], self.peak)
+        return no_room(
+            "no room for a run", plan.program, [v for step in plan.steps for v in step.node.outputs], self.peak
+        )
 
     # --- what it is and how long it takes ------------------------------------------------------------------------------
 

@@ -268,8 +268,8 @@ def module_path(frame: FrameType | None) -> str:
     path, outer = "", None
     for module in reversed(modules):
         kind = type(module).__name__
-        named = () if outer is None else outer.named_modules()
-        path += ("." if path else "") + next((name for name, x in named if x is module), kind)
+        named: Any = () if outer is None else outer.named_modules()
+        path += ("." if path else "") + str(next((name for name, x in named if x is module), kind))
         outer = module
     return path
 

@@ -1,9 +1,9 @@
 """`gc.debug`: a run done again in eager mode, node by node, with values, and compared with what was compiled.
 
-The recorded program is what the user's lines said; each of its nodes is evaluated by its meaning in NumPy, on the arrays that the
-run would read, and nothing is written. So each step has the user's line, and what it read and made. Bodies of loops and branches
-are stepped through as they run. The compiled run is made on copies of the same arrays; where the two differ, the search of
-`verify=True` says which pass or kernel is to blame, and the first node that differs.
+The recorded program is what the user's lines said; each of its nodes is evaluated by its meaning in NumPy, on the arrays that
+the run would read, and nothing is written. So each step has the user's line, and what it read and made. Bodies of loops and
+branches are stepped through as they run. The compiled run is made on copies of the same arrays; where the two differ, the search
+of `verify=True` says which pass or kernel is to blame, and the first node that differs.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Replay:
 
     @cached_property
     def difference(self) -> str | None:
-        """Where the compiled run first differs from the recorded program: the pass or kernel, the op, its line; None where not."""
+        """Where the compiled run first differs from the recorded program: pass or kernel, op, line; None where not."""
         if not self._compares:
             return None
         try:
@@ -282,7 +282,9 @@ def debug(x: Any, /, *args: Any, **kwargs: Any) -> Replay:
 
 def _compiled(x: Any, args: tuple[Any, ...]) -> tuple[CompiledFunction, tuple[Any, ...]]:
     """The compiled function behind something that is called, and its arguments."""
-    if isinstance(x, functools.partial) and isinstance(x.func, CompiledFunction):  # a compiled method, bound to its object
+    if isinstance(x, functools.partial) and isinstance(
+        x.func, CompiledFunction
+    ):  # a compiled method, bound to its object
         return x.func, (*x.args, *args)
     run = x if isinstance(x, CompiledFunction) else getattr(x, "_run", None)
     if isinstance(run, CompiledFunction):

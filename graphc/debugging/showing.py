@@ -42,7 +42,7 @@ def print_value(x: Any, label: str = "") -> Any:
     """Prints a tensor's elements each time this line is run, also in a compiled function, a graph or the body of a loop.
 
     x: any shape and dtype. Gives back x itself: gradients and results are what they would be without. Without a `label` the
-    line stands before the elements. A session's run prints what it computes. Raises ArgumentTypeError for anything but a tensor.
+    line stands before the elements. A session's run prints what it computes. Raises ArgumentTypeError for what is no tensor.
     """
     _check("print", (x,))
     if STATE.recorder is None:
@@ -71,7 +71,9 @@ def breakpoint_here(*values: Any, call: Callable[..., Any] | None = None) -> Non
 def _check(name: str, values: Sequence[Any]) -> None:
     for x in values:
         if not isinstance(x, TensorBase):
-            raise ArgumentTypeError(f"{name}: expected a Tensor, got {type(x).__name__}", "Python's own print for the rest")
+            raise ArgumentTypeError(
+                f"{name}: expected a Tensor, got {type(x).__name__}", "Python's own print for the rest"
+            )
 
 
 def _record(values: Sequence[Any], action: Any, label: str) -> None:
@@ -105,6 +107,7 @@ def stop_with(values: Any, place: str) -> None:
     """Stops in the debugger where `values` and `place`, the line that made them, can be looked at."""
     builtins.print(f"breakpoint at {place}: look at `values`; `up` leads to the call", flush=True)
     stop(sys._getframe())
+    del place  # the debugger stops before the next line of this frame, where `values` can be seen
 
 
 def stop(frame: Any) -> None:

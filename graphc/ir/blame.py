@@ -19,7 +19,7 @@ def operand_lines(operands: Sequence[Value]) -> tuple[tuple[str, str, str], ...]
 
 
 def user_line_of(node: Node) -> str:
-    """Where the node was made, its module, and what it is for: `model.py:12 in module Sequential.1 (backward)`; "" if nobody knows."""
+    """Line, module and role of a node: `model.py:12 in module Sequential.1 (backward)`; "" if nobody knows."""
     return node.origins[0].place if node.origins else ""
 
 

@@ -60,7 +60,9 @@ class _Encoder:
 
     def node(self, node: Node, places: dict[Node, int]) -> Json:
         if node.op not in _LEAVES.values() and REGISTRY.get(node.op.name) is not node.op:
-            raise GraphError(f"{node.op.name} at {node.outputs[0].origin_text()} is not a registered op and cannot be saved")
+            raise GraphError(
+                f"{node.op.name} at {node.outputs[0].origin_text()} is not a registered op and cannot be saved"
+            )
         try:
             attrs = {key: self.attr(x) for key, x in node.attrs.items()}
         except GraphError as error:

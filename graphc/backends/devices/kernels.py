@@ -17,8 +17,8 @@ _MOST = 8192
 def built(source: Source, device: Device, made_at: Callable[[str], tuple[str, str]]) -> dict[str, tuple[Any, str]]:
     """By the name of each kernel of a source: the program that has it, and its name there. New ones are built together.
 
-    `made_at(name)`: what a kernel does with the user's lines, and the first of these. BackendError shows these, the kernel that cannot be built and
-    the compiler's words.
+    `made_at(name)`: what a kernel does with the user's lines, and the first of these. BackendError shows these, the kernel that
+    cannot be built and the compiler's words.
     """
     texts = {name: source.alone(name) for name in source.kernels}
     wide = [name for name, text in texts.items() if "f64" in text]

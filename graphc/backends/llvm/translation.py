@@ -288,6 +288,8 @@ class Translation:
 def _not_compiled(step: Step, error: RuntimeError) -> BackendError:
     """The error for a step that LLVM refuses, with its ops and the user's lines."""
     made = dict.fromkeys(f"{x.op.name} made at {x.origins[0].place}" for x in step.nodes if x.origins)
-    found = BackendError("\n".join([f"{step_text(step)} cannot be compiled: {error}", *(f"  it does {x}" for x in made)]))
+    found = BackendError(
+        "\n".join([f"{step_text(step)} cannot be compiled: {error}", *(f"  it does {x}" for x in made)])
+    )
     found.line = next((x.origins[0].place for x in step.nodes if x.origins), found.line)
     return found
