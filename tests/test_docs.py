@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "graphc/data/README.md", *PAGES]
 #: Pages whose code makes something that is looked at further, below.
-HOW_TO = ["docs/howto/op.md", "docs/howto/pass.md", "docs/howto/backend.md"]
+HOW_TO = ["docs/howto/op.md", "docs/howto/pass.md", "docs/howto/backend.md", "docs/howto/debugging.md"]
 
 
 def run(source: str, cwd: Path) -> str:
@@ -58,6 +58,17 @@ def test_the_ops_the_pass_and_the_backend_of_the_pages_do_what_is_said_of_them(t
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in HOW_TO and python_in(page)])
 def test_the_code_of_a_page_runs(page, tmp_path):
     run(python_in(page), tmp_path)
+
+
+def test_the_page_on_faults_does_what_it_says(tmp_path):
+    """Comments below a call tell what it prints: `...` stands for anything, `train.py` for the file."""
+    (tmp_path / "train.py").write_text(source := python_in("docs/howto/debugging.md"))
+    out = run(f"import runpy; runpy.run_path({str(tmp_path / 'train.py')!r})", tmp_path)
+    told = re.findall(r"^ *# +(?:ShapeError: )?(.*)$", source, re.MULTILINE)
+    assert len(told) > 10
+    for line in told:
+        pattern = re.sub(r":\d+", r":\\d+", re.escape(line).replace(r"\.\.\.", ".*"))
+        assert re.search(pattern, out), f"{line}\n---\n{out}"
 
 
 CHECK_OPS = """

@@ -215,7 +215,7 @@ def check_nans() -> Iterator[None]:
     """Within, eager code raises NonFiniteError for the first function or gradient that makes a NaN or infinity.
 
     Its operands were finite. The message has the function, its operands with their ranges, the line, and of a gradient the line
-    of the forward op. `compile` and `Session` call this `check_nans=True`. BackendError while a profiler or another search runs.
+    of the forward op. `compile` and `Session` call this `check_nans=True`. BackendError while a profiler runs.
     """
     found = Anomalies(True, True)
     found.start()

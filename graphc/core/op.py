@@ -102,8 +102,8 @@ class Kind:
     """A kind that is told by its name alone.
 
     `name`: "sort", "gather", "put", "contraction", "convolution", "concat", "pad", "create", "random", "control",
-    "window", "window part", "collective", "effect", "opaque", "leaf". The four ops of kind "convolution" are told apart by their
-    names (primitives/convolution.py), and so are the four of kind "window" (primitives/windows.py).
+    "window", "window part", "collective", "effect", "opaque", "leaf". The four ops of kind "convolution" are told apart by
+    their names (primitives/convolution.py), and so are the four of kind "window" (primitives/windows.py).
     """
 
     name: str

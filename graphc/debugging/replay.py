@@ -2,8 +2,8 @@
 
 The recorded program is what the user's lines said; each of its nodes is evaluated by its meaning in NumPy, on the arrays that
 the run would read, and nothing is written. So each step has the user's line, and what it read and made. Bodies of loops and
-branches are stepped through as they run. The compiled run is made on copies of the same arrays; where the two differ, the search
-of `verify=True` says which pass or kernel is to blame, and the first node that differs.
+branches are stepped through as they run. The compiled run is made on copies of the same arrays; where the two differ, the
+search of `verify=True` says which pass or kernel is to blame, and the first node that differs.
 """
 
 from __future__ import annotations

@@ -20,8 +20,6 @@ DIFFERENCES = {
     "torch.compile": "graphc's compiler: `backend` is one of graphc's, and modes of TorchInductor do not exist",
     "torch.cond": "graphc's own cond: torch.cond(condition, if_true, if_false, operands) traces both branches",
     "torch.while_loop": "graphc's own while_loop, differentiable; see its docstring for the order of arguments",
-    "torch.autograd.detect_anomaly": "accepted; graphc's errors name the forward line in any case",
-    "torch.autograd.set_detect_anomaly": "accepted; graphc's errors name the forward line in any case",
     "torch.Tensor.pin_memory": "accepted; it pins nothing",
     "torchvision.io.read_image": "Pillow reads the file: the extra `vision`",
     "torchvision.models": "imported, but empty: nn has the layers of its models, and gc.load reads weights",
