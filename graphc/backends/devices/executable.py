@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from graphc.backends import nan_checks
 from graphc.backends.devices.function import Function
 from graphc.backends.devices.kernels import built
 from graphc.backends.devices.memory import DeviceMemory, room
 from graphc.backends.devices.numbers import Apart, Numbers, apart
 from graphc.backends.devices.protocol import Device
 from graphc.backends.devices.runs import Base, follow
-from graphc.backends.devices.translation import HostCall, Launch, Translation
+from graphc.backends.devices.translation import HostCall, Launch, Look, Translation
 from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
+from graphc.backends.runs.places import Scope
 from graphc.core.arrays import DeviceArray, host, write_elements
 from graphc.core.context import repeating
 from graphc.core.errors import BackendError, GraphcError
@@ -39,6 +41,7 @@ class DeviceBackend:
 
     name: str
     fuses = True
+    checks_nans = True
 
     def device(self, number: int = 0) -> Device:
         """A device by its number; BackendError where there is none."""
@@ -48,10 +51,17 @@ class DeviceBackend:
         """How many devices there are; BackendError where even that cannot be asked."""
         raise NotImplementedError
 
-    def compile(self, program: Program, updates: Mapping[int, int] | None = None, number: int = 0) -> DeviceExecutable:
-        """An executable for a program whose sizes are numbers; BackendError where the device cannot do what it asks."""
+    def compile(
+        self, program: Program, updates: Mapping[int, int] | None = None, number: int = 0, check_nans: bool = False
+    ) -> DeviceExecutable:
+        """An executable for a program whose sizes are numbers; BackendError where the device cannot do what it asks.
+
+        `check_nans`: a run raises NonFiniteError for the first op that makes a NaN or an infinity; nothing is in place then, and
+        the run waits for the device after each region.
+        """
         numbers, program = Apart(None, program) if self.device(number).double else apart(program)
-        return DeviceExecutable(plan_regions(program, updates or {}), partial(self.device, number), numbers)
+        plan = plan_regions(program, {} if check_nans else updates or {})
+        return DeviceExecutable(plan, partial(self.device, number), numbers, check_nans)
 
 
 class DeviceExecutable:
@@ -60,10 +70,16 @@ class DeviceExecutable:
     `launches`: the kernels started so far, by all runs; `waits`: how often one waited for the device before it fetched results.
     """
 
-    def __init__(self, plan: NativePlan, opened: Callable[[], Device], numbers: Numbers | None = None):
+    def __init__(
+        self,
+        plan: NativePlan,
+        opened: Callable[[], Device],
+        numbers: Numbers | None = None,
+        check_nans: bool = False,
+    ):
         self.plan, self.program, self._opened, self._numbers = plan, plan.program, opened, numbers
         self.device = opened()
-        self.translation = Translation(plan, self.device.target, tuner_of(self.device).tile)
+        self.translation = Translation(plan, self.device.target, tuner_of(self.device).tile, check_nans)
         self.launches = self.waits = 0
         self.peak = self.translation.arena_bytes + plan.output_bytes
         n, in_place = len(self.program.inputs), plan.in_place
@@ -175,12 +191,16 @@ class DeviceExecutable:
 
     def _check(self, table: list[Base], inputs: Sequence[Any]) -> None:
         """Raises what the program raises, if a kernel has found a fault."""
-        fault = np.empty(1, np.int32)
-        self._receive(fault, *table[0])
-        if fault[0]:
+        if self._fault(table):
             with repeating():
                 interpret(self.program, list(map(host, inputs)))
             raise BackendError("a kernel found a fault where the same program in NumPy does not")
+
+    def _fault(self, table: list[Base]) -> bool:
+        """Whether a kernel has set the fault word."""
+        fault = np.empty(1, np.int32)
+        self._receive(fault, *table[0])
+        return bool(fault[0])
 
     def _given(self, k: int, out: Any, arrays: Sequence[Any]) -> Any:
         """Output k: the input's array where it is written over one."""
@@ -249,6 +269,24 @@ class DeviceExecutable:
         for (type_, (slot, offset)), result in zip(call.results, results, strict=True):
             buffer, at = table[slot]
             self._send(buffer, at + offset, np.ascontiguousarray(np.asarray(result, type_.dtype.np)))
+
+    def look(self, look: Look, table: list[Base]) -> None:
+        """Raises NonFiniteError if a step of the region is to blame for something not finite."""
+        if self.translation.fails and self._fault(table):
+            return  # kernels have stopped: what is in memory says nothing
+        for step in look.region:
+            nan_checks.check_step(
+                step,
+                lambda value: self._elements(value, look.scope, table).reshape(value.shape),
+                lambda x: elements(self._elements(x.value, look.scope, table), x),
+            )
+
+    def _elements(self, value: Value, scope: Scope, table: list[Base]) -> Any:
+        """The flat elements of a value in a run."""
+        self.waits += 1
+        (slot, offset), array = scope.place(value), np.empty(nbytes_of(value.type), np.uint8)
+        self._receive(array, table[slot][0], table[slot][1] + offset)
+        return array.view(value.dtype.np)
 
     def test(self, base: Base, offset: int) -> bool:
         """Reads a bool, which waits for all that was started."""

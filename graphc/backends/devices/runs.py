@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from graphc.backends.devices.translation import HostCall, Launch
+from graphc.backends.devices.translation import HostCall, Launch, Look
 from graphc.backends.runs.instructions import Branch, Copy, Loop, Slot, Swap, While
 
 #: What a slot holds: a buffer, and the byte where its memory begins in it.
@@ -21,6 +21,9 @@ class Run(Protocol):
     def host(self, call: HostCall, table: list[Base]) -> None:
         """Does what only Python can."""
 
+    def look(self, look: Look, table: list[Base]) -> None:
+        """Looks at what a region has made."""
+
     def test(self, base: Base, offset: int) -> bool:
         """Reads a bool, which waits for all that was started."""
 
@@ -33,6 +36,8 @@ def follow(run: Run, instructions: Sequence[Any], table: list[Base]) -> None:
                 run.launch(x, table)
             case HostCall():
                 run.host(x, table)
+            case Look():
+                run.look(x, table)
             case Loop():
                 assert x.count_slot < 0
                 _place(x.slots, table)

@@ -63,15 +63,30 @@ class HostCall:
     results: tuple[tuple[TensorType, Where], ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """After a region: its results are fetched and looked at."""
+
+    region: tuple[Step, ...]
+    scope: Scope
+
+
 class Translation:
     """The instructions of a plan for a device; `source` has the kernels.
 
     Slots of a run's table: 0 the fault word, then inputs, outputs, the arena, constants (`constants`: their arrays), and those
-    of loops; `slots` are there in all. `tile(kernel)`: the tile of a sum of products, None for the usual choice.
+    of loops; `slots` are there in all. `tile(kernel)`: the tile of a sum of products, None for the usual choice. `looks`:
+    whether a `Look` follows each region.
     """
 
-    def __init__(self, plan: NativePlan, target: Target, tile: Callable[[Kernel], Tile | None] = lambda kernel: None):
-        self.plan, self.target, self.tile, self.source = plan, target, tile, Source()
+    def __init__(
+        self,
+        plan: NativePlan,
+        target: Target,
+        tile: Callable[[Kernel], Tile | None] = lambda kernel: None,
+        looks: bool = False,
+    ):
+        self.plan, self.target, self.tile, self.source, self.looks = plan, target, tile, Source(), looks
         #: whether sums may be added up in any order; processors have few items, each of which does a share in order
         self.atomic = not (target.vector or config.deterministic)
         self.n_inputs, self.n_outputs = len(plan.program.inputs), len(plan.program.outputs)
@@ -104,11 +119,12 @@ class Translation:
             constants.append((slot, 0))
         scope = Scope(plan, tuple(inputs), tuple(outputs), tuple(constants), arena)
         regions = [[self.step(step, scope) for step in region] for region in plan.regions]
+        looks = [[Look(region, scope)] if self.looks else [] for region in plan.regions]
         return lambda found: tuple(
             [
                 instruction
-                for drafts in regions
-                for instruction in self.together([made for draft in drafts for made in draft(found)])
+                for drafts, look in zip(regions, looks, strict=True)
+                for instruction in [*self.together([made for draft in drafts for made in draft(found)]), *look]
             ]
         )
 
