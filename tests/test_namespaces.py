@@ -67,7 +67,8 @@ REFUSED = {
 def test_what_is_refused_says_so_in_one_sentence(begin):
     with pytest.raises(gc.errors.GraphcError, match=re.escape(begin)) as error:
         REFUSED[begin]()
-    assert "\n" not in str(error.value)
+    sentence, _, place = str(error.value).partition("\n  at ")
+    assert "\n" not in sentence + place
 
 
 # --- jit ------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 import graphc as gc
 import graphc.control  # with it
 import graphc.passes.pipelines  # and the ops that passes make
-import graphc.primitives.collective  # and collectives, the registry is whole
+import graphc.primitives.collective
+import graphc.primitives.effects  # and collectives and what runs show, the registry is whole
 from graphc.core.op import REGISTRY, Joint, Op, Sample
 from graphc.core.tensor_types import FLOAT, TensorType, type_of_array
 

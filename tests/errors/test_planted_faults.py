@@ -297,13 +297,6 @@ def backward_twice(x):
     return loss
 
 
-@fault([floats(3)], GradientError, "grad can be implicitly created only for scalar outputs")
-def backward_of_several_numbers(x):
-    loss = (x * weights()).exp()
-    loss.backward()  # FAULT
-    return loss
-
-
 @fault([floats(4, 3)], ShapeError, "matmul: inner sizes differ", "a: f32[4, 3]", "b: f32[4, 3]")
 def wrong_backward_of_a_function(x):
     class Twice(gc.autograd.Function):
