@@ -56,7 +56,7 @@ class DeviceBackend:
     ) -> DeviceExecutable:
         """An executable for a program whose sizes are numbers; BackendError where the device cannot do what it asks.
 
-        `check_nans`: a run raises NonFiniteError for the first op that makes a NaN or an infinity; nothing is in place then, and
+        `check_nans`: a run raises NonFiniteError for the first op that makes a NaN or an infinity; nothing is in place, and
         the run waits for the device after each region.
         """
         numbers, program = Apart(None, program) if self.device(number).double else apart(program)
