@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "graphc/data/README.md", *PAGES]
 #: Pages whose code makes something that is looked at further, below.
-HOW_TO = ["docs/howto/op.md", "docs/howto/pass.md", "docs/howto/backend.md", "docs/howto/debugging.md"]
+HOW_TO = ["docs/howto/op.md", "docs/howto/pass.md", "docs/howto/backend.md"]
 
 
 def run(source: str, cwd: Path) -> str:
