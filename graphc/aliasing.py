@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from sys import getrefcount
 from typing import Any
 
 from graphc.core.arrays import is_array, write_elements
@@ -161,6 +162,17 @@ def write(target: Any, value: Any) -> Any:
     return target
 
 
+def _references() -> int:
+    """How many references `finish_write` counts to a write counter that only its tensor has: the tape holds what it saved."""
+    tensor = TensorBase()
+    tensor._version = None
+    counter = counter_of(tensor)
+    return getrefcount(counter)
+
+
+_UNSAVED = _references()
+
+
 def finish_write(target: TensorBase, value: TensorBase) -> None:
     """After the memory of `target` was written in eager mode: moves the write counter and rebuilds the history."""
     view = target._base
@@ -169,10 +181,8 @@ def finish_write(target: TensorBase, value: TensorBase) -> None:
     )
     if tracked:
         _rebase(target, value)
-    counter = target._version
-    if counter is None:
-        counter = counter_of(target)
-    elif STATE.grad:  # the tape may have saved it
+    counter = counter_of(target)
+    if tracked or getrefcount(counter) > _UNSAVED:
         counter.line = user_spot()
     counter.count += 1
     if view is not None:
