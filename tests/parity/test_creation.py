@@ -142,7 +142,7 @@ def test_ragged_lists_are_named_as_in_pytorch() -> None:
             torch.tensor(data)
         with pytest.raises(ValueError, match="expected sequence of length") as ours:
             gc.tensor(data)
-        assert str(ours.value) == str(theirs.value)
+        assert str(ours.value).partition("\n  at ")[0] == str(theirs.value)
 
 
 def test_memory_of_arrays() -> None:
