@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_MODULE_FILE = os.path.join(PACKAGE_DIR, "nn", "modules", "module.py")
 _USER_SIDE = (os.path.join(PACKAGE_DIR, "demo.py"),)
 _is_internal: dict[str, bool] = {}
 
@@ -260,10 +261,9 @@ def module_path(frame: FrameType | None) -> str:
     """The path of the innermost module whose call is running, from the outermost's class on: `Sequential.1`."""
     modules: list[Any] = []
     while frame is not None:
-        if frame.f_code.co_name == "__call__" and is_internal(frame.f_code.co_filename):
-            module = frame.f_locals.get("self")
-            if hasattr(module, "named_modules") and not any(module is known for known in modules[-1:]):
-                modules.append(module)
+        # no other frame is asked for its locals: they might hold the error, and that the frame
+        if frame.f_code.co_name == "__call__" and frame.f_code.co_filename == _MODULE_FILE:
+            modules.append(frame.f_locals["self"])
         frame = frame.f_back
     path, outer = "", None
     for module in reversed(modules):
