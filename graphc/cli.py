@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from graphc import version
 from graphc.core.errors import BackendError, GraphcError, PeerError, is_internal
 from graphc.core.lazy import lazy_import
 
-as_torch = lazy_import("graphc.as_torch")
 demo = lazy_import("graphc.demo")
 doctor = lazy_import("graphc.doctor")
 groups = lazy_import("graphc.distributed.groups")
@@ -24,6 +22,7 @@ coverage = lazy_import("graphc.porting.coverage")
 report = lazy_import("graphc.porting.report")
 script = lazy_import("graphc.porting.script")
 disk = lazy_import("graphc.backends.llvm.cache")
+step_files = lazy_import("graphc.step_files")
 launching = lazy_import("graphc.distributed.run")
 warming = lazy_import("graphc.warming")
 
@@ -219,14 +218,9 @@ def run_script(file: str, args: Sequence[str]) -> int:
     except OSError as error:
         print(f"graphc run: cannot open {file!r}: {error.strerror}", file=sys.stderr)
         return 2
-    module = ModuleType("__main__")
-    module.__dict__.update(__file__=os.path.abspath(file), __builtins__=__builtins__)
-    before = sys.argv, sys.path[:], sys.modules["__main__"]
     try:
-        as_torch.install()
-        sys.argv, sys.path[:1] = [file, *args], [os.path.dirname(os.path.abspath(file))]
-        sys.modules["__main__"] = module
-        exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
+        with step_files.as_main(file, args) as module:
+            exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
     except (Exception, KeyboardInterrupt) as error:
         _show(error, file)
         if "graphc.distributed.groups" in sys.modules:
@@ -234,8 +228,6 @@ def run_script(file: str, args: Sequence[str]) -> int:
             if isinstance(error, PeerError):
                 return int(groups.PEER_GONE)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
-    finally:
-        sys.argv, sys.path[:], sys.modules["__main__"] = before
     return 0
 
 
