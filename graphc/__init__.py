@@ -168,6 +168,7 @@ _LAZY = {
     "debug": "graphc.debugging", "print": "graphc.debugging", "breakpoint": "graphc.debugging",
     "save": "graphc.saving", "load": "graphc.saving",
     "Trainer": "graphc.trainer",
+    "profile": "graphc.profiler.measuring",
     "set_num_threads": "graphc.backends.llvm.pool", "get_num_threads": "graphc.backends.llvm.pool",
     "set_float32_matmul_precision": "graphc.float32_precision", "get_float32_matmul_precision": "graphc.float32_precision",
 } | dict.fromkeys(

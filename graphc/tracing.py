@@ -11,7 +11,7 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -108,7 +108,40 @@ class _ModuleScope:
     module: Any
     path: str
     shown: str
-    names: dict[int, str] = field(default_factory=dict)
+
+
+class ModuleScopes:
+    """Which modules are running, one within the other (`open`). `shown`: the path of the innermost, "" outside of modules."""
+
+    def __init__(self) -> None:
+        self.open: list[_ModuleScope] = []
+        self.shown = ""
+        #: modules with the names of those in them, by identity
+        self._names: dict[int, tuple[Any, dict[int, str]]] = {}
+
+    def enter(self, module: Any) -> None:
+        """A call of a module begins."""
+        kind = type(module).__name__
+        path, shown = "", kind
+        if self.open:
+            outer = self.open[-1]
+            name = self._name(outer.module, module) or kind
+            path, shown = f"{outer.path}.{name}" if outer.path else name, f"{outer.shown}.{name}"
+        self.open.append(_ModuleScope(module, path, shown))
+        self.shown = shown
+
+    def _name(self, outer: Any, module: Any) -> str | None:
+        """What a module is called in another one, None where it is no part of it."""
+        names = self._names.get(id(outer), (outer, {}))[1]
+        if id(module) not in names and hasattr(outer, "named_modules"):
+            names = {id(m): n for n, m in outer.named_modules()}
+            self._names[id(outer)] = outer, names
+        return names.get(id(module))
+
+    def leave(self) -> None:
+        """The innermost call ends."""
+        self.open.pop()
+        self.shown = self.open[-1].shown if self.open else ""
 
 
 class Recorder:
@@ -130,7 +163,7 @@ class Recorder:
         self.layouts = Layouts()
         #: arguments that the traced code also reached by itself, by their place
         self.met_outside: dict[int, Any] = {}
-        self._scopes: list[_ModuleScope] = []
+        self._scopes = ModuleScopes()
 
     # --- ops ------------------------------------------------------------------------------------------------------
 
@@ -189,7 +222,7 @@ class Recorder:
         if forward:
             return Origin(forward.file, forward.line, forward.module, STATE.role)
         frame = user_frame(2)
-        module = self._scopes[-1].shown if self._scopes else ""
+        module = self._scopes.shown
         if frame is None:
             return Origin("<graphc>", 0, module, STATE.role)
         return Origin(frame.f_code.co_filename, frame.f_lineno, module, STATE.role)
@@ -293,7 +326,7 @@ class Recorder:
 
     def name_of(self, tensor: Any) -> str:
         """A captured tensor's name: its path in the module that uses it, else `captured`."""
-        for scope in reversed(self._scopes):
+        for scope in reversed(self._scopes.open):
             for kind in ("_parameters", "_buffers"):
                 for name, held in getattr(scope.module, kind, {}).items():
                     if held is tensor:
@@ -397,20 +430,11 @@ class Recorder:
 
     def enter_module(self, module: Any) -> None:
         """Ops recorded from here on belong to `module`."""
-        kind = type(module).__name__
-        if not self._scopes:
-            self._scopes.append(_ModuleScope(module, "", kind))
-            return
-        outer = self._scopes[-1]
-        if not outer.names and hasattr(outer.module, "named_modules"):
-            outer.names = {id(m): n for n, m in outer.module.named_modules()}
-        name = outer.names.get(id(module), kind)
-        path = f"{outer.path}.{name}" if outer.path else name
-        self._scopes.append(_ModuleScope(module, path, f"{outer.shown}.{name}"))
+        self._scopes.enter(module)
 
     def leave_module(self) -> None:
         """Ends the innermost `enter_module`."""
-        self._scopes.pop()
+        self._scopes.leave()
 
 
 def plain_name(size: Size) -> str | None:

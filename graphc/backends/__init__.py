@@ -14,8 +14,10 @@ from graphc.ir.program import Program
 class Executable(Protocol):
     """A compiled program: call it with one array per input, get one new array per output.
 
-    One that can tell more of itself has `describe(times=None) -> dict`, its plan as plain data, and `timed(arrays) ->
-    list[int]`, nanoseconds of each step of a run that changes nothing (`gc.explain` shows both).
+    One that can tell more of itself has `describe(times=None) -> dict`, its plan as plain data, `timed(arrays) -> list[int]`,
+    nanoseconds of each step of a run that changes nothing (`gc.explain` shows both), and `measured()`, within which runs are
+    measured: a context manager that gives a function, which tells the nanoseconds of each step since it was last asked (for
+    `gc.profile`).
     """
 
     peak: int

@@ -12,7 +12,7 @@ What a condition may leave out is counted as done.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -271,6 +271,16 @@ def control_cost(control: ControlPlan) -> Cost:
     return _of_bodies([plan_cost(body) for body in control.bodies], turns, isinstance(control, CondPlan))
 
 
+def step_costs(plan: NativePlan) -> Iterator[tuple[Step, Cost]]:
+    """Each step with what it does, those of bodies behind their loop or branch with what one turn does."""
+    for region in plan.regions:
+        for step in region:
+            yield step, step_cost(step, plan)
+            if isinstance(step, ControlStep):
+                for body in plan.controls[step].bodies:
+                    yield from step_costs(body)
+
+
 def plan_cost(plan: NativePlan) -> Cost:
     """What all steps do."""
     return total(step_cost(step, plan) for region in plan.regions for step in region)
@@ -278,5 +288,5 @@ def plan_cost(plan: NativePlan) -> Cost:
 
 __all__ = [
     "Cost", "control_cost", "convolution_flops", "kernel_cost", "kernel_cycles", "node_cost", "plan_cost", "product_flops",
-    "program_cost", "quantity", "step_cost", "total", "tree_flops",
+    "program_cost", "quantity", "step_cost", "step_costs", "total", "tree_flops",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from graphc.core.op import Kind, Scatter
+from graphc.core.op import Kind, Scatter, View
 from graphc.ir.kernel_text import kernel_text
 from graphc.ir.program import Node, Program, Value
 from graphc.ir.text import node_text, value_names
@@ -77,6 +77,16 @@ def origins(nodes: Iterable[Node]) -> Data:
     }
 
 
+def node_data(nodes: Iterable[Node]) -> list[Data]:
+    """Each node by itself: its op, what it costs alone, and where it comes from (`at`: several places if it was merged)."""
+    found = []
+    for node in nodes:
+        at = [{"file": o.file, "line": o.line, "module": o.module, "role": o.role} for o in node.origins]
+        cost = Cost() if isinstance(node.op.kind, View) else node_cost(node)
+        found.append({"op": node.op.name, "at": at, "flops": cost.flops, "bytes": cost.bytes})
+    return found
+
+
 def cost_data(cost: Cost) -> Data:
     """A cost as data."""
     return {"flops": cost.flops, "bytes_read": cost.read, "bytes_written": cost.written}
@@ -142,6 +152,7 @@ def _native_step(step: Step, plan: NativePlan, names: Mapping[Value, str]) -> Da
         "makes": made,
         "reads": [names[x] for x in dict.fromkeys(reads(step)) if x not in step.made],
         **origins(nodes or step.nodes),
+        "nodes": node_data(nodes or step.nodes),
         "cost": cost_data(step_cost(step, plan)),
     }
     if isinstance(step, KernelStep | CheckStep):
@@ -222,7 +233,8 @@ def _node_step(n: int, step: NodeRun, plan: Plan, names: dict[Value, str]) -> Da
     return {
         "kind": "view" if step.how == VIEW else "numpy", "ops": [node.op.name], "makes": made,
         "reads": [names[x] for x in dict.fromkeys(node.inputs)], **origins([node]),
-        "cost": cost_data(Cost() if step.how == VIEW else node_cost(node)), "text": node_text(node, names), "region": n,
+        "nodes": node_data([node]), "cost": cost_data(Cost() if step.how == VIEW else node_cost(node)),
+        "text": node_text(node, names), "region": n,
     }  # fmt: skip
 
 

@@ -66,6 +66,16 @@ class NativePlan:
                         yield from (f"    {line}" for line in body._lines())
 
 
+def every_step(plan: NativePlan) -> Iterator[Step]:
+    """The steps of a plan in their order, those of bodies behind their loop or branch."""
+    for region in plan.regions:
+        for step in region:
+            yield step
+            if isinstance(step, ControlStep):
+                for body in plan.controls[step].bodies:
+                    yield from every_step(body)
+
+
 def step_text(step: Step) -> str:
     """What a step is, in one line."""
     names = " ".join(dict.fromkeys(node.op.name for node in step.nodes))

@@ -83,7 +83,9 @@ class Watch:
 
     # --- replacing ------------------------------------------------------------------------------------------------------
 
-    def _timed(self, fn: Callable[..., Any], name: str | Namer) -> Callable[..., Any]:
+    def _timed(self, fn: Callable[..., Any], name: str | Namer, kind: str) -> Callable[..., Any]:
+        """The stand-in of a function; `kind`: "function", "gradient", "compiled", "session" or "update"."""
+
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
             if STATE.recorder is not None:
@@ -101,11 +103,13 @@ class Watch:
         self._replaced.append((owner, name, vars(owner)[name]))
         setattr(owner, name, value)
 
+    def _functions(self) -> list[tuple[Any, Callable[..., Any]]]:
+        """What is replaced wherever the package refers to it, and by what."""
+        found = [(fn, self._timed(fn, f"aten::{name}", "function")) for name, fn in public_functions().items()]
+        return [*found, (autodiff.pull_back, self._timed(autodiff.pull_back, rule_name, "gradient"))]
+
     def _replace(self) -> None:
-        functions = {id(fn): (fn, self._timed(fn, f"aten::{name}")) for name, fn in public_functions().items()}
-        functions[id(autodiff.pull_back)] = (
-            autodiff.pull_back, self._timed(autodiff.pull_back, lambda args: f"{_title(args[0].op.name)}Backward"),
-        )  # fmt: skip
+        functions = {id(pair[0]): pair for pair in self._functions()}
         owners = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] == "graphc" and m is not None]
         for owner in (*owners, Tensor):
             for name, value in list(vars(owner).items()):
@@ -114,12 +118,12 @@ class Watch:
                     self._put(owner, name, found[1])
         for name, value in list(vars(Tensor).items()):
             if name.startswith("__") and type(value) is FunctionType and hasattr(Tensor, name[2:-2].lstrip("ri")):
-                self._put(Tensor, name, self._timed(value, f"aten::{name[2:-2]}"))
-        self._put(CompiledFunction, "__call__", self._timed(CompiledFunction.__call__, _compiled_name))
-        self._put(Session, "run", self._timed(Session.run, "Session.run"))
+                self._put(Tensor, name, self._timed(value, f"aten::{name[2:-2]}", "function"))
+        self._put(CompiledFunction, "__call__", self._timed(CompiledFunction.__call__, _compiled_name, "compiled"))
+        self._put(Session, "run", self._timed(Session.run, "Session.run", "session"))
         for kind in _optimizers():
             if "step" in vars(kind):
-                self._put(kind, "step", self._timed(vars(kind)["step"], _step_name))
+                self._put(kind, "step", self._timed(vars(kind)["step"], _step_name, "update"))
 
 
 def public_functions() -> dict[str, Any]:
@@ -150,6 +154,11 @@ def _title(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
+def rule_name(args: tuple[Any, ...]) -> str:
+    """The name of a call of a gradient rule."""
+    return f"{_title(args[0].op.name)}Backward"
+
+
 def _compiled_name(args: tuple[Any, ...]) -> str:
     fn = args[0].fn
     return f"compiled {getattr(fn, '__name__', type(fn).__name__)}"
@@ -159,4 +168,4 @@ def _step_name(args: tuple[Any, ...]) -> str:
     return f"Optimizer.step#{type(args[0]).__name__}.step"
 
 
-__all__ = ["Watch", "public_functions"]
+__all__ = ["Watch", "public_functions", "rule_name"]

@@ -6,9 +6,10 @@ What differs between devices is a `Device`: memory, copies, the compiler, the st
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ from graphc.core.context import repeating
 from graphc.core.errors import BackendError, GraphcError
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
-from graphc.planning.native_plan import NativePlan
+from graphc.planning.costs import step_costs
+from graphc.planning.descriptions import describe_native
+from graphc.planning.native_plan import NativePlan, every_step
 from graphc.planning.plan import nbytes_of
 from graphc.planning.regions import plan_regions
 from graphc.planning.room import no_room
-from graphc.planning.steps import Strided
+from graphc.planning.steps import Step, Strided
 
 
 class DeviceBackend:
@@ -114,6 +117,45 @@ class DeviceExecutable:
     def steps(self) -> str:
         """The steps as text, then the kernels."""
         return f"{self.plan.text}\n{self.translation.source.text(self.device.dialect)}"
+
+    # --- what it is and how long it takes -------------------------------------------------------------------------
+
+    def describe(self, times: Sequence[int] | None = None) -> dict[str, Any]:
+        """The plan as plain data; `times`: what `measured` gave."""
+        steps = [*every_step(self.plan)]
+        notes = {x: {"measured_ns": ns} for x, ns in zip(steps, times or (), strict=times is not None)}
+        found = describe_native(self.plan, notes)
+        found["memory"]["peak_bytes"] = self.peak
+        return found
+
+    @contextmanager
+    def measured(self) -> Iterator[Callable[[], list[int]]]:
+        """Within, runs are measured: what this gives waits for them and tells the nanoseconds of each step since it was asked.
+
+        Kernels are timed by the device; steps that share a start share its time by their costs.
+        """
+        clock = _Clock([*every_step(self.plan)], self.plan)
+
+        def start(x: Launch, table: list[Base]) -> None:
+            self.launches += 1
+            clock.started.append((x.steps, self._function(x).clocked(table)))
+
+        def evaluate(x: HostCall, table: list[Base]) -> None:
+            before = perf_counter_ns()
+            DeviceExecutable.host(self, x, table)
+            clock.started.append(((x.step,), partial(int, perf_counter_ns() - before)))
+
+        def taken() -> list[int]:
+            with self.device.held():
+                self.device.finish()
+                return clock.taken()
+
+        with self.device.measuring():
+            self.__dict__.update(launch=start, host=evaluate)  # what a run asks, of this executable alone
+            try:
+                yield taken
+            finally:
+                del self.__dict__["launch"], self.__dict__["host"]
 
     def __call__(self, arrays: Sequence[Any], memory: DeviceMemory | None = None) -> list[Any]:
         """The outputs for one array per input, each new but those written over an input. Errors name the user's line.
@@ -257,10 +299,13 @@ class DeviceExecutable:
     def launch(self, launch: Launch, table: list[Base]) -> None:
         """Starts a kernel."""
         self.launches += 1
+        self._function(launch)(table)
+
+    def _function(self, launch: Launch) -> Function:
         function = self._functions.get(id(launch))
         if function is None:
             function = self._functions[id(launch)] = Function(launch, *self._kernels[launch.printed.name], self.device)
-        function(table)
+        return function
 
     def host(self, call: HostCall, table: list[Base]) -> None:
         """Does what only Python can: fetches, evaluates, sends."""
@@ -307,6 +352,25 @@ class DeviceExecutable:
             logging.getLogger(f"graphc.{self.device.kind}").warning(
                 "%s: done by Python, between waits: %s", self.device.name, ", ".join(dict.fromkeys(hosts))
             )
+
+
+class _Clock:
+    """Adds up what starts took, by step. `started`: the steps of each, and what tells its time once it is done."""
+
+    def __init__(self, steps: Sequence[Step], plan: NativePlan):
+        self.ns = dict.fromkeys(steps, 0.0)
+        self.weights = {x: 1 + cost.flops + cost.bytes for x, cost in step_costs(plan)}
+        self.started: list[tuple[tuple[Any, ...], Callable[[], int]]] = []
+
+    def taken(self) -> list[int]:
+        """Nanoseconds of each step since this was last asked."""
+        for steps, tell in self.started:
+            ns, whole = tell(), sum(self.weights[x] for x in steps)
+            for x in steps:
+                self.ns[x] += ns * self.weights[x] / whole
+        self.started.clear()
+        found, self.ns = [round(ns) for ns in self.ns.values()], dict.fromkeys(self.ns, 0.0)
+        return found
 
 
 def _at(lines: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -21,6 +22,9 @@ class Kernel(Protocol):
 
     def start(self) -> None:
         """Starts it behind all that was started before."""
+
+    def clocked(self) -> Callable[[], int]:
+        """Starts it, while the device is `measuring`; what it gives tells, once all is done, the nanoseconds it took there."""
 
 
 class Device(Protocol):
@@ -79,6 +83,9 @@ class Device(Protocol):
 
     def finish(self) -> None:
         """Waits until all that was started is done."""
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """Within, the time of kernels can be told (`Kernel.clocked`). It begins and ends when all that was started is done."""
 
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a program, for so many groups of so many items."""

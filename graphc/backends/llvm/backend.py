@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -83,6 +85,9 @@ class LlvmExecutable:
         self._overwritten = sorted(in_place.values())
         self._outputs = [(in_place.get(k, -1), v.shape, v.dtype.np) for k, v in enumerate(self.program.outputs)]
         self._native = assemble(self.translation.instructions)
+        self._launchers: WeakSet[Launcher] = WeakSet()
+        self._times: Any = None
+        self._measuring = False
         self._launcher = self._new_launcher(range(1, layout.arena), {})
         self._launch = self._launcher.call
         hosts = [step.node for step in self.translation.steps if isinstance(step, HostStep)]
@@ -99,6 +104,9 @@ class LlvmExecutable:
         found = Launcher(self._native, code.slots, slots, self.layout.arena, code.arena_bytes)
         constants = {slot: np.ascontiguousarray(x) for slot, x in code.constants.items()}
         found.bind({**constants, **bound})
+        self._launchers.add(found)
+        if self._measuring:
+            found.measure(self._times)
         return found
 
     def launcher(self, inputs: Sequence[int], outputs: Sequence[int], bound: Mapping[int, Any]) -> Launcher | None:
@@ -139,19 +147,48 @@ class LlvmExecutable:
     # --- what it is and how long it takes -------------------------------------------------------------------------
 
     def timed(self, arrays: Sequence[np.ndarray[Any, Any]], runs: int = 5) -> list[int]:
-        """Nanoseconds of each step on copies of these arrays, the least of some runs: threads together, loops all turns.
+        """Nanoseconds of each step on copies of these arrays, the least of some runs; of loops, all turns.
 
-        The steps are those of `translation.steps`. Other runs of the executable are not measured.
+        The steps are those of `translation.steps`; those of a region share its time. Other runs of the executable are not
+        measured.
         """
         launcher = self._new_launcher(range(1, self.layout.arena), {})
-        found = None
+        times, least = self._no_times(), None
+        launcher.measure(times)
         for _ in range(1 + runs):
-            times = np.zeros(len(self.translation.steps) + 1, np.int64)
-            launcher.measure(times)
+            times[:] = 0
             self._run(launcher.call, [np.array(a, order="C") for a in arrays])
-            found = times if found is None else np.minimum(found, times)
-        assert found is not None
-        return [int(n) for n in found[1:]]
+            found = self.translation.wall_times(times)
+            least = found if least is None else [*map(min, least, found)]
+        assert least is not None
+        return least
+
+    @contextmanager
+    def measured(self) -> Iterator[Callable[[], list[int]]]:
+        """Within, runs are measured: what this gives tells the nanoseconds of each step since it was last asked."""
+        if self._times is None:
+            # kept for good: runs of other threads may add to it for as long as they last
+            self._times = self._no_times()
+        times, before = self._times, self._times.copy()
+
+        def taken() -> list[int]:
+            now = times.copy()
+            passed, before[:] = now - before, now
+            return self.translation.wall_times(passed)
+
+        self._measure(times)
+        try:
+            yield taken
+        finally:
+            self._measure(None)
+
+    def _measure(self, times: Any) -> None:
+        self._measuring = times is not None
+        for launcher in [*self._launchers]:
+            launcher.measure(times)
+
+    def _no_times(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.zeros(1 + len(self.translation.steps) + len(self.translation.regions), np.int64)
 
     def describe(self, times: Sequence[int] | None = None) -> dict[str, Any]:
         """The plan as plain data, with how each step is computed and its LLVM IR; `times` are those of `timed`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from graphc.backends.llvm import blas, chains, convolutions, gemm, host, sorting
 from graphc.backends.llvm.kernels import print_kernel
@@ -88,6 +91,8 @@ class Translation:
         self.constants: dict[int, Any] = {}
         self.machine = host.machine()
         self.steps: list[Step] = []
+        #: the numbers of the steps of each region that is run; their times stand behind those of steps
+        self.regions: list[tuple[int, ...]] = []
         self.codes: list[StepCode] = []
         self.wanted: list[tuple[str, str]] = []
         #: the step that each of them is for
@@ -126,6 +131,7 @@ class Translation:
         """What a region becomes once the addresses of its functions are known."""
         drafts: list[Callable[[list[int]], Task]] = []
         others: list[Draft] = []
+        numbers: list[int] = []
         cycles, used = 0.0, 0
         for step in region:
             self.steps.append(step)
@@ -148,18 +154,40 @@ class Translation:
             except RuntimeError as error:
                 raise _not_compiled(step, error) from error
             drafts.append(draft)
+            numbers.append(number)
             cycles += cost
             used += aligned(scratch)
         self.scratch = max(self.scratch, used)
-        work = int(cycles / CYCLES_A_NANOSECOND)
-        after = self._after(region, scope)
+        tasks, after = self._tasks(drafts, cycles, numbers), self._after(region, scope)
+        return lambda found: [*tasks(found), *(other for draft in others for other in draft(found)), *after]
 
-        def make(found: list[int]) -> list[Instruction]:
-            tasks = tuple(draft(found) for draft in drafts)
-            made: list[Instruction] = [Region(tasks, work)] if tasks else []
-            return [*made, *(other for draft in others for other in draft(found)), *after]
+    def _tasks(
+        self, drafts: Sequence[Callable[[list[int]], Task]], cycles: float, numbers: Sequence[int]
+    ) -> Callable[[list[int]], list[Instruction]]:
+        """The region of these tasks, which belong to steps of these numbers."""
+        if not drafts:
+            return lambda found: []
+        self.regions.append(tuple(numbers))
+        n, work = len(self.regions), int(cycles / CYCLES_A_NANOSECOND)
+        return lambda found: [Region(tuple([draft(found) for draft in drafts]), work, len(self.steps) + n)]
 
-        return make
+    def wall_times(self, times: Any) -> list[int]:
+        """Nanoseconds of each step, from what runs have added up: what steps of one region took together is shared out."""
+        n = len(self.steps)
+        steps, regions = self._in_regions
+        found = np.array(times[1 : n + 1], np.float64)
+        tasks, found[steps] = found[steps], 0.0  # of all threads
+        together = np.bincount(regions, tasks, len(self.regions))[regions]
+        walls = np.asarray(times[n + 1 :], np.float64)[regions]
+        np.add.at(found, steps, np.divide(walls * tasks, together, out=np.zeros_like(tasks), where=together > 0))
+        return [round(x) for x in found.tolist()]
+
+    @functools.cached_property
+    def _in_regions(self) -> tuple[Any, Any]:
+        """The steps that are tasks of regions, counted from 0, and their regions."""
+        pairs = [(step - 1, n) for n, numbers in enumerate(self.regions) for step in dict.fromkeys(numbers)]
+        steps, regions = zip(*pairs, strict=True) if pairs else ((), ())
+        return np.array(steps, np.intp), np.array(regions, np.intp)
 
     def _after(self, region: tuple[Step, ...], scope: Scope) -> list[Instruction]:
         """What is called when a region is done; its time belongs to no step."""
@@ -171,13 +199,13 @@ class Translation:
 
     def copies(self, copies: Sequence[tuple[TensorType, Where, Where]], number: int) -> Draft:
         """Copies of whole tensors from one place to another."""
-        drafts, cycles = [], 0.0
+        drafts: list[Callable[[list[int]], Task]] = []
+        cycles = 0.0
         for type_, source, target in copies:
             draft, cost = self._task(copy_kernel(type_), (*source, *target), number)
             drafts.append(draft)
             cycles += cost
-        work = int(cycles / CYCLES_A_NANOSECOND)
-        return lambda found: [Region(tuple([draft(found) for draft in drafts]), work)] if drafts else []
+        return self._tasks(drafts, cycles, [number])
 
     def _refused(self, error: RuntimeError) -> Exception:
         """The error for the first text that LLVM refuses, in terms of the step that it is for."""

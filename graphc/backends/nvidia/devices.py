@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
@@ -43,6 +43,14 @@ class Kernel:
     def start(self) -> None:
         """Starts it in the stream of the thread."""
         self.function(self.grid, self.block, self.args)
+
+    def clocked(self) -> Callable[[], int]:
+        """Starts it between two events, which tell the time."""
+        before, after = cuda.Event(), cuda.Event()
+        before.record()
+        self.start()
+        after.record()
+        return lambda: round(1e6 * cuda.get_elapsed_time(before, after))
 
 
 class Device:
@@ -139,6 +147,17 @@ class Device:
     def finish(self) -> None:
         """Waits."""
         self.stream.synchronize()
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Events are there at all times."""
+        with self.held():
+            self.finish()
+        try:
+            yield
+        finally:
+            with self.held():
+                self.finish()
 
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a module."""

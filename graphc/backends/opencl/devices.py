@@ -39,8 +39,8 @@ _FILLS = {1, 2, 4, 8, 16, 32, 64, 128}
 class Kernel:
     """A kernel with its arguments."""
 
-    def __init__(self, queue: Any, kernel: Any, groups: int, items: int):
-        self.queue, self.kernel = queue, kernel
+    def __init__(self, device: Device, kernel: Any, groups: int, items: int):
+        self.device, self.kernel = device, kernel
         self.size, self.group = (groups * items,), (items,)
         self.set_buffer: Callable[[int, Any], None] = kernel.set_arg
         # pyopencl's set_arg takes 6 us for a number, which it hands on to this one
@@ -48,7 +48,12 @@ class Kernel:
 
     def start(self) -> None:
         """Starts it."""
-        cl.enqueue_nd_range_kernel(self.queue, self.kernel, self.size, self.group)
+        cl.enqueue_nd_range_kernel(self.device.queue, self.kernel, self.size, self.group)
+
+    def clocked(self) -> Callable[[], int]:
+        """Starts it; its event tells the time."""
+        event = cl.enqueue_nd_range_kernel(self.device.queue, self.kernel, self.size, self.group)
+        return lambda: int(event.profile.end - event.profile.start)
 
 
 class Device:
@@ -185,9 +190,23 @@ class Device:
         mapped, _ = cl.enqueue_map_buffer(self.queue, buffer, cl.map_flags.READ, 0, (buffer.size,), np.uint8)
         mapped.base.release(self.queue)
 
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Within, work goes to a queue whose events know their times."""
+        with self.held():
+            self.finish()
+            before = self.queue
+            self.queue = cl.CommandQueue(self.context, properties=cl.command_queue_properties.PROFILING_ENABLE)
+        try:
+            yield
+        finally:
+            with self.held():
+                self.finish()
+                self.queue = before
+
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a program."""
-        return Kernel(self.queue, cl.Kernel(program, name), groups, items)
+        return Kernel(self, cl.Kernel(program, name), groups, items)
 
 
 def _power_below(n: int) -> int:

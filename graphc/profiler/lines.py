@@ -1,0 +1,243 @@
+"""Calls with the source lines that asked for them: a watch for one thread that knows lines, modules, and kernels in calls.
+
+Every call of a public function or operator from the user's code is one event, and so is each gradient rule, with the line of
+the forward op it belongs to. Modules, `backward()` and compiled calls contain others: their own time is what is left.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc import autodiff
+from graphc.build import CompiledFunction
+from graphc.compiled_backward import Backward
+from graphc.core.arrays import DeviceArray
+from graphc.core.context import STATE
+from graphc.core.errors import user_frame
+from graphc.core.tape import TensorBase
+from graphc.ir.program import Origin
+from graphc.profiler.events import FunctionEvent
+from graphc.profiler.watching import Namer, Watch
+from graphc.session import Session
+from graphc.tracing import ModuleScopes
+
+#: Kinds of calls in which other calls are seen too.
+CONTAINERS = ("module", "backward", "compiled", "session", "compiled gradient")
+
+#: What stands for no line.
+NOWHERE = Origin("", 0)
+
+
+@dataclass
+class LineEvent(FunctionEvent):
+    """A call: its kind, the line it belongs to, and the kernels in it: executables with the nanoseconds of their steps."""
+
+    kind: str = ""
+    origin: Origin = NOWHERE
+    kernels: list[tuple[Any, list[int]]] = field(default_factory=list)
+
+    @property
+    def own(self) -> int:
+        """Nanoseconds outside of the calls and the kernels in it."""
+        return self.end - self.start - self.inner - sum(sum(times) for _, times in self.kernels)
+
+
+class KernelClock:
+    """Measures the steps of executables from when they are given to `follow` until `close`."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._known: dict[int, tuple[Any, Callable[[], list[int]]]] = {}
+
+    def follow(self, executables: Iterable[Any]) -> None:
+        """Measures these too, as far as they can be."""
+        for x in executables:
+            if id(x) not in self._known and hasattr(x, "measured"):
+                self._known[id(x)] = x, self._stack.enter_context(x.measured())
+
+    def wait(self) -> None:
+        """Waits for the devices of what is measured."""
+        for device in {id(x.device): x.device for x, _ in self._known.values() if hasattr(x, "device")}.values():
+            with device.held():
+                device.finish()
+
+    def taken(self) -> list[tuple[Any, list[int]]]:
+        """What has run since this was last asked, with the nanoseconds of each step."""
+        found = [(x, tell()) for x, tell in self._known.values()]
+        return [(x, times) for x, times in found if any(times)]
+
+    def close(self) -> None:
+        """Measures no more."""
+        self._known.clear()
+        self._stack.close()
+
+
+class LineWatch(Watch):
+    """Notes the calls that this thread makes, with their lines. `compiled`, `sessions`: those that were called."""
+
+    events: list[LineEvent]  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = KernelClock()
+        self.compiled: dict[int, CompiledFunction] = {}
+        self.sessions: dict[int, Session] = {}
+        self._thread, self._scopes = threading.get_ident(), ModuleScopes()
+        self._open: list[LineEvent] = []
+
+    def stop(self) -> None:
+        """Puts everything back."""
+        super().stop()
+        self.clock.close()
+
+    def follow_kernels(self) -> None:
+        """Measures what compiled functions and sessions that were called run, from now on."""
+        for run in self.compiled.values():
+            for build in run.builds():
+                self.clock.follow(_executables(build.built))
+                if build.backward is not None:
+                    self.clock.follow(_executables(build.backward.built))
+        for session in self.sessions.values():
+            for prepared in session.builds():
+                self.clock.follow(_executables(prepared.built))
+
+    def origin(self, kind: str) -> Origin:
+        """The line that what runs now belongs to."""
+        forward, role = STATE.forward, "update" if kind == "update" else STATE.role
+        if forward:
+            return Origin(forward.file, forward.line, forward.module, role)
+        frame = user_frame(2)
+        if frame is None:
+            return NOWHERE
+        if kind in ("backward", "gradient", "compiled gradient"):
+            role = "backward"
+        return Origin(frame.f_code.co_filename, frame.f_lineno, self._scopes.shown, role)
+
+    # --- replacing ------------------------------------------------------------------------------------------------------
+
+    def _functions(self) -> list[tuple[Any, Callable[..., Any]]]:
+        sweeps = (autodiff.pull_to_leaves, autodiff.pull_to)
+        return [*super()._functions(), *((fn, self._timed(fn, "backward", "backward")) for fn in sweeps)]
+
+    def _replace(self) -> None:
+        super()._replace()
+        module = getattr(sys.modules.get("graphc.nn.modules.module"), "Module", None)
+        if module is not None:
+            self._put(module, "__call__", self._scoped(module.__call__))
+
+    def _scoped(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """The stand-in of a module's call, which is noted with the module's name, and in whose lines it is named."""
+        timed = self._timed(fn, lambda args: type(args[0]).__name__, "module")
+
+        def inside(module: Any, *args: Any, **kwargs: Any) -> Any:
+            if STATE.recorder is not None or self._thread != threading.get_ident():
+                return fn(module, *args, **kwargs)
+            self._scopes.enter(module)
+            try:
+                return timed(module, *args, **kwargs)
+            finally:
+                self._scopes.leave()
+
+        return inside
+
+    def _timed(self, fn: Callable[..., Any], name: str | Namer, kind: str) -> Callable[..., Any]:
+        stack, now = self._open, time.perf_counter_ns
+
+        @functools.wraps(fn)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if (
+                STATE.recorder is not None
+                or (stack and stack[-1].kind not in CONTAINERS)
+                or self._thread != threading.get_ident()
+            ):
+                return fn(*args, **kwargs)
+            own = self._kind(kind, args)
+            known = _entries_of(args, kwargs) if own == "function" else set()
+            event = LineEvent(_plain(name, args), self._thread, 0, kind=own, origin=self.origin(own), depth=len(stack))
+            stack.append(event)
+            event.start, result = now(), None
+            try:
+                result = fn(*args, **kwargs)
+                return result
+            finally:
+                self._ended(event, result)
+                _mark(result, known, event.origin)
+
+        return call
+
+    def _kind(self, kind: str, args: tuple[Any, ...]) -> str:
+        """What a call is, and of compiled ones who runs."""
+        if kind == "compiled":
+            self.compiled[id(args[0])] = args[0]
+        elif kind == "session":
+            self.sessions[id(args[0])] = args[0]
+        elif kind == "gradient" and isinstance(args[0].op, Backward):
+            return "compiled gradient"
+        return kind
+
+    def _ended(self, event: LineEvent, result: Any) -> None:
+        runs = event.kind in ("compiled", "session", "compiled gradient")
+        if runs:
+            self.clock.wait()
+        wait_for(result)
+        event.end = time.perf_counter_ns()
+        self._open.pop()
+        if self._open:
+            self._open[-1].inner += event.end - event.start
+        self.events.append(event)
+        if runs:
+            event.kernels = self.clock.taken()
+
+
+def wait_for(result: Any) -> None:
+    """Waits for the device that a result, or one of several, is on."""
+    for x in result if isinstance(result, list | tuple) else (result,):
+        if isinstance(x, TensorBase) and type(x._data) is DeviceArray:
+            x._data.memory.synchronize()
+
+
+def _executables(built: Any) -> Iterator[Any]:
+    """What a program runs by: of one in two parts, the part on the device."""
+    return (getattr(x, "executable", x) for x in list(built.executables.values()))
+
+
+def _plain(name: str | Namer, args: tuple[Any, ...]) -> str:
+    found = name if isinstance(name, str) else name(args)
+    return found.removeprefix("aten::")
+
+
+def _tensors(nest: Any) -> Iterator[TensorBase]:
+    """The tensors of a nest of lists, tuples and dicts."""
+    if isinstance(nest, TensorBase):
+        yield nest
+    elif isinstance(nest, list | tuple):
+        for x in nest:
+            yield from _tensors(x)
+    elif isinstance(nest, dict):
+        yield from _tensors([*nest.values()])
+
+
+def _entries_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[int]:
+    """The tape entries that made a call's arguments."""
+    return {id(x._edge[0]) for x in _tensors((args, kwargs)) if type(x._edge) is tuple}
+
+
+def _mark(result: Any, known: set[int], origin: Origin) -> None:
+    """Gives the tape entries that a call has made, up to those `known`, its line."""
+    pending = [x._edge[0] for x in _tensors(result) if type(x._edge) is tuple]
+    while pending:
+        entry = pending.pop()
+        if entry.line or id(entry) in known:
+            continue
+        entry.line = origin
+        pending += [edge[0] for edge in entry.edges if type(edge) is tuple]
+
+
+__all__ = ["CONTAINERS", "NOWHERE", "KernelClock", "LineEvent", "LineWatch", "wait_for"]
