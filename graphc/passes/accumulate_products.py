@@ -52,7 +52,7 @@ def _sum(node: Node, c: Value, term: Value, sign: float, build: Build) -> Value 
     if product.shape != node.outputs[0].shape or product.shape[-1] != c.shape[-1]:
         return None
     operands = (*product.node.inputs, c, *(() if scale is None else (scale,)))
-    return build(matmul_add, *operands, **product.node.attrs, alpha=sign * constant)
+    return build.joined(product.node, matmul_add, *operands, **product.node.attrs, alpha=sign * constant)
 
 
 def add_product(node: Node, build: Build) -> Replacement:

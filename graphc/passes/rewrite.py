@@ -46,6 +46,14 @@ class Build:
         self.made[node] = None
         return node.outputs[0]
 
+    def joined(self, done: Node, op: Op, *inputs: Value, **attrs: Any) -> Value:
+        """The same for a node that also does what `done` did alone, whose origins come first."""
+        before, self.origins = self.origins, tuple(dict.fromkeys((*done.origins, *self.origins)))
+        try:
+            return self(op, *inputs, **attrs)
+        finally:
+            self.origins = before
+
     @property
     def asked_for_uses(self) -> bool:
         """Whether some rule has looked at who reads a value, which the sweep itself changes."""

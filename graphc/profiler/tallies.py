@@ -2,7 +2,8 @@
 
 A step is a kernel (library call, copy, ...) of a plan, or what eager code does at one line: a function, a gradient rule, an
 optimizer's step, and what a module or `backward()` does besides. A step that computes nodes of several lines is shared among
-them by what each node by itself costs, FLOPs and bytes added up; nodes that cost nothing by that count alike.
+them by what each node by itself costs, FLOPs and bytes added up; nodes that cost nothing by that count alike. A node that several
+lines asked for is done for the first of them.
 """
 
 from __future__ import annotations
@@ -144,10 +145,9 @@ def shares_of(data: Data) -> list[Share]:
         weights = [1.0] * len(nodes)
     found: dict[tuple[Origin | None, str], float] = {}
     for node, weight in zip(nodes, weights, strict=True):
-        places: list[Origin | None] = [Origin(**at) if at["line"] else None for at in node["at"]] or [None]
-        for origin in places:
-            key = origin, node["op"]
-            found[key] = found.get(key, 0.0) + weight / sum(weights) / len(places)
+        origin = next((Origin(**at) for at in node["at"] if at["line"]), None)
+        key = origin, node["op"]
+        found[key] = found.get(key, 0.0) + weight / sum(weights)
     return [Share(origin, op, part) for (origin, op), part in found.items()] or [Share(None, data["kind"], 1.0)]
 
 
