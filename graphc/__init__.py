@@ -169,6 +169,7 @@ _LAZY = {
     "save": "graphc.saving", "load": "graphc.saving",
     "Trainer": "graphc.trainer",
     "profile": "graphc.profiler.measuring",
+    "estimate": "graphc.profiler.estimating",
     "set_num_threads": "graphc.backends.llvm.pool", "get_num_threads": "graphc.backends.llvm.pool",
     "set_float32_matmul_precision": "graphc.float32_precision", "get_float32_matmul_precision": "graphc.float32_precision",
 } | dict.fromkeys(

@@ -37,6 +37,10 @@ class DType:
 
     is_complex = False
 
+    def __getitem__(self, shape: int | tuple[int, ...]) -> TensorType:
+        """The type of tensors of these sizes: `float32[64, 1000]`, `int64[()]`."""
+        return TensorType(shape if isinstance(shape, tuple) else (shape,), self)
+
     def __repr__(self) -> str:
         return f"graphc.{self.name}"
 

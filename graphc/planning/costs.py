@@ -45,6 +45,10 @@ _FREE = frozenset(
 )  # fmt: skip
 _FOLDS = ("add", "multiply")
 
+#: A processor's clock, roughly; and cycles below which handing a part to another thread costs more than it brings.
+CYCLES_A_NANOSECOND = 3
+SMALLEST_SHARED = 6_000
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -287,6 +291,6 @@ def plan_cost(plan: NativePlan) -> Cost:
 
 
 __all__ = [
-    "Cost", "control_cost", "convolution_flops", "kernel_cost", "kernel_cycles", "node_cost", "plan_cost", "product_flops",
-    "program_cost", "quantity", "step_cost", "step_costs", "total", "tree_flops",
+    "CYCLES_A_NANOSECOND", "SMALLEST_SHARED", "Cost", "control_cost", "convolution_flops", "kernel_cost", "kernel_cycles",
+    "node_cost", "plan_cost", "product_flops", "program_cost", "quantity", "step_cost", "step_costs", "total", "tree_flops",
 ]  # fmt: skip

@@ -64,17 +64,17 @@ def _text(data: Data) -> Iterator[str]:
     yield ""
     rows = [
         (f"{100 * x['share']:.1f} %", duration(x["ns"]), duration(x["backward_ns"]) if x["backward_ns"] else "",
-         f"{x['file']}:{x['line']}", _cut(x["text"]))
+         f"{x['file']}:{x['line']}", cut(x["text"]))
         for x in data["lines"][:MOST_LINES]
     ]  # fmt: skip
     outside = data["outside_ns"]
     rows.append((f"{100 * outside / whole:.1f} %" if whole else "", duration(outside), "", "outside of all lines", ""))
-    yield from _table(("share", "time", "backward", "line", ""), rows)
+    yield from table(("share", "time", "backward", "line", ""), rows)
     if len(data["lines"]) > MOST_LINES:
         yield f"and {len(data['lines']) - MOST_LINES} lines more"
     yield ""
     steps = sorted((x for x in data["steps"] if x["ns"]), key=lambda x: -x["ns"])
-    yield from _table(
+    yield from table(
         ("step", "time", "at least", "work", "kind", "what", "lines"), [_step_row(x) for x in steps[:MOST_STEPS]]
     )
     if len(steps) > MOST_STEPS:
@@ -84,12 +84,13 @@ def _text(data: Data) -> Iterator[str]:
 def _step_row(x: Data) -> tuple[str, ...]:
     floor = "" if x["floor_ns"] is None else duration(x["floor_ns"])
     work = "" if x["flops"] is None else f"{quantity(x['flops'], 'FLOP')}, {quantity(x['bytes'], 'B')}"
-    return x["id"], duration(x["ns"]), floor, work, x["kind"], _cut(x["title"]), _cut(", ".join(x["lines"]))
+    return x["id"], duration(x["ns"]), floor, work, x["kind"], cut(x["title"]), cut(", ".join(x["lines"]))
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Rows with their columns under each other."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    right = {i for i, name in enumerate(head) if name in ("share", "time", "backward", "at least")}
+    right = {i for i, name in enumerate(head) if name in ("share", "time", "backward", "at least", "bytes")}
     for row in (head, *rows):
         cells = (
             cell.rjust(n) if i in right else cell.ljust(n) for i, (cell, n) in enumerate(zip(row, widths, strict=True))
@@ -97,7 +98,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text that is not too long for a table."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
@@ -177,4 +179,4 @@ def _kernels(event: LineEvent, kernels: Sequence[tuple[Step, int]], roles: dict[
                 at = end
 
 
-__all__ = ["Profile", "duration"]
+__all__ = ["Profile", "cut", "duration", "table"]

@@ -2,8 +2,8 @@
 
 A step is a kernel (library call, copy, ...) of a plan, or what eager code does at one line: a function, a gradient rule, an
 optimizer's step, and what a module or `backward()` does besides. A step that computes nodes of several lines is shared among
-them by what each node by itself costs, FLOPs and bytes added up; nodes that cost nothing by that count alike. A node that several
-lines asked for is done for the first of them.
+them by what each node by itself costs, FLOPs and bytes added up; if none costs anything, alike. A node that several lines
+asked for is done for the first of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Share:
 
 @dataclass(eq=False)
 class Step:
-    """A step, and its nanoseconds in each call. Where `turns` is not 1, `flops` and `bytes` are those of as many turns."""
+    """A step, and its nanoseconds in each call. `flops`, `bytes` and `floor_ns` are those of all turns, if that is known."""
 
     id: str
     kind: str
@@ -45,6 +45,7 @@ class Step:
     flops: int | None = None
     bytes: int | None = None
     floor_ns: int | None = None
+    turns: int | None = 1
     ns: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -101,21 +102,25 @@ class Tally:
     def _plan(self, executable: Any, n: int) -> list[Step]:
         found = self._plans.get(id(executable))
         if found is None:
-            planned = list(_planned(executable.describe()["steps"]))
-            found = self._plans[id(executable)] = [self._planned_step(*x) for x in planned]
+            kernels = sum(step.id[0] == "K" for step in self.steps.values())
+            found = self._plans[id(executable)] = planned_steps(executable.describe()["steps"], self.floor, kernels)
             assert len(found) == n, "an executable tells the times of other steps than it describes"
+            self.steps.update((step, step) for step in found)
         return found
 
-    def _planned_step(self, data: Data, turns: int | None) -> Step:
-        kernels = sum(step.id[0] == "K" for step in self.steps.values())
-        flops = nbytes = floor = None
-        if turns is not None and "bodies" not in data:
-            flops, nbytes = turns * data["cost"]["flops"], turns * _bytes(data)
-            floor = self.floor(flops, nbytes, dtype_made(data))
-        title = " ".join(data["ops"]) if data["ops"] else data["kind"]
-        step = Step(f"K{kernels + 1}", data["kind"], title, data["ops"], shares_of(data), flops, nbytes, floor)
-        self.steps[step] = step
-        return step
+
+def planned_steps(described: Sequence[Data], floor: Floor, before: int = 0) -> list[Step]:
+    """The steps of a described plan, in the order in which executables tell their times; `before`: how many there are."""
+    return [_planned_step(f"K{n}", *x, floor) for n, x in enumerate(_planned(described), before + 1)]
+
+
+def _planned_step(name: str, data: Data, turns: int | None, floor: Floor) -> Step:
+    title = " ".join(data["ops"]) if data["ops"] else data["kind"]
+    step = Step(name, data["kind"], title, data["ops"], shares_of(data), turns=turns)
+    if turns is not None and "bodies" not in data:
+        step.flops, step.bytes = turns * data["cost"]["flops"], turns * _bytes(data)
+        step.floor_ns = turns * floor(data["cost"]["flops"], _bytes(data), dtype_made(data))
+    return step
 
 
 def _bytes(data: Data) -> int:
@@ -223,4 +228,15 @@ def roles_of(steps: Mapping[Any, Step]) -> dict[Step, str]:
     return found
 
 
-__all__ = ["Call", "Share", "Step", "Tally", "lines_data", "mean", "roles_of", "shares_of", "steps_data"]
+__all__ = [
+    "Call",
+    "Share",
+    "Step",
+    "Tally",
+    "lines_data",
+    "mean",
+    "planned_steps",
+    "roles_of",
+    "shares_of",
+    "steps_data",
+]

@@ -15,13 +15,14 @@ from graphc.backends import nan_checks
 from graphc.backends.llvm.launcher import Launcher
 from graphc.backends.llvm.pool import pool
 from graphc.backends.llvm.runner import assemble
-from graphc.backends.llvm.translation import CYCLES_A_NANOSECOND, Translation
+from graphc.backends.llvm.translation import Translation
 from graphc.backends.runs.host import elements, evaluated
 from graphc.backends.runs.places import Scope
 from graphc.core.context import repeating
 from graphc.core.errors import BackendError, GraphcError
 from graphc.ir.interpret import interpret
 from graphc.ir.program import Program, Value
+from graphc.planning.costs import CYCLES_A_NANOSECOND
 from graphc.planning.descriptions import describe_native
 from graphc.planning.native_plan import NativePlan
 from graphc.planning.plan import nbytes_of

@@ -20,7 +20,7 @@ from graphc.core.errors import BackendError
 from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Kernel
 from graphc.planning.convolutions import convolution_of
-from graphc.planning.costs import kernel_cycles
+from graphc.planning.costs import CYCLES_A_NANOSECOND, SMALLEST_SHARED, kernel_cycles
 from graphc.planning.fusion import contiguous
 from graphc.planning.memory import aligned
 from graphc.planning.native_plan import NativePlan, step_text
@@ -37,9 +37,6 @@ from graphc.planning.steps import (
     copy_kernel,
 )
 
-#: Cycles below which handing a part to another thread costs more than it brings.
-SMALLEST_SHARED = 6_000
-CYCLES_A_NANOSECOND = 3
 #: Parts for each thread: enough to even out what parts take.
 PARTS_A_THREAD = 4
 #: The same for convolutions, each part of which has working memory of its own.
