@@ -108,7 +108,17 @@ FLOORS: dict[int, list[list[str]]] = {
     ],
     11: [
         ["callbacks.py", "trainer.py"],
-        ["__init__.py", "as_torch.py", "step_files.py", "porting/", "demo.py", "warming.py", "doctor.py", "cli.py", "__main__.py"],
+        [
+            "__init__.py",
+            "as_torch.py",
+            "step_files.py",
+            "porting/",
+            "demo.py",
+            "warming.py",
+            "doctor.py",
+            "cli.py",
+            "__main__.py",
+        ],
     ],
 }
 

@@ -13,7 +13,7 @@ from graphc.ir.text import value_names
 from graphc.planning.costs import CYCLES_A_NANOSECOND, SMALLEST_SHARED, kernel_cycles, quantity
 from graphc.planning.descriptions import Data, describe_native, describe_plan, origins
 from graphc.planning.memory import aligned
-from graphc.planning.native_plan import NativePlan, every_step
+from graphc.planning.native_plan import INPUTS, NativePlan, every_step
 from graphc.planning.plan import ARENA, FRESH, Plan, nbytes_of
 from graphc.planning.steps import CheckStep, KernelStep
 from graphc.profiler.profiles import cut, duration, table
@@ -172,7 +172,9 @@ def _largest(plan: Plan | NativePlan, kinds: Mapping[Value, str]) -> list[Data]:
     """The largest tensors that are in memory: what is given, and what steps make."""
     names, outputs = value_names(plan.program), set(plan.program.outputs)
     if isinstance(plan, NativePlan):
-        made = [v for v in plan.places if isinstance(v, Value)]
+        made = [
+            v for v, at in plan.places.items() if isinstance(v, Value) and at.area != INPUTS
+        ]  # others are over inputs
     else:
         made = [v for v, at in plan.locations.items() if at.buffer is not None and at.root is v]
     values = dict.fromkeys([*plan.program.inputs, *made])

@@ -44,6 +44,11 @@ class LineEvent(FunctionEvent):
     kernels: list[tuple[Any, list[int]]] = field(default_factory=list)
 
     @property
+    def is_calling(self) -> bool:
+        """Whether all of its own is what calling costs: a compiled call whose kernels were measured."""
+        return bool(self.kernels)
+
+    @property
     def own(self) -> int:
         """Nanoseconds outside of the calls and the kernels in it."""
         return self.end - self.start - self.inner - sum(sum(times) for _, times in self.kernels)
@@ -91,6 +96,7 @@ class LineWatch(Watch):
         self.sessions: dict[int, Session] = {}
         self._thread, self._scopes = threading.get_ident(), ModuleScopes()
         self._open: list[LineEvent] = []
+        self._memories: set[Any] = set()
 
     def stop(self) -> None:
         """Puts everything back."""
@@ -186,7 +192,9 @@ class LineWatch(Watch):
         runs = event.kind in ("compiled", "session", "compiled gradient")
         if runs:
             self.clock.wait()
-        wait_for(result)
+        self._memories |= memories_of(result)
+        for memory in self._memories:
+            memory.synchronize()
         event.end = time.perf_counter_ns()
         self._open.pop()
         if self._open:
@@ -196,11 +204,9 @@ class LineWatch(Watch):
             event.kernels = self.clock.taken()
 
 
-def wait_for(result: Any) -> None:
-    """Waits for the device that a result, or one of several, is on."""
-    for x in result if isinstance(result, list | tuple) else (result,):
-        if isinstance(x, TensorBase) and type(x._data) is DeviceArray:
-            x._data.memory.synchronize()
+def memories_of(result: Any) -> set[Any]:
+    """The memories of devices that tensors of a result are in."""
+    return {x._data.memory for x in _tensors(result) if type(x._data) is DeviceArray}
 
 
 def _executables(built: Any) -> Iterator[Any]:
@@ -240,4 +246,4 @@ def _mark(result: Any, known: set[int], origin: Origin) -> None:
         pending += [edge[0] for edge in entry.edges if type(edge) is tuple]
 
 
-__all__ = ["CONTAINERS", "NOWHERE", "KernelClock", "LineEvent", "LineWatch", "wait_for"]
+__all__ = ["CONTAINERS", "NOWHERE", "KernelClock", "LineEvent", "LineWatch", "memories_of"]

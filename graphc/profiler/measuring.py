@@ -14,7 +14,7 @@ from graphc.core.config import config
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError, BackendError
 from graphc.graphs import Graph
-from graphc.profiler.lines import LineWatch, wait_for
+from graphc.profiler.lines import LineWatch, memories_of
 from graphc.profiler.profiles import Profile
 from graphc.profiler.rates import rates_of
 from graphc.profiler.tallies import Call, Tally, lines_data, steps_data
@@ -144,15 +144,21 @@ def _rows(calls: int) -> Iterator[int]:
 
 def _plain_call(run: Callable[[], Any]) -> int:
     start = time.perf_counter_ns()
-    wait_for(run())
+    _wait_for(run())
     return time.perf_counter_ns() - start
+
+
+def _wait_for(result: Any) -> None:
+    """Waits until what makes a result on a device is done."""
+    for memory in memories_of(result):
+        memory.synchronize()
 
 
 def _measured_call(run: Callable[[], Any], watch: LineWatch, measured: list[Call]) -> Any:
     watch.events = []
     start = time.perf_counter_ns()
     result = run()
-    wait_for(result)
+    _wait_for(result)
     watch.clock.wait()
     measured.append(Call(start, time.perf_counter_ns(), watch.events))
     watch.follow_kernels()  # of what was built meanwhile
@@ -169,19 +175,26 @@ def _check_measurable(watch: LineWatch, subject: Subject) -> None:
 
 
 def _profile(subject: Subject, measured: list[Call], plain: list[int], result: Any) -> Profile:
-    tally = Tally(measured, rates_of("llvm" if subject.backend == "eager" else subject.backend).floor_ns)
+    tally = Tally(measured, lambda executable: rates_of(_device_of(executable) or "llvm").floor_ns)
     times = [call.end - call.start for call in measured]
     kept = middle(times)
     whole = round(sum(times[n] for n in kept) / len(kept))
     steps = [*tally.steps.values()]
     lines = lines_data(steps, kept, whole)
     unprofiled = round(sum(plain[n] for n in middle(plain)) / len(kept))
+    ran = {_device_of(x) for call in measured for event in call.events for x, _ in event.kernels}
+    backend = subject.backend if subject.mode == "eager" else ", ".join(sorted(ran - {""})) or subject.backend
     data = {
-        "mode": subject.mode, "what": subject.what, "backend": subject.backend, "calls": len(measured), "ns_per_call": whole,
+        "mode": subject.mode, "what": subject.what, "backend": backend, "calls": len(measured), "ns_per_call": whole,
         "steps": steps_data(steps, kept), "lines": lines, "outside_ns": whole - sum(line["ns"] for line in lines),
         "overhead": {"unprofiled_ns": unprofiled, "profiled_ns": whole},
     }  # fmt: skip
     return Profile(data, tally, result)
+
+
+def _device_of(executable: Any) -> str:
+    """The kind of device that an executable runs on, "" for the processor."""
+    return str(executable.device.kind) if hasattr(executable, "device") else ""
 
 
 def middle(times: list[int]) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from graphc.planning.costs import quantity
 from graphc.planning.descriptions import Data
-from graphc.profiler.lines import LineEvent
+from graphc.profiler.lines import CONTAINERS, LineEvent
 from graphc.profiler.tallies import Call, Step, Tally, roles_of
 
 #: Rows of each table that `str()` shows; `.data` has all.
@@ -145,18 +145,18 @@ def _call(call: Call, tally: Tally, roles: dict[Step, str]) -> Iterator[_Event]:
             yield "phase", phase, members[0].start, members[-1].end, {}
     for event in noted:
         kernels = [(step, ns) for step, ns in tally.kernels(event) if ns]
-        step = tally.step_of(event) if event.kind not in ("compiled", "session", "compiled gradient") else None
+        step = None if event.is_calling else tally.step_of(event)
         args = {"kind": event.kind} | ({} if not event.origin.line else {"line": str(event.origin)})
         yield "step", event.name, event.start, event.end, args | ({} if step is None else {"step": step.id})
         if kernels:
             yield from _kernels(event, kernels, roles)
-        elif event.origin.line and event.kind in ("function", "gradient", "update"):
+        elif event.origin.line and event.kind not in CONTAINERS:
             yield "line", str(event.origin), event.start, event.end, {"module": event.origin.module}
 
 
 def _phase(event: LineEvent) -> str:
     """The phase of an outermost call, "" for calls of compiled code, in which there are several."""
-    if event.kind in ("compiled", "session"):
+    if event.is_calling:
         return ""
     return "backward" if event.kind == "backward" else event.origin.role
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ pool = lazy_import("graphc.backends.llvm.pool")
 
 #: Rows of square products; bytes moved by copies.
 _ROWS, _BYTES = (256, 1024), tuple(1 << n for n in range(13, 28, 2))
-_RUNS = 7
+#: Each is repeated at least so often and so long.
+_RUNS, _SECONDS = 7, 0.03
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,10 @@ def _least(backend: str, program: Program, arrays: Sequence[Any]) -> float:
     executable = Built(program, {}, backend).executable([a.shape for a in arrays])
     least = math.inf
     with executable.measured() as taken:
-        for _ in range(1 + _RUNS):
+        runs, end = 0, time.perf_counter() + _SECONDS
+        while runs < _RUNS or time.perf_counter() < end:
             executable(arrays)
-            least = min(least, sum(taken()))
+            least, runs = min(least, sum(taken())), runs + 1
     return max(least, 1.0)
 
 

@@ -18,9 +18,7 @@ from graphc.ir.program import Origin
 from graphc.planning.descriptions import Data
 from graphc.profiler.lines import LineEvent
 
-#: Kinds of calls whose own time belongs to no line: what calling costs.
-_CALLING = ("compiled", "session", "compiled gradient")
-
+#: What a step of so many FLOPs and bytes, and of a dtype, takes at least.
 Floor = Callable[[int, int, str], int]
 
 
@@ -64,10 +62,10 @@ class Call:
 
 
 class Tally:
-    """The steps of some calls. `floor(flops, bytes, dtype)`: nanoseconds that such a step takes at least."""
+    """The steps of some calls. `floor_of(executable)`: what steps that it runs take at least."""
 
-    def __init__(self, calls: Sequence[Call], floor: Floor):
-        self.calls, self.floor = calls, floor
+    def __init__(self, calls: Sequence[Call], floor_of: Callable[[Any], Floor]):
+        self.calls, self.floor_of = calls, floor_of
         self.steps: dict[Any, Step] = {}
         self._plans: dict[int, list[Step]] = {}
         for n, call in enumerate(calls):
@@ -77,7 +75,7 @@ class Tally:
     def _add(self, n: int, event: LineEvent) -> None:
         for step, ns in self.kernels(event):
             step.ns[n] = step.ns.get(n, 0) + ns
-        if event.kind not in _CALLING:
+        if not event.is_calling:
             step = self.step_of(event)
             step.ns[n] = step.ns.get(n, 0) + event.own
 
@@ -86,10 +84,11 @@ class Tally:
         key = event.kind, event.name, event.origin
         found = self.steps.get(key)
         if found is None:
-            ops = [event.name] if event.kind in ("function", "gradient") else []
+            kind = "gradient" if event.kind == "compiled gradient" else event.kind
+            ops = [event.name] if kind in ("function", "gradient") else []
             share = Share(event.origin if event.origin.line else None, event.name, 1.0)
             number = sum(step.id[0] == "E" for step in self.steps.values()) + 1
-            found = self.steps[key] = Step(f"E{number}", event.kind, event.name, ops, [share])
+            found = self.steps[key] = Step(f"E{number}", kind, event.name, ops, [share])
         return found
 
     def kernels(self, event: LineEvent) -> Iterator[tuple[Step, int]]:
@@ -103,7 +102,8 @@ class Tally:
         found = self._plans.get(id(executable))
         if found is None:
             kernels = sum(step.id[0] == "K" for step in self.steps.values())
-            found = self._plans[id(executable)] = planned_steps(executable.describe()["steps"], self.floor, kernels)
+            described, floor = executable.describe()["steps"], self.floor_of(executable)
+            found = self._plans[id(executable)] = planned_steps(described, floor, kernels)
             assert len(found) == n, "an executable tells the times of other steps than it describes"
             self.steps.update((step, step) for step in found)
         return found

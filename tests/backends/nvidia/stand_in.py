@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,19 @@ class Stream(_Current):
 
     def synchronize(self) -> None:
         devices.device().queue.finish()
+
+
+class Event:
+    """A place in the stream; its time is that at which all before it is done."""
+
+    def record(self) -> None:
+        assert current[-2:] == ["Device", "Stream"]
+        devices.device().queue.finish()
+        self.time = perf_counter()
+
+
+def get_elapsed_time(start: Event, end: Event) -> float:
+    return 1e3 * (end.time - start.time)
 
 
 class Pointer:
