@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 import traceback
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from graphc import version
-from graphc.core.errors import BackendError, GraphcError, PeerError, is_internal
+from graphc.core.errors import ArgumentError, BackendError, GraphcError, PeerError, is_internal
 from graphc.core.lazy import lazy_import
 
 demo = lazy_import("graphc.demo")
@@ -23,6 +24,7 @@ report = lazy_import("graphc.porting.report")
 script = lazy_import("graphc.porting.script")
 disk = lazy_import("graphc.backends.llvm.cache")
 step_files = lazy_import("graphc.step_files")
+measuring = lazy_import("graphc.profiler.measuring")
 launching = lazy_import("graphc.distributed.run")
 warming = lazy_import("graphc.warming")
 
@@ -44,6 +46,11 @@ DOCTOR = """\
 Lists every backend and device, with versions and limits, and has each run a small program. Where one does not work, a sentence
 says what helps. Exit code 1 if `numpy` or `llvm` does not work."""
 
+PROFILE = """\
+Runs a script, finds its training step (its function `step`, `train_step` or `training_step`, at any depth) with the arguments
+of its last call, and measures more calls of it: by source line, by op or kernel, and what the measuring costs. What follows
+`--` is the script's own."""
+
 CACHE = """\
 Compiled objects are kept on disk and shared by all programs of a user, so that only the first one waits for the compiler.
 `list` tells where and what they are, `clear` removes them, `warm` compiles ahead what programs share (the runtime, products)
@@ -56,14 +63,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Wrong usage raises SystemExit(2), as argparse does.
     """
     given = sys.argv[1:] if argv is None else argv
+    own, others = _divided(given) if given[:1] == ["profile"] else (given, [])
     parser = _parser(given[:1] == ["launch"])
-    options = parser.parse_args(given)
+    options = parser.parse_args(own)
     if options.command == "demo":
         return _demo(options)
     if options.command == "run":
         return run_script(options.file, options.args)
     if options.command == "launch":
         return int(launching.launch(options))
+    if options.command == "profile":
+        return _profile(options, others)
     if options.command == "port":
         return _port(options, parser)
     if options.command == "cache":
@@ -103,6 +113,7 @@ def _parser(launches: bool) -> argparse.ArgumentParser:
     if launches:
         launch.description = launching.ABOUT
         launching.add_arguments(launch)
+    _add_profile(commands)
     port = commands.add_parser(
         "port",
         help="which names of PyTorch a script uses, and which graphc has",
@@ -127,6 +138,28 @@ def _parser(launches: bool) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_profile(commands: Any) -> None:
+    """The arguments of `graphc profile`."""
+    profile = commands.add_parser(
+        "profile", help="where the time of a script's training step goes", description=PROFILE,
+        formatter_class=argparse.RawDescriptionHelpFormatter, usage="graphc profile [OPTIONS] FILE.py [-- ...]",
+    )  # fmt: skip
+    profile.add_argument("file", metavar="FILE.py", help="the script")
+    profile.add_argument("--step", metavar="NAME", help="the function to measure, plain or qualified")
+    profile.add_argument(
+        "--after", type=_positive, metavar="N", help="end the script when the step was called so often"
+    )
+    profile.add_argument("--calls", type=_positive, default=20, metavar="N", help="how many calls are measured (20)")
+    profile.add_argument("--backend", metavar="NAME", help="compile the step for it (llvm, numpy, opencl, cuda)")
+    profile.add_argument("--trace", metavar="FILE", help="also write a trace for chrome://tracing or ui.perfetto.dev")
+
+
+def _divided(given: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Arguments before `--`, and those of the script behind it."""
+    at = list(given).index("--") if "--" in given else len(given)
+    return given[:at], given[at + 1 :]
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text!r}")
@@ -147,6 +180,30 @@ def _demo(options: argparse.Namespace) -> int:
     except (BackendError, OSError) as error:
         print(f"graphc demo: {error}", file=sys.stderr)
         return 2
+
+
+def _profile(options: argparse.Namespace, args: Sequence[str]) -> int:
+    """`graphc profile`."""
+    try:
+        found = step_files.load_step(options.file, options.step, args, options.after)
+    except (ArgumentError, OSError) as error:
+        print(f"graphc profile: {error}", file=sys.stderr)
+        return 2
+    except (Exception, KeyboardInterrupt) as error:
+        _show(error, options.file)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+    try:
+        step = functools.partial(found.fn, *found.args, **found.kwargs)
+        profile = measuring.profile(
+            functools.update_wrapper(step, found.fn), calls=options.calls, backend=options.backend
+        )
+        if options.trace:
+            profile.export_chrome_trace(options.trace)
+    except (GraphcError, OSError) as error:
+        print(f"graphc profile: {error}", file=sys.stderr)
+        return 2
+    print(profile)
+    return 0
 
 
 def _port(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -175,3 +176,42 @@ def test_the_command_loads_little(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[1:] == [""], done.stdout
+
+
+STEP = """
+import sys, torch
+w = torch.ones(3, requires_grad=True)
+def train_step(x):
+    loss = (w * x).sum()
+    loss.backward()
+    w.grad = None
+    return loss
+print(sys.argv[1:])
+for _ in range(3):
+    train_step(torch.ones(3))
+"""
+
+
+def test_a_script_is_profiled(tmp_path):
+    script(tmp_path, STEP)
+    done = graphc("profile", "script.py", "--calls", "2", "--trace", "trace.json", "--", "--fast", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    head, _, shown = done.stdout.partition("\n")
+    assert head == "['--fast', '1']"
+    assert shown.startswith("profile of train_step: eager, backend eager, 2 calls")
+    assert re.search(r"script\.py:5 +loss = \(w \* x\)\.sum\(\)", shown)
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+def test_profiles_say_what_they_miss(tmp_path, capsys):
+    file = str(tmp_path / script(tmp_path, "def walk(): pass\nwalk()\n"))
+    assert cli.main(["profile", file]) == 2
+    assert "script.py has no training step: it has called no function step or train_step" in capsys.readouterr().err
+    assert cli.main(["profile", str(tmp_path / "none.py")]) == 2
+    assert "graphc profile: [Errno 2] No such file" in capsys.readouterr().err
+    assert cli.main(["profile", file, "--step", "walk", "--backend", "abacus"]) == 2
+    assert "graphc profile: no backend is called 'abacus'" in capsys.readouterr().err
+    script(tmp_path, "def step():\n    1 / 0\nstep()\n")
+    assert cli.main(["profile", file]) == 1
+    found = capsys.readouterr().err
+    assert found.startswith("Traceback") and 'script.py", line 2, in step' in found

@@ -108,15 +108,15 @@ def _blank(x: Any) -> Any:
 
 
 def _room(type_: TensorType) -> Any:
-    """An array that takes addresses and no memory, since nobody reads or writes it, however large it is."""
+    """An array of zeros that takes addresses and no memory, since nobody may write it, however large it is."""
     if not is_static(type_.shape):
         raise ArgumentTypeError(f"{type_} has an unknown size: an estimate needs numbers")
     count = int(prod(type_.shape))
-    if not count:
+    if not count or not hasattr(mmap, "PROT_READ"):  # Windows sets memory apart for all arrays alike
         return np.empty(type_.shape, type_.dtype.np)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-    memory = mmap.mmap(-1, count * type_.dtype.itemsize, flags)
-    return np.frombuffer(memory, type_.dtype.np, count).reshape(type_.shape)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # read only: the system need not set memory apart
+    memory = mmap.mmap(-1, count * type_.dtype.itemsize, flags, mmap.PROT_READ)
+    return np.frombuffer(memory, np.uint8).view(type_.dtype.np).reshape(type_.shape)
 
 
 def _numbers(value: Value, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -147,7 +147,7 @@ def _of_graph(graph: Graph, fetches: tuple[Any, ...], shapes: Mapping[str, Any],
     session = Session(graph, backend=_PLANNER, strict=graph.strict)
     prepared = session.prepare(list(fetches) or list(graph.outputs.values()))
     built, fed = prepared.built, {value: name for name, value in graph.fed.items()}
-    given = {graph.fed[name]: _shape_fed(graph, name, shape) for name, shape in shapes.items()}
+    given = dict(_shape_fed(graph, name, shape) for name, shape in shapes.items())
     inputs = built.recorded.inputs
     full: list[Any] = [given.get(value, value.type.shape) for value in inputs]
     for value, shape in zip(inputs, full, strict=True):
@@ -159,8 +159,8 @@ def _of_graph(graph: Graph, fetches: tuple[Any, ...], shapes: Mapping[str, Any],
     return Estimate(estimate_data(f"graph {graph.name}", backend, [_planned("run", built, full, kinds, backend)]))
 
 
-def _shape_fed(graph: Graph, name: str, shape: Any) -> tuple[int, ...]:
-    """A placeholder's shape, from a shape, a type, or something that has one."""
+def _shape_fed(graph: Graph, name: str, shape: Any) -> tuple[Value, tuple[int, ...]]:
+    """A placeholder and its shape, from a shape, a type, or something that has one."""
     if name not in graph.fed:
         raise ArgumentError(f"the graph has no placeholder {name!r}", f"one of {', '.join(graph.fed) or 'none'}")
     found, want = _blank(getattr(shape, "shape", shape)), graph.fed[name].type
@@ -169,7 +169,7 @@ def _shape_fed(graph: Graph, name: str, shape: Any) -> tuple[int, ...]:
     sizes = tuple(int(n) for n in found.shape)
     if len(sizes) != want.ndim:
         raise ShapeError(f"{name} is {want}, the shape given is {list(sizes)}")
-    return sizes
+    return graph.fed[name], sizes
 
 
 __all__ = ["estimate"]

@@ -6,7 +6,7 @@ import html
 import json
 import os
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -163,20 +163,25 @@ def _phase(event: LineEvent) -> str:
 
 def _kernels(event: LineEvent, kernels: Sequence[tuple[Step, int]], roles: dict[Step, str]) -> Iterator[_Event]:
     """Kernels one after the other, in their phases; drawn shorter where they took longer together than the call."""
-    at, room = float(event.start), event.end - event.start
-    scale = min(1.0, room / max(sum(ns for _, ns in kernels), 1))
-    for role, group in groupby(kernels, lambda x: roles[x[0]]):
+    scale = min(1.0, (event.end - event.start) / max(sum(ns for _, ns in kernels), 1))
+    ends = [event.start, *(event.start + int(scale * n) for n in accumulate(ns for _, ns in kernels))]
+    places = zip(kernels, pairwise(ends), strict=True)
+    for role, group in groupby(places, lambda x: roles[x[0][0]]):
         members = list(group)
-        until = at + scale * sum(ns for _, ns in members)
-        yield "phase", role, int(at), int(until), {}
-        for step, ns in members:
-            yield "step", step.title, int(at), int(at + scale * ns), {"step": step.id, "kind": step.kind, "ns": ns}
-            for share in step.shares:
-                end = at + scale * ns * share.part
-                if share.origin is not None:
-                    args = {"op": share.op, "module": share.origin.module, "role": share.origin.role}
-                    yield "line", str(share.origin), int(at), int(end), args
-                at = end
+        yield "phase", role, members[0][1][0], members[-1][1][1], {}
+        for (step, ns), (start, end) in members:
+            yield "step", step.title, start, end, {"step": step.id, "kind": step.kind, "ns": ns}
+            yield from _shares(step, start, end)
+
+
+def _shares(step: Step, start: int, end: int) -> Iterator[_Event]:
+    """The lines of a kernel, one after the other."""
+    whole = accumulate((share.part for share in step.shares), initial=0.0)
+    borders = pairwise(start + int(min(part, 1.0) * (end - start)) for part in whole)
+    for share, (begin, until) in zip(step.shares, borders, strict=True):
+        if share.origin is not None:
+            args = {"op": share.op, "module": share.origin.module, "role": share.origin.role}
+            yield "line", str(share.origin), begin, until, args
 
 
 __all__ = ["Profile", "cut", "duration", "table"]
