@@ -241,7 +241,7 @@ def test_a_section_of_the_page_is_replaced_and_nothing_else(load, tmp_path):
 
 def test_every_section_that_a_script_writes_is_on_the_page(load):
     text = load("page").PAGE.read_text()
-    for section in ("costs", "engines", "varied engines", "first calls", "devices"):
+    for section in ("costs", "engines", "varied engines", "first calls", "devices", "profiling"):
         assert text.count(f"<!-- {section} -->") == text.count(f"<!-- end of {section} -->") == 1
 
 
