@@ -132,8 +132,8 @@ class NumpyExecutable:
         return [least.get(step.node, 0) for step in self.plan.steps]
 
     @contextmanager
-    def measured(self) -> Iterator[Callable[[], list[int]]]:
-        """Within, runs are measured: what this gives tells the nanoseconds of each step since it was last asked."""
+    def measured(self) -> Iterator[Callable[[], Callable[[], list[int]]]]:
+        """Within, runs are measured: `mark()` ends a stretch of them, and what it gives tells the nanoseconds of each step."""
         taken = [0] * len(self.plan.steps)
         place = {step.node: n for n, step in enumerate(self.plan.steps)}
         runs, single = self._runs, self._single
@@ -147,12 +147,12 @@ class NumpyExecutable:
         if single is not None:
             self._single = _clocked(single, taken, 0)
 
-        def passed() -> list[int]:
+        def mark() -> Callable[[], list[int]]:
             found, taken[:] = [*taken], [0] * len(taken)
-            return found
+            return lambda: found
 
         try:
-            yield passed
+            yield mark
         finally:
             self._runs, self._single = runs, single
 

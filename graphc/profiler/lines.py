@@ -30,6 +30,8 @@ from graphc.tracing import ModuleScopes
 
 #: Kinds of calls in which other calls are seen too.
 CONTAINERS = ("module", "backward", "compiled", "session", "compiled gradient")
+#: Kinds of calls that run plans.
+RUNS = ("compiled", "session", "compiled gradient")
 
 #: What stands for no line.
 NOWHERE = Origin("", 0)
@@ -37,16 +39,25 @@ NOWHERE = Origin("", 0)
 
 @dataclass
 class LineEvent(FunctionEvent):
-    """A call: its kind, the line it belongs to, and the kernels in it: executables with the nanoseconds of their steps."""
+    """A call: its kind, the line it belongs to, and the kernels in it: executables with the nanoseconds of their steps.
+
+    `runs`: the compiled function, session or gradient that was called; `marks`: what tells the kernels' times; `is_calling`:
+    whether all but the kernels is what calling costs, since what was called is measured.
+    """
 
     kind: str = ""
     origin: Origin = NOWHERE
     kernels: list[tuple[Any, list[int]]] = field(default_factory=list)
+    runs: Any = None
+    marks: list[tuple[Any, Callable[[], list[int]]]] = field(default_factory=list)
+    is_calling: bool = False
 
-    @property
-    def is_calling(self) -> bool:
-        """Whether all of its own is what calling costs: a compiled call whose kernels were measured."""
-        return bool(self.kernels)
+    def settle(self) -> None:
+        """Finds the kernels, which would take time within a measured call."""
+        found = [(x, tell()) for x, tell in self.marks]
+        own = {id(x) for x in executables_of(self.runs)}
+        self.is_calling = any(id(x) in own for x, _ in found)
+        self.kernels, self.marks, self.runs = [(x, times) for x, times in found if any(times)], [], None
 
     @property
     def own(self) -> int:
@@ -59,7 +70,7 @@ class KernelClock:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._known: dict[int, tuple[Any, Callable[[], list[int]]]] = {}
+        self._known: dict[int, tuple[Any, Callable[[], Callable[[], list[int]]]]] = {}
 
     def follow(self, executables: Iterable[Any]) -> None:
         """Measures these too, as far as they can be."""
@@ -73,10 +84,9 @@ class KernelClock:
             with device.held():
                 device.finish()
 
-    def taken(self) -> list[tuple[Any, list[int]]]:
-        """What has run since this was last asked, with the nanoseconds of each step."""
-        found = [(x, tell()) for x, tell in self._known.values()]
-        return [(x, times) for x, times in found if any(times)]
+    def mark(self) -> list[tuple[Any, Callable[[], list[int]]]]:
+        """Ends a stretch of runs: executables, and what tells the nanoseconds of each step since the mark before."""
+        return [(x, mark()) for x, mark in self._known.values()]
 
     def close(self) -> None:
         """Measures no more."""
@@ -105,14 +115,8 @@ class LineWatch(Watch):
 
     def follow_kernels(self) -> None:
         """Measures what compiled functions and sessions that were called run, from now on."""
-        for run in self.compiled.values():
-            for build in run.builds():
-                self.clock.follow(_executables(build.built))
-                if build.backward is not None:
-                    self.clock.follow(_executables(build.backward.built))
-        for session in self.sessions.values():
-            for prepared in session.builds():
-                self.clock.follow(_executables(prepared.built))
+        for run in (*self.compiled.values(), *self.sessions.values()):
+            self.clock.follow(executables_of(run))
 
     def origin(self, kind: str) -> Origin:
         """The line that what runs now belongs to."""
@@ -167,6 +171,8 @@ class LineWatch(Watch):
             own = self._kind(kind, args)
             known = _entries_of(args, kwargs) if own == "function" else set()
             event = LineEvent(_plain(name, args), self._thread, 0, kind=own, origin=self.origin(own), depth=len(stack))
+            if own in RUNS:
+                event.runs = args[0].op if own == "compiled gradient" else args[0]
             stack.append(event)
             event.start, result = now(), None
             try:
@@ -189,8 +195,7 @@ class LineWatch(Watch):
         return kind
 
     def _ended(self, event: LineEvent, result: Any) -> None:
-        runs = event.kind in ("compiled", "session", "compiled gradient")
-        if runs:
+        if event.runs is not None:
             self.clock.wait()
         self._memories |= memories_of(result)
         for memory in self._memories:
@@ -200,8 +205,8 @@ class LineWatch(Watch):
         if self._open:
             self._open[-1].inner += event.end - event.start
         self.events.append(event)
-        if runs:
-            event.kernels = self.clock.taken()
+        if event.runs is not None:
+            event.marks = self.clock.mark()
 
 
 def memories_of(result: Any) -> set[Any]:
@@ -209,9 +214,16 @@ def memories_of(result: Any) -> set[Any]:
     return {x._data.memory for x in _tensors(result) if type(x._data) is DeviceArray}
 
 
-def _executables(built: Any) -> Iterator[Any]:
-    """What a program runs by: of one in two parts, the part on the device."""
-    return (getattr(x, "executable", x) for x in list(built.executables.values()))
+def executables_of(runs: Any) -> Iterator[Any]:
+    """What a compiled function, a session or a compiled gradient runs by; of what is in two parts, the part on the device."""
+    if isinstance(runs, Backward):
+        programs = [runs.built]
+    else:
+        builds = [] if runs is None else runs.builds()
+        backward = [getattr(build, "backward", None) for build in builds]
+        programs = [*(build.built for build in builds), *(x.built for x in backward if x is not None)]
+    for built in programs:
+        yield from (getattr(x, "executable", x) for x in list(built.executables.values()))
 
 
 def _plain(name: str | Namer, args: tuple[Any, ...]) -> str:
@@ -246,4 +258,4 @@ def _mark(result: Any, known: set[int], origin: Origin) -> None:
         pending += [edge[0] for edge in entry.edges if type(edge) is tuple]
 
 
-__all__ = ["CONTAINERS", "NOWHERE", "KernelClock", "LineEvent", "LineWatch", "memories_of"]
+__all__ = ["CONTAINERS", "NOWHERE", "RUNS", "KernelClock", "LineEvent", "LineWatch", "executables_of", "memories_of"]

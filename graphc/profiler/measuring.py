@@ -14,7 +14,7 @@ from graphc.core.config import config
 from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, ArgumentTypeError, BackendError
 from graphc.graphs import Graph
-from graphc.profiler.lines import LineWatch, memories_of
+from graphc.profiler.lines import LineWatch, executables_of, memories_of
 from graphc.profiler.profiles import Profile
 from graphc.profiler.rates import rates_of
 from graphc.profiler.tallies import Call, Tally, lines_data, steps_data
@@ -43,8 +43,8 @@ def profile(
 
     fn: a function or module, which runs define-by-run, or compiled for `backend` if one is named; a compiled function or
     module; a Session, then the arguments are those of `run`: `profile(session, fetches, feed_dict)`. It is really called,
-    `warmup` times and once more, then `calls` times with and `calls` times without the profiler, some of each in turn:
-    parameters and random state move on as with so many calls.
+    `warmup` times, then `calls` times with and `calls` times without the profiler, up to eight of each in turn, each time
+    with one call more when the profiler begins: parameters and random state move on as with so many calls.
     Eager functions, gradient rules and optimizers are timed from call to return and belong to the line of the user's that
     called them, gradient rules to the forward line that caused them; a module's or `backward()`'s own time belongs to the line
     of its call. Kernels are timed within real runs, wall time, those that run side by side by what each took; on devices by
@@ -58,16 +58,15 @@ def profile(
     with eagerly():
         for _ in range(warmup):
             subject.run()
-        watch = LineWatch()
-        with _watching(watch):
-            result = subject.run()
-        _check_measurable(watch, subject)
+        watch, result = LineWatch(), None
         measured: list[Call] = []
         plain: list[int] = []
         for n in _rows(calls):
             for _ in range(n):
                 plain.append(_plain_call(subject.run))
             with _watching(watch):
+                subject.run()  # Python forgets its short cuts when functions are replaced
+                _check_measurable(watch, subject)
                 watch.follow_kernels()
                 for _ in range(n):
                     result = _measured_call(subject.run, watch, measured)
@@ -155,22 +154,22 @@ def _wait_for(result: Any) -> None:
 
 
 def _measured_call(run: Callable[[], Any], watch: LineWatch, measured: list[Call]) -> Any:
-    watch.events = []
-    start = time.perf_counter_ns()
+    watch.events, start = [], time.perf_counter_ns()
     result = run()
     _wait_for(result)
     watch.clock.wait()
     measured.append(Call(start, time.perf_counter_ns(), watch.events))
+    for event in watch.events:
+        event.settle()
+    watch.events = []
     watch.follow_kernels()  # of what was built meanwhile
     return result
 
 
 def _check_measurable(watch: LineWatch, subject: Subject) -> None:
     """BackendError where what is measured is all in a backend that cannot be."""
-    built = [b.built for run in watch.compiled.values() for b in run.builds()]
-    built += [b.built for session in watch.sessions.values() for b in session.builds()]
-    executables = [x for b in built for x in b.executables.values()]
-    if subject.mode != "eager" and not any(hasattr(getattr(x, "executable", x), "measured") for x in executables):
+    executables = [x for run in (*watch.compiled.values(), *watch.sessions.values()) for x in executables_of(run)]
+    if subject.mode != "eager" and not any(hasattr(x, "measured") for x in executables):
         raise BackendError(f"profile: the backend {subject.backend!r} cannot tell the time of its steps")
 
 
@@ -198,9 +197,9 @@ def _device_of(executable: Any) -> str:
 
 
 def middle(times: list[int]) -> list[int]:
-    """The numbers of the calls in the middle half by time."""
+    """The numbers of the calls in the middle quarter by time."""
     order = sorted(range(len(times)), key=lambda n: times[n])
-    spare = len(order) // 4
+    spare = 3 * len(order) // 8
     return order[spare : len(order) - spare]
 
 

@@ -24,7 +24,7 @@ class Profile:
     """Measured times of a step by source line and by kernel. `data`: plain dicts; `result`: what the last call returned.
 
     `data` has mode (eager, compiled or session), what, backend, calls; ns_per_call and all below are means over the calls in
-    the middle half by time. steps: kernels of plans and what eager code did, each with ops, lines, modules, roles (forward,
+    the middle quarter by time. steps: kernels of plans and what eager code did, each with ops, lines, modules, roles (forward,
     backward, update), ns, and where they are known flops, bytes and floor_ns, what it takes at least at this machine's
     measured rates. lines: file, line, text, modules, ops, steps (ids), ns, backward_ns (what its gradient took of that),
     share, flops, bytes. outside_ns: what calling costs, Python between the lines' calls, and what belongs to no line; it and

@@ -110,11 +110,11 @@ def _least(backend: str, program: Program, arrays: Sequence[Any]) -> float:
     """The least time of all steps of a run together."""
     executable = Built(program, {}, backend).executable([a.shape for a in arrays])
     least = math.inf
-    with executable.measured() as taken:
+    with executable.measured() as mark:
         runs, end = 0, time.perf_counter() + _SECONDS
         while runs < _RUNS or time.perf_counter() < end:
             executable(arrays)
-            least, runs = min(least, sum(taken())), runs + 1
+            least, runs = min(least, sum(mark()())), runs + 1
     return max(least, 1.0)
 
 

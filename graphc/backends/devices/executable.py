@@ -129,8 +129,8 @@ class DeviceExecutable:
         return found
 
     @contextmanager
-    def measured(self) -> Iterator[Callable[[], list[int]]]:
-        """Within, runs are measured: what this gives waits for them and tells the nanoseconds of each step since it was asked.
+    def measured(self) -> Iterator[Callable[[], Callable[[], list[int]]]]:
+        """Within, runs are measured: `mark()` ends a stretch of them, and what it gives tells the nanoseconds of each step.
 
         Kernels are timed by the device; steps that share a start share its time by their costs.
         """
@@ -145,15 +145,20 @@ class DeviceExecutable:
             DeviceExecutable.host(self, x, table)
             clock.started.append(((x.step,), partial(int, perf_counter_ns() - before)))
 
-        def taken() -> list[int]:
-            with self.device.held():
-                self.device.finish()
-                return clock.taken()
+        def mark() -> Callable[[], list[int]]:
+            started, clock.started = clock.started, []
+
+            def taken() -> list[int]:
+                with self.device.held():
+                    self.device.finish()
+                    return clock.taken(started)
+
+            return taken
 
         with self.device.measuring():
             self.__dict__.update(launch=start, host=evaluate)  # what a run asks, of this executable alone
             try:
-                yield taken
+                yield mark
             finally:
                 del self.__dict__["launch"], self.__dict__["host"]
 
@@ -355,22 +360,21 @@ class DeviceExecutable:
 
 
 class _Clock:
-    """Adds up what starts took, by step. `started`: the steps of each, and what tells its time once it is done."""
+    """Notes what starts take. `started`: the steps of each, and what tells its time once it is done."""
 
     def __init__(self, steps: Sequence[Step], plan: NativePlan):
-        self.ns = dict.fromkeys(steps, 0.0)
+        self.steps = steps
         self.weights = {x: 1 + cost.flops + cost.bytes for x, cost in step_costs(plan)}
         self.started: list[tuple[tuple[Any, ...], Callable[[], int]]] = []
 
-    def taken(self) -> list[int]:
-        """Nanoseconds of each step since this was last asked."""
-        for steps, tell in self.started:
+    def taken(self, started: Sequence[tuple[tuple[Any, ...], Callable[[], int]]]) -> list[int]:
+        """Nanoseconds of each step in these starts."""
+        found = dict.fromkeys(self.steps, 0.0)
+        for steps, tell in started:
             ns, whole = tell(), sum(self.weights[x] for x in steps)
             for x in steps:
-                self.ns[x] += ns * self.weights[x] / whole
-        self.started.clear()
-        found, self.ns = [round(ns) for ns in self.ns.values()], dict.fromkeys(self.ns, 0.0)
-        return found
+                found[x] += ns * self.weights[x] / whole
+        return [round(ns) for ns in found.values()]
 
 
 def _at(lines: str) -> str:

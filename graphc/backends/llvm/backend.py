@@ -165,21 +165,21 @@ class LlvmExecutable:
         return least
 
     @contextmanager
-    def measured(self) -> Iterator[Callable[[], list[int]]]:
-        """Within, runs are measured: what this gives tells the nanoseconds of each step since it was last asked."""
+    def measured(self) -> Iterator[Callable[[], Callable[[], list[int]]]]:
+        """Within, runs are measured: `mark()` ends a stretch of them, and what it gives tells the nanoseconds of each step."""
         if self._times is None:
             # kept for good: runs of other threads may add to it for as long as they last
             self._times = self._no_times()
         times, before = self._times, self._times.copy()
 
-        def taken() -> list[int]:
+        def mark() -> Callable[[], list[int]]:
             now = times.copy()
             passed, before[:] = now - before, now
-            return self.translation.wall_times(passed)
+            return lambda: self.translation.wall_times(passed)
 
         self._measure(times)
         try:
-            yield taken
+            yield mark
         finally:
             self._measure(None)
 

@@ -173,10 +173,9 @@ class Translation:
         n = len(self.steps)
         steps, regions = self._in_regions
         found = np.array(times[1 : n + 1], np.float64)
-        tasks, found[steps] = found[steps], 0.0  # of all threads
+        tasks, found[steps] = found[steps] + 1e-9, 0.0  # of all threads; a clock may not have seen any time pass
         together = np.bincount(regions, tasks, len(self.regions))[regions]
-        walls = np.asarray(times[n + 1 :], np.float64)[regions]
-        np.add.at(found, steps, np.divide(walls * tasks, together, out=np.zeros_like(tasks), where=together > 0))
+        np.add.at(found, steps, np.asarray(times[n + 1 :], np.float64)[regions] * tasks / together)
         return [round(x) for x in found.tolist()]
 
     @functools.cached_property
