@@ -12,7 +12,7 @@ import pytest
 from where import runs_natively
 
 import graphc as gc
-from graphc import nn, optim
+from graphc import nn, optim, tanh
 from graphc.errors import ArgumentError, ArgumentTypeError, BackendError
 from graphc.ir.program import Origin
 from graphc.profiler import profile as torch_profile
@@ -387,6 +387,20 @@ def test_a_backend_that_cannot_tell_times_is_refused():
     gc.backends.register_backend("silent", Silent)
     with pytest.raises(BackendError, match="the backend 'silent' cannot tell the time of its steps"):
         gc.profile(lambda x: x + 1, gc.ones(3), backend="silent")
+
+
+@runs_natively
+def test_functions_that_a_script_has_imported_by_name_are_seen():
+    script = {"__name__": "__main__"}
+    exec("from graphc import exp\ndef step(x):\n    return exp(x)\n", script)
+    before = script["exp"]
+    data = gc.profile(script["step"], gc.ones(3), calls=2).data
+    assert [x["title"] for x in data["steps"]] == ["exp"] and script["exp"] is before
+    assert [x["title"] for x in gc.profile(by_name, gc.ones(3), calls=2).data["steps"]] == ["tanh"]
+
+
+def by_name(x):
+    return tanh(x)
 
 
 @runs_natively

@@ -95,12 +95,14 @@ class KernelClock:
 
 
 class LineWatch(Watch):
-    """Notes the calls that this thread makes, with their lines. `compiled`, `sessions`: those that were called."""
+    """Notes the calls that this thread makes, with their lines. `fn`: what will be called; its global variables are looked
+    through too. `compiled`, `sessions`: those that were called."""
 
     events: list[LineEvent]  # type: ignore[assignment]
 
-    def __init__(self) -> None:
+    def __init__(self, fn: Any = None) -> None:
         super().__init__()
+        self.namespaces = [*map(_Variables, _globals_of(fn))]
         self.clock = KernelClock()
         self.compiled: dict[int, CompiledFunction] = {}
         self.sessions: dict[int, Session] = {}
@@ -207,6 +209,22 @@ class LineWatch(Watch):
         self.events.append(event)
         if event.runs is not None:
             event.marks = self.clock.mark()
+
+
+class _Variables:
+    """The global variables of a function as attributes."""
+
+    def __init__(self, variables: dict[str, Any]):
+        self.__dict__ = variables
+
+
+def _globals_of(fn: Any) -> list[dict[str, Any]]:
+    """The global variables that a function or a module's forward reads, if they are those of no module that Python knows."""
+    while isinstance(fn, functools.partial | CompiledFunction):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.fn
+    found = getattr(getattr(fn, "__func__", None) or getattr(type(fn), "forward", fn), "__globals__", None)
+    module = sys.modules.get((found or {}).get("__name__", ""))
+    return [] if found is None or (module is not None and vars(module) is found) else [found]
 
 
 def memories_of(result: Any) -> set[Any]:

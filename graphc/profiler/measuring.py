@@ -58,7 +58,7 @@ def profile(
     with eagerly():
         for _ in range(warmup):
             subject.run()
-        watch, result = LineWatch(), None
+        watch, result = LineWatch(fn), None
         measured: list[Call] = []
         plain: list[int] = []
         for n in _rows(calls):

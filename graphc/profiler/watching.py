@@ -1,5 +1,5 @@
 """How calls are seen while a profiler runs: the public functions, operators, gradient rules, compiled functions, sessions and
-optimizers are replaced by ones that note the time, wherever the package refers to them, and put back afterwards.
+optimizers are replaced by ones that note the time, wherever modules refer to them, and put back afterwards.
 
 So nothing is asked, and nothing costs, while none runs.
 """
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from graphc import autodiff
@@ -45,6 +45,8 @@ class Watch:
     def __init__(self, shapes: bool = False, waits: bool = False):
         #: `shapes`: notes those of arguments; `waits`: for what a call has started on a device
         self.shapes, self.waits = shapes, waits
+        #: where functions are replaced besides all modules: objects with the variables of a script that is none
+        self.namespaces: list[Any] = []
         self.events: list[FunctionEvent] = []
         self._replaced: list[tuple[Any, str, Any]] = []
 
@@ -110,10 +112,10 @@ class Watch:
 
     def _replace(self) -> None:
         functions = {id(pair[0]): pair for pair in self._functions()}
-        owners = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] == "graphc" and m is not None]
-        for owner in (*owners, Tensor):
+        modules = [m for m in list(sys.modules.values()) if isinstance(m, ModuleType)]
+        for owner in (*modules, *self.namespaces, Tensor):
             for name, value in list(vars(owner).items()):
-                found = functions.get(id(value))
+                found = functions.get(id(value)) if type(value) is FunctionType else None
                 if found is not None and found[0] is value:
                     self._put(owner, name, found[1])
         for name, value in list(vars(Tensor).items()):
