@@ -12,7 +12,7 @@ import pytest
 from where import runs_natively
 
 import graphc as gc
-from graphc import nn, optim, tanh
+from graphc import autodiff, nn, optim, tanh
 from graphc.errors import ArgumentError, ArgumentTypeError, BackendError
 from graphc.ir.program import Origin
 from graphc.profiler import profile as torch_profile
@@ -104,6 +104,23 @@ def test_each_op_and_gradient_rule_of_eager_code_has_its_line():
     assert "Sequential.0" in at(data, case.line("self.model(x)"))["modules"]
     backward = [x for x in data["steps"] if x["kind"] == "backward"]
     assert [x["lines"][0].rpartition(":")[2] for x in backward] == [str(case.line("loss.backward()"))]
+
+
+@runs_natively
+def test_gradients_that_meet_are_added_at_the_line_they_come_from():
+    x = gc.ones(3, requires_grad=True)
+
+    def step():
+        y = x.exp()
+        z = y * 2
+        (y * z).sum().backward()
+
+    before = autodiff.add
+    data = gc.profile(step, calls=2).data
+    (added,) = [s for s in data["steps"] if s["title"] == "add"]
+    assert added["roles"] == ["backward"] and autodiff.add is before
+    line = next(x for x in data["lines"] if added["id"] in x["steps"])
+    assert line["text"] == "z = y * 2" and line["backward_ns"] > 0
 
 
 @runs_natively
