@@ -12,6 +12,8 @@ from graphc.ir.program import Node, Value, consumers
 from graphc.ir.text import program_text
 from graphc.passes.pipelines import PassReport
 from graphc.planning.descriptions import Data, origins
+from graphc.planning.native_plan import NativePlan
+from graphc.planning.reasons import add_reasons
 from graphc.tracing import Capture
 
 #: Measured nanoseconds of each step, by the executable's id.
@@ -98,7 +100,10 @@ def _plan(built: Built, key: Any, times: Times) -> Data:
         "ms": round(prepared.ms, 3),
     }
     if hasattr(executable, "describe"):
-        return found | executable.describe(times.get(id(executable)))
+        said = executable.describe(times.get(id(executable)))
+        if isinstance(executable.plan, NativePlan):
+            add_reasons(executable.plan, said["steps"])
+        return found | said
     return found | {"text": str(executable.steps), "memory": {"peak_bytes": int(executable.peak)}}
 
 

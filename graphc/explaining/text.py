@@ -171,6 +171,7 @@ def _step(step: Data) -> Iterator[str]:
     yield f"    from {where}{modules}{f' ({roles})' if roles else ''}"
     if "how" in step:
         yield f"    {step['how']}" + (f", {step['parts']} parts" if step["parts"] > 1 else "")
+    yield from (f"    alone since {reason}" for reason in step.get("alone_because", ()) if step["kind"] == "kernel")
     text = step["text"].splitlines() if step["kind"] != "copy" else []
     yield from (f"    | {line}" for line in text[:MOST_LINES])
     if len(text) > MOST_LINES:

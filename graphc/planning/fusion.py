@@ -19,7 +19,7 @@ from graphc.ir.kernel import Access, Kernel, Made, Statement
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
 from graphc.passes.split_reductions import LONGEST_ROW
 from graphc.planning.convolutions import is_native
-from graphc.planning.groups import Group, Load, NotFusable, Part, finish
+from graphc.planning.groups import OTHER_LOOPS, Group, Load, NotFusable, Part, finish
 from graphc.planning.index_maps import Space, Split
 from graphc.planning.steps import (
     CONTROL_OPS,
@@ -219,12 +219,9 @@ class Fuser:
         producers, loads = self.neighbours(value)
         n = value.node.inputs[0].type.size if isinstance(value.node.op.kind, FOLDS) else value.type.size
         for group in self.candidates(value, n, producers, loads):
-            try:
-                group.add(value)
-            except NotFusable:
-                continue
-            self.settle(value, group, loads)
-            return
+            if not self.refused(value, group):
+                self.settle(value, group, loads)
+                return
         folds = isinstance(value.node.op.kind, FOLDS)
         shape = value.node.inputs[0].shape if folds else value.shape
         group = Group(self, tuple(map(int, shape)), 1)
@@ -295,18 +292,28 @@ class Fuser:
         for load in loads[:8]:
             for group in self.near.get(load, [])[-4:]:
                 found[group] = None
-        folds = isinstance(value.node.op.kind, FOLDS)
-        for group in list(found)[:8]:
-            if len(group.drafts) >= MOST_STATEMENTS:
-                continue
-            total = group.size(group.space.order)
-            if n != total and not (group.inner and n == group.size(group.outer)):
-                continue
-            if folds and not self.may_fold(value, group, total):
-                continue
-            if self.keeps_long_row(group, value):
-                continue
-            yield group
+        yield from (group for group in list(found)[:8] if not self.unsuited(value, group, n))
+
+    def unsuited(self, value: Value, group: Group, n: Any) -> str:
+        """Why a group is not tried for a value over `n` elements, "" if it is."""
+        if len(group.drafts) >= MOST_STATEMENTS:
+            return f"the kernel has {MOST_STATEMENTS} statements already"
+        total = group.size(group.space.order)
+        if n != total and not (group.inner and n == group.size(group.outer)):
+            return OTHER_LOOPS
+        if isinstance(value.node.op.kind, FOLDS) and not self.may_fold(value, group, total):
+            return f"a fold into fewer than {FEW_ROWS} rows of {MANY_ELEMENTS:,} elements together runs by itself, in parts"
+        if self.keeps_long_row(group, value):
+            return f"the kernel passes over rows of more than {LONGEST_ROW:,} elements, which do not stay near the processor"
+        return ""
+
+    def refused(self, value: Value, group: Group) -> str:
+        """Adds a value to a group; why that cannot be, "" if it is done."""
+        try:
+            group.add(value)
+        except NotFusable as reason:
+            return str(reason)
+        return ""
 
     def may_fold(self, value: Value, group: Group, total: int) -> bool:
         """Whether folding in this group leaves enough rows to work on side by side."""

@@ -23,8 +23,12 @@ from graphc.planning.merging import merge_loops
 Indices = tuple[Index, ...]
 
 
+#: Why a value does not join loops over other sizes.
+OTHER_LOOPS = "it has another number of elements than the kernel's loops"
+
+
 class NotFusable(Exception):  # noqa: N818  control flow: the value needs a group of its own
-    """The value cannot be made in this group."""
+    """The value cannot be made in this group; the text says why."""
 
 
 class Memory(Protocol):
@@ -144,7 +148,7 @@ class Group:
         node = value.node
         kind = node.op.kind
         if self.drafts and (self.drafts[0].is_alone or isinstance(kind, Scatter | Cumulative)):
-            raise NotFusable
+            raise NotFusable("a scatter or a running fold is its kernel's only statement")
         if isinstance(kind, Scatter):
             return self._scatter(value, node, kind)
         if isinstance(kind, Cumulative):
@@ -158,23 +162,23 @@ class Group:
         elif self.inner and n == self.size(self.outer):
             index, inner = self.space.over(shape, self.outer), False
         else:
-            raise NotFusable
+            raise NotFusable(OTHER_LOOPS)
         tree = self.written(value, index)
         return Draft(value, index, tree, self._stage(tree, inner), inner)
 
     def _fold(self, value: Value, node: Node) -> Draft:
         x = node.inputs[0]
         if x.type.size != self.size(self.space.order):
-            raise NotFusable
+            raise NotFusable(OTHER_LOOPS)
         index = self.space.over(tuple(map(int, x.shape)), self.space.order)
         axes = node.attrs["axes"] if "axes" in node.attrs else (node.attrs["axis"],)
         folded = {a for n in axes for a in index[n].coefs}
         kept = {a for n in range(x.type.ndim) if n not in axes for a in index[n].coefs}
         trivial = {a for a in self.space.order if self.space.extents[a] == 1}
         if any(i.computed for i in index):  # which loops are folded cannot be told
-            raise NotFusable
+            raise NotFusable("its elements are looked up, so which loops it folds cannot be told")
         if folded & kept or (self.inner and folded != set(self.inner) - trivial):
-            raise NotFusable
+            raise NotFusable("it folds other dimensions than the kernel does")
         tree = self.lower(x, index)
         inner = self.inner or [a for a in self.space.order if a in folded]
         if not inner:  # axes of size 1 only: any loop of one step will do
@@ -243,7 +247,7 @@ class Group:
                 if isinstance(source, Made):
                     made = self.drafts[source.statement]
                     if made.inner and not inner and made.combine is None:
-                        raise NotFusable
+                        raise NotFusable("it reads single elements of rows that the kernel passes over")
                     stage = max(stage, made.ready)
                 else:
                     stage = max([stage, *(self._stage(t, inner) for i in source.indices for t, _ in i.computed)])
@@ -280,7 +284,9 @@ class Group:
         made = self.at.get(value)
         if made is not None:
             if self.drafts[made].index != index:
-                raise NotFusable
+                raise NotFusable(
+                    "it reads other elements of what the kernel makes than the one that is made at the time"
+                )
             dtype = self.drafts[made].dtype
             tree = self._source(Made(made), dtype)
             return tree if dtype is value.dtype else s.cast(tree, value.dtype)
@@ -298,7 +304,7 @@ class Group:
         """Sees to it that the group runs after that level: an empty one moves, others refuse."""
         if level >= self.level:
             if self.drafts:
-                raise NotFusable
+                raise NotFusable("it reads what is ready only after the kernel has begun")
             self.level = level + 1
 
     def written(self, value: Value, index: Indices, guard: Scalar | None = None) -> Scalar:
@@ -313,7 +319,7 @@ class Group:
             tree: Scalar = kind.scalar(*trees, **node.attrs)
             return tree
         if node.op.element is None:
-            raise NotFusable
+            raise NotFusable("it reads what no kernel can write out")
         found: Scalar = node.op.element(
             Operands(self, node, index, guard), index, *[x.type for x in node.inputs], **node.attrs
         )
