@@ -140,6 +140,7 @@ _MODULES = {
         "accelerator",
         "amp",
         "compiler",
+        "contrast",
         "cuda",
         "func",
         "hub",

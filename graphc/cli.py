@@ -16,6 +16,7 @@ from graphc import version
 from graphc.core.errors import ArgumentError, BackendError, GraphcError, PeerError, is_internal
 from graphc.core.lazy import lazy_import
 
+contrasting = lazy_import("graphc.contrast")
 demo = lazy_import("graphc.demo")
 doctor = lazy_import("graphc.doctor")
 groups = lazy_import("graphc.distributed.groups")
@@ -42,6 +43,12 @@ Reads scripts without running them and lists every name of PyTorch and torchvisi
 missing, with what to do. Exit code 1 if any is missing. Methods of tensors are recognised by their names, as far as objects of
 no other type have them."""
 
+CONTRAST = """\
+Runs a script up to the second call of its training step (a function `step`, `train_step` or `training_step`, or the one that
+--step names), then runs that step define-by-run and define-and-run from the same start, and writes what it saw as one page of
+HTML: times call by call, the tape and the program after each pass, kernels with their code, costs by line, memory, losses.
+Prints a summary. Options of the script itself follow `--`. Exit code 1 if the losses of both ways disagree."""
+
 DOCTOR = """\
 Lists every backend and device, with versions and limits, and has each run a small program. Where one does not work, a sentence
 says what helps. Exit code 1 if `numpy` or `llvm` does not work."""
@@ -63,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Wrong usage raises SystemExit(2), as argparse does.
     """
     given = sys.argv[1:] if argv is None else argv
-    own, others = _divided(given) if given[:1] == ["profile"] else (given, [])
+    own, others = _divided(given) if given[:1] in (["contrast"], ["profile"]) else (given, [])
     parser = _parser(given[:1] == ["launch"])
     options = parser.parse_args(own)
     if options.command == "demo":
@@ -78,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _port(options, parser)
     if options.command == "cache":
         return _warm(options.files, dict(options.size)) if options.action == "warm" else _cache(options.action)
+    if options.command == "contrast":
+        return _contrast(options, others)
     if options.command == "doctor":
         return int(doctor.main())
     parser.print_help()
@@ -123,6 +132,10 @@ def _parser(launches: bool) -> argparse.ArgumentParser:
     port.add_argument("files", nargs="*", metavar="FILE.py", help="the scripts")
     port.add_argument("--json", action="store_true", help="for programs: one JSON object a script")
     port.add_argument("--coverage", action="store_true", help="instead: the page of all of PyTorch's public names")
+    _add_contrast(commands.add_parser(
+        "contrast", help="a training step both ways, side by side, as a page", description=CONTRAST, formatter_class=layout,
+        usage="graphc contrast [OPTIONS] FILE.py [-- ...]",
+    ))  # fmt: skip
     commands.add_parser(
         "doctor", help="what works on this machine, and what helps where it does not", description=DOCTOR,
         formatter_class=layout,
@@ -136,6 +149,17 @@ def _parser(launches: bool) -> argparse.ArgumentParser:
     text = "of what is unknown in the files, by the name that graphc gives it; may be repeated"
     warm.add_argument("--size", action="append", default=[], type=_size, metavar="NAME=N", help=text)
     return parser
+
+
+def _add_contrast(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE.py", help="the script")
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("contrast.html"), metavar="PAGE", help="(./contrast.html)"
+    )
+    parser.add_argument("--step", metavar="NAME", help="the function that is the step")
+    parser.add_argument("--calls", type=_positive, default=20, metavar="N", help="of the step, each way (20)")
+    parser.add_argument("--backend", help="of the compiled step (llvm)")
+    parser.add_argument("--programs", type=Path, metavar="DIR", help="for the step written out both ways, as scripts")
 
 
 def _add_profile(commands: Any) -> None:
@@ -180,6 +204,29 @@ def _demo(options: argparse.Namespace) -> int:
     except (BackendError, OSError) as error:
         print(f"graphc demo: {error}", file=sys.stderr)
         return 2
+
+
+def _contrast(options: argparse.Namespace, args: Sequence[str]) -> int:
+    """`graphc contrast`; `args`: the script's own."""
+    file = options.file
+    try:
+        found = step_files.load_step(file, options.step, args, after=1)
+        seen = contrasting.contrast(
+            found.fn, *found.args, calls=options.calls, backend=options.backend, title=f"{Path(file).name}: {found.name}",
+            **found.kwargs,
+        )  # fmt: skip
+        seen.to_html(options.out)
+        if options.programs is not None:
+            seen.write_programs(options.programs)
+    except OSError as error:
+        print(f"graphc contrast: {error.filename or file}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except (Exception, KeyboardInterrupt) as error:
+        _show(error, file)
+        return 130 if isinstance(error, KeyboardInterrupt) else 2
+    print(seen)
+    print(f"\nwritten: {options.out}" + (f" and scripts in {options.programs}" if options.programs else ""))
+    return int(seen.data["summary"]["agree"] is False)
 
 
 def _profile(options: argparse.Namespace, args: Sequence[str]) -> int:

@@ -112,6 +112,7 @@ FLOORS: dict[int, list[list[str]]] = {
             "__init__.py",
             "as_torch.py",
             "step_files.py",
+            "contrast/",
             "porting/",
             "demo.py",
             "warming.py",

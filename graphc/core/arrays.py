@@ -49,7 +49,7 @@ class Memory(Protocol):
 class Buffer:
     """A piece of a device's memory: what its driver calls it, and the shadow of all of it."""
 
-    __slots__ = ("driver", "handle", "memory", "root", "start")
+    __slots__ = ("__weakref__", "driver", "handle", "memory", "root", "start")
 
     def __init__(self, memory: Memory, driver: Any, handle: Any, root: np.ndarray[Any, Any]):
         self.memory, self.driver, self.handle, self.root = memory, driver, handle, root

@@ -8,6 +8,7 @@ from typing import Any
 from graphc.autodiff import order_entries
 from graphc.core.lazy import lazy_import
 from graphc.core.tape import TensorBase, edge_of, type_of_meta
+from graphc.core.tensor_types import TensorType
 from graphc.ir.dot import COLOURS, quoted
 
 networkx = lazy_import("networkx")
@@ -16,9 +17,9 @@ networkx = lazy_import("networkx")
 class TapeDrawing:
     """Numbers the entries and leaves of a tape in an order that is the same for the same code."""
 
-    def __init__(self, tensor: Any):
-        self.root = edge_of(tensor)
-        self.type = tensor.tensor_type
+    def __init__(self, root: Any, type_: TensorType):
+        #: the edge of the tensor whose tape it is, and its type
+        self.root, self.type = root, type_
         self.entries = order_entries([self.root[0]]) if type(self.root) is tuple else []
         self.ids: dict[int, str] = {id(entry): f"t{i}" for i, entry in enumerate(self.entries)}
         self.leaves: dict[int, Any] = {}
@@ -64,7 +65,7 @@ def tape_dot(tensor: Any, name: str = "tape") -> str:
     ]
     if tensor._edge is None:
         return "\n".join([*lines, f'  "result" [label={quoted(f"no history: {tensor.tensor_type}")}];', "}"]) + "\n"
-    drawing = TapeDrawing(tensor)
+    drawing = TapeDrawing(edge_of(tensor), tensor.tensor_type)
     for node, about in drawing.nodes():
         leaf = about["kind"] == "leaf"
         label = f"{about['op']}\n{about['type']}" + (f"\nkeeps {about['saved']}" if about["saved"] else "")
@@ -83,7 +84,7 @@ def tape_networkx(tensor: Any) -> Any:
     """The tape behind `tensor` as a `networkx.MultiDiGraph`; attributes: kind, op, type, saved."""
     graph = networkx.MultiDiGraph()
     if tensor._edge is not None:
-        drawing = TapeDrawing(tensor)
+        drawing = TapeDrawing(edge_of(tensor), tensor.tensor_type)
         graph.add_nodes_from(drawing.nodes())
         graph.add_edges_from((a, b, {"type": type_}) for a, b, type_ in drawing.edges())
     return graph

@@ -1,0 +1,87 @@
+"""`graphc contrast FILE.py`."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from graphc.cli import main
+
+SCRIPT = """
+import sys
+import torch
+
+w = torch.tensor([float(sys.argv[1]) if len(sys.argv) > 1 else 1.0, 2.0], requires_grad=True)
+rate = [0.1]
+
+def train(x):
+    w.grad = None
+    loss = (w * x).square().sum()
+    loss.backward()
+    with torch.no_grad():
+        w.sub_(rate[0] * w.grad)
+    rate[0] *= FACTOR
+    return loss
+
+def step(x):
+    raise RuntimeError("not this one")
+
+for _ in range(100):
+    train(torch.ones(2))
+print("the whole script ran")
+"""
+
+
+@pytest.fixture(autouse=True)
+def page(monkeypatch):
+    """The page is not what is tested here."""
+    monkeypatch.setattr("graphc.contrast.report.page", SimpleNamespace(html=json.dumps))
+
+
+def script(tmp_path, text=SCRIPT, factor=1):
+    path = tmp_path / "train.py"
+    path.write_text(text.replace("FACTOR", str(factor)))
+    return str(path)
+
+
+def test_it_writes_the_page_and_prints_the_summary(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["contrast", script(tmp_path), "--step", "train", "--calls", "3", "--programs", "both", "--", "3.0"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "the whole script ran" not in out and "train.py: train, 3 calls each way on llvm" in out
+    assert "written: contrast.html and scripts in both" in out
+    data = json.loads((tmp_path / "contrast.html").read_text())
+    # after the first call, with which the script itself began: 3 - 0.1 * 2 * 3, 2 - 0.1 * 2 * 2
+    assert data["losses"][0]["eager"] == pytest.approx(2.4**2 + 1.6**2)
+    assert [x["call"] for x in data["losses"]] == [1, 2, 3]
+    assert {x.name for x in (tmp_path / "both").iterdir()} == {"eager.py", "session.py"}
+    assert data["sources"][0]["lines"][7] == "def train(x):"
+
+
+def test_it_fails_where_the_two_disagree(tmp_path, capsys):
+    page = tmp_path / "elsewhere.html"
+    # the rate is Python's: what one call multiplies it with is not repeated by the compiled step
+    assert main(["contrast", script(tmp_path, factor=0.5), "--step", "train", "-o", str(page), "--calls", "3"]) == 1
+    out = capsys.readouterr().out
+    assert "NO: losses differ by at most" in out and page.exists()
+    assert "rate[0] is 0.00625 after these calls eagerly, 0.025 compiled" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("missing.py", None, "graphc contrast: missing.py: No such file"),
+        ("train.py", "x = 1", "has no training step"),
+        ("train.py", "def step():\n    return undefined\nstep()", "NameError: name 'undefined' is not defined"),
+    ],
+)
+def test_what_it_cannot_do(name, text, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert main(["contrast", name]) == 2
+    assert said in capsys.readouterr().err
