@@ -127,6 +127,7 @@ FLOORS: dict[int, list[list[str]]] = {
 LAZY_ONLY = {
     "PIL",
     "cupy",
+    "fast_sugiyama",
     "llvmlite",
     "mpi4py",
     "networkx",

@@ -40,9 +40,8 @@ class Anomalies(Watch):
         #: parameters whose gradients a step has used, with the line of the step
         self.used: dict[int, tuple[Any, str]] = {}
 
-    def _timed(self, fn: Callable[..., Any], name: str | Namer) -> Callable[..., Any]:
-        # other stand-ins take the place of names here, so that functions are told apart by their names
-        is_gradient, is_step = fn.__name__ == "pull_back", not isinstance(name, str) and fn.__name__ == "step"
+    def _timed(self, fn: Callable[..., Any], name: str | Namer, kind: str) -> Callable[..., Any]:
+        is_gradient, is_step = kind == "gradient", kind == "update"
 
         @functools.wraps(fn)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -64,7 +63,7 @@ class Anomalies(Watch):
         super()._replace()
         for name in _OPERATORS:
             for method in (f"__{name}__", f"__r{name}__"):
-                self._put(Tensor, method, self._timed(vars(Tensor)[method], name))
+                self._put(Tensor, method, self._timed(vars(Tensor)[method], name, "function"))
         backward = Tensor.backward
 
         @functools.wraps(backward)
