@@ -6,7 +6,7 @@ what is kept for it has a short way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from graphc.contrast.placing import Drawing, draw
@@ -17,8 +17,6 @@ WAYS = ("forward", "backward", "update")
 #: Pixels of a vertex: height, least and greatest width, a letter of its name and of its type; of a box: rim and heading.
 HEIGHT, NARROWEST, WIDEST, LETTER, SMALL_LETTER = 42, 96, 226, 8.4, 6.6
 RIM, HEADING = 12, 26
-#: What can be read at once: a stage is first shown at its finest level that is no larger.
-COMFORTABLE = (1700, 1150)
 #: What reads more than so many values, and is read by nothing, gathers.
 FEW = 3
 
@@ -42,13 +40,6 @@ def levels(stage: Data, titles: dict[str, str]) -> list[Data]:
     else:
         found.append({"name": "ops", **_collapsed(stage, lambda node: None, titles)})
     return found
-
-
-def first_level(drawn: Sequence[Data]) -> int:
-    """Which of a stage's levels to show first: the finest that can be read as a whole."""
-    width, height = COMFORTABLE
-    fitting = [i for i, level in enumerate(drawn) if level["width"] <= width and level["height"] <= height]
-    return fitting[-1] if fitting else 0
 
 
 def _path(node: Data) -> list[str]:
@@ -101,7 +92,13 @@ def _grouped(stage: Data, group: Grouping, absorb: bool = True) -> list[list[int
     for i, node in enumerate(nodes):
         reads = sorted(readers.get(i, ()), key=lambda b: (WAYS.index(_way(nodes[b]["role"])), b))
         leaf = keys[i][0] == "node" and node["role"] in ("input", "constant")
-        if absorb and groups and reads and leaf and (_is_state(node) or any(nodes[b]["role"] == "update" for b in reads)):
+        if (
+            absorb
+            and groups
+            and reads
+            and leaf
+            and (_is_state(node) or any(nodes[b]["role"] == "update" for b in reads))
+        ):
             keys[i] = keys[reads[0]]
     members: dict[tuple[str, ...], list[int]] = {}
     for i, key in enumerate(keys):
@@ -113,9 +110,7 @@ def _collapsed(stage: Data, group: Grouping, titles: dict[str, str]) -> Data:
     """The stage with each group as one vertex and the edges between two groups as one edge."""
     nodes = stage["nodes"]
     members = _grouped(stage, group)
-    vertices = [
-        _leaf(nodes[m[0]]) if len(m) == 1 else _whole([nodes[i] for i in m], group, titles) for m in members
-    ]
+    vertices = [_leaf(nodes[m[0]]) if len(m) == 1 else _whole([nodes[i] for i in m], group, titles) for m in members]
     owner = {i: v for v, m in enumerate(members) for i in m}
     edges = [(owner[a], owner[b]) for a, b in _links(stage)]
     drawing, ways = _drawn(vertices, [_role(v, nodes[m[0]]) for v, m in zip(vertices, members, strict=True)], edges)

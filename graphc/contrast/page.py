@@ -14,13 +14,25 @@ import re
 from pathlib import Path
 from typing import Any
 
-from graphc.contrast.levels import Data, first_level, levels
+from graphc.contrast.levels import Data, levels
 
 FILES = Path(__file__).with_name("page_files")
 #: In the order in which they run: each uses only what stands before it while it loads.
 SCRIPTS = (
     *("dom", "numbers", "relations", "selection", "charts"),
-    *("summary", "timelines", "source", "viewer", "walking", "stages", "table", "kernels", "memory", "losses", "programs"),
+    *(
+        "summary",
+        "timelines",
+        "source",
+        "viewer",
+        "walking",
+        "stages",
+        "table",
+        "kernels",
+        "memory",
+        "losses",
+        "programs",
+    ),
     *("search", "main"),
 )
 
@@ -42,14 +54,10 @@ def html(data: Data) -> str:
 
 
 def drawings(data: Data) -> Data:
-    """For each stage its levels of detail, drawn, and which of them to show first."""
+    """For each stage its levels of detail, drawn."""
     titles = {line["id"]: line["text"].strip() for line in data["lines"]}
     titles |= {kernel["id"]: kernel["title"] for kernel in data["kernels"]}
-    found = {}
-    for stage in data["stages"]:
-        drawn = levels(stage, titles)
-        found[stage["id"]] = {"levels": drawn, "first": first_level(drawn)}
-    return found
+    return {stage["id"]: levels(stage, titles) for stage in data["stages"]}
 
 
 def embedded(data: Any) -> str:

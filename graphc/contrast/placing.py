@@ -7,6 +7,7 @@ keeps its layer, its neighbours, and those it stands straight above.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from graphc.core.lazy import lazy_import
@@ -15,7 +16,7 @@ fast_sugiyama = lazy_import("fast_sugiyama")
 
 Size = tuple[int, int]
 Edge = tuple[int, int]
-#: Pixels: between neighbours of a layer, between an edge that passes and its neighbour, between layers, per unit of the library.
+#: Pixels: between neighbours of a layer, beside an edge that passes, between layers, and for a unit of the library.
 GAP, PASSING_GAP, LAYER_GAP, UNIT = 26, 12, 46, 46
 
 
@@ -139,7 +140,7 @@ def _columns(part: Part, rows: dict[int, list[int]], sizes: Sequence[Size]) -> d
     """A place for each x of the library, in its order, so that no neighbours of a layer overlap."""
     before: dict[float, list[tuple[float, float]]] = {}
     for row in rows.values():
-        for a, b in zip(row, row[1:], strict=False):
+        for a, b in pairwise(row):
             halves = sum(sizes[v][0] / 2 if v >= 0 else 0.0 for v in (a, b))
             gap = GAP if a >= 0 and b >= 0 else PASSING_GAP
             before.setdefault(part.middles[b], []).append((part.middles[a], halves + gap))

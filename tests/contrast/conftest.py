@@ -12,6 +12,12 @@ import pytest
 
 from graphc.contrast import page
 
+try:
+    from selenium import webdriver
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+except ImportError:  # the extra `browser` is not there, and its tests are not asked for
+    webdriver = None
+
 CLOSED_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND"
 
 
@@ -50,6 +56,22 @@ class Page:
         element = self.all(selector)[nth]
         self.js("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
         element.click()
+        return self.settle()
+
+    def point(self, selector: str, nth: int = 0) -> Any:
+        """A pointer at the middle of an element, to go on with: `.click()`, `.double_click()`; hand it to `done`."""
+        element = self.all(selector)[nth]
+        self.js("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+        corners = (
+            "const box = arguments[0].getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+        )
+        x, y = self.js(corners, element)
+        actions = ActionBuilder(self.driver)
+        actions.pointer_action.move_to_location(round(x), round(y))
+        return actions
+
+    def done(self, actions: Any) -> Page:
+        actions.perform()
         return self.settle()
 
     def press(self, *keys: str) -> Page:
@@ -91,8 +113,7 @@ class Page:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    from selenium import webdriver
-
+    assert webdriver is not None, 'the marker `browser` needs the extra: pip install -e ".[browser]"'
     found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     assert all(found.values()), f"the marker `browser` needs Debian's chromium and chromium-driver: {found}"
     options = webdriver.ChromeOptions()

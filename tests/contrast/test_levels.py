@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from contrast_sample import STEP, report
 
-from graphc.contrast.levels import first_level, levels
+from graphc.contrast.levels import levels
 
 DATA = report(3)
 STAGES = {stage["name"]: stage for stage in DATA["stages"]}
@@ -83,18 +83,9 @@ def test_forward_goes_down_and_backward_goes_up():
     assert down > 5 and up > 5
 
 
-def test_the_first_level_is_the_finest_that_fits():
-    data = report(40)
-    stage = next(stage for stage in data["stages"] if stage["name"] == "recorded")
-    found = levels(stage, TITLES)
-    first = first_level(found)
-    assert found[first]["height"] <= 1150 < found[first + 1]["height"]
-    assert len(found[first]["vertices"]) < 20 and len(found[-1]["vertices"]) > 500
-
-
 def test_a_stage_without_nodes_or_modules():
     empty = {"id": "S0", "name": "eager tape", "nodes": [], "edges": []}
     assert [(level["name"], level["vertices"]) for level in levels(empty, {})] == [("ops", [])]
     node = {"id": "a", "op": "add", "type": "f32[]", "role": "forward", "module": "", "lines": [], "kernel": None}
     one = levels({**empty, "nodes": [node]}, {})
-    assert [v["id"] for v in one[0]["vertices"]] == ["a"] and first_level(one) == 0
+    assert [v["id"] for v in one[0]["vertices"]] == ["a"]

@@ -104,7 +104,8 @@ def test_near_edges_place_and_all_edges_are_routed():
 def test_drawings_are_the_same_in_every_process():
     code = (
         "from graphc.contrast.placing import draw; import random; pick = random.Random(3); "
-        "edges = sorted({(i, pick.randrange(i + 1, 40)) for i in range(39) for _ in range(2)}); print(draw([(60, 30)] * 40, edges))"
+        "edges = sorted({(i, pick.randrange(i + 1, 40)) for i in range(39) for _ in range(2)}); "
+        "print(draw([(60, 30)] * 40, edges))"
     )
     found = {
         subprocess.run(

@@ -1,5 +1,6 @@
 // The steps of a compiled call: time against the least possible, what each computes, and its code.
 
+const MOST_KERNELS = 120;
 const slowest = Math.max(0, ...data.kernels.map((kernel) => Math.max(kernel.ns ?? 0, kernel.floor_ns ?? 0)));
 
 /** A kernel's time as a bar, with a tick at its floor. */
@@ -33,18 +34,24 @@ function drawKernels() {
   const order = el("select", { "aria-label": "Order", onchange: () => fill() }, el("option", { value: "run" }, "in the order they run"), el("option", { value: "time" }, "slowest first"));
   const scroller = el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Kernels" }, el("table", { class: "kernels" }, el("thead", {}, el("tr", {}, heads)), body));
   const detail = el("div", { class: "detail" });
-  function fill() {
+  const more = el("button", { type: "button", onclick: () => fill(data.kernels.length) }, `Show all ${count(data.kernels.length)}`);
+  let most = MOST_KERNELS;
+  function fill(wanted = most) {
+    most = wanted;
     const kernels = order.value === "time" ? [...data.kernels].sort((a, b) => (b.ns ?? 0) - (a.ns ?? 0)) : data.kernels;
-    body.replaceChildren(...kernels.map(kernelRow));
+    body.replaceChildren(...kernels.slice(0, most).map(kernelRow));
+    more.hidden = most >= kernels.length;
     mark();
   }
   fill();
-  content("kernels").append(el("div", { class: "tools" }, order, el("span", { class: "quiet" }, plural(data.kernels.length, "step"))), el("div", { class: "split" }, scroller, detail));
+  content("kernels").append(el("div", { class: "tools" }, order, el("span", { class: "quiet" }, plural(data.kernels.length, "step")), more), el("div", { class: "split" }, scroller, detail));
   onChange((changes) => {
     if (!("selected" in changes)) return;
     const shown = [...state.selected, ...state.related].find((id) => kernelOf.has(id));
     kernelDetail(detail, kernelOf.get(shown ?? data.summary.largest_kernel));
-    const row = shown && [...body.children].find((element) => element.dataset.id === shown);
+    const rowOf = (id) => [...body.children].find((element) => element.dataset.id === id);
+    if (state.selected.includes(shown) && !rowOf(shown)) fill(data.kernels.length);
+    const row = shown && rowOf(shown);
     if (row) reveal(scroller, row);
   });
 }

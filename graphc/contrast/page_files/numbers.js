@@ -40,7 +40,7 @@ function exact(value) {
 }
 
 /** A figure that carries the number it was made from. */
-const figure = (name, value, text) => el("data", { value: known(value) ? value : "", "data-figure": name }, text);
+const figure = (name, value, text) => el("data", { value: known(value) ? String(value) : "", "data-figure": name }, text);
 
 /** A last place for an axis: the next of 1, 2, 5 times a power of ten. */
 function roundUp(value) {

@@ -26,7 +26,7 @@ for (const stage of data.stages) {
     for (const line of node.lines) link(line, node.id);
     if (node.kernel) link(node.kernel, node.id);
   }
-  for (const level of data.drawings[stage.id].levels) {
+  for (const level of data.drawings[stage.id]) {
     for (const vertex of level.vertices) {
       if (vertex.kind !== "module") continue;
       const whole = moduleOf.get(vertex.id) ?? { ...vertex, nodes: new Set() };

@@ -13,11 +13,14 @@ function drawnStage() {
   return (state.side === "before" && stageBefore(stage)) || stage;
 }
 
-const levelsOf = (stage) => data.drawings[stage.id].levels;
+const levelsOf = (stage) => data.drawings[stage.id];
+const READABLE = 0.46; // the least zoom at which a whole drawing can still be read
 
-/** The level that is asked for by name, or the one that is readable at once. */
-function chosenLevel(stage) {
-  return levelsOf(stage).find((level) => level.name === state.level) ?? levelsOf(stage)[data.drawings[stage.id].first];
+/** The level that is asked for by name, or the finest that can be read as a whole. */
+function chosenLevel(stage, { width, height }) {
+  const levels = levelsOf(stage);
+  const fits = (level) => level.width * READABLE < width && level.height * READABLE < height;
+  return levels.find((level) => level.name === state.level) ?? levels.findLast(fits) ?? levels[0];
 }
 
 /** Nodes the pass added (after) or removed (before). */
@@ -71,7 +74,7 @@ function drawGraph() {
 function showStage(viewer, { levels, sides, note }) {
   const chosen = stageOf.get(state.stage);
   const stage = drawnStage();
-  const level = chosenLevel(stage);
+  const level = chosenLevel(stage, viewer.size);
   for (const button of document.querySelectorAll("[data-stage]")) button.setAttribute("aria-pressed", button.dataset.stage === state.stage);
   levels.replaceChildren(...levelsOf(stage).map((one) => choice(levelName(one), one === level, () => change({ level: one.name }), plural(one.vertices.length, "vertex").replace("vertexs", "vertices"))));
   sides.replaceChildren(...(stageBefore(chosen) ? ["before", "after"].map((side) => choice(side, state.side === side, () => change({ side }))) : []));

@@ -20,11 +20,11 @@ function slowestAnswer() {
 }
 
 function fusedAnswer() {
-  const { ops, kernels, library_calls: calls, largest_kernel: largest } = data.summary;
+  const { ops, kernels: steps, library_calls: calls, largest_kernel: largest } = data.summary;
   const kernel = kernelOf.get(largest);
-  const sentence = [figure("ops", ops, count(ops)), " recorded ops run as ", figure("kernels", kernels, plural(kernels ?? 0, "kernel")), " and ", figure("library_calls", calls, plural(calls ?? 0, "library call")), "."];
+  const sentence = [figure("ops", ops, count(ops)), " recorded ops run as ", figure("kernels", steps, plural(steps ?? 0, "step")), ", ", figure("library_calls", calls, count(calls)), " of them products and library calls."];
   if (kernel) sentence.push(" The largest, ", link_to(largest, largest), `, does the work of ${plural(kernel.nodes.length, "op")}.`);
-  return answer("What was fused?", "fused", `${count(ops)} → ${count(known(kernels) && known(calls) ? kernels + calls : kernels)}`, sentence, "kernels");
+  return answer("What was fused?", "fused", `${plural(ops ?? 0, "op")} → ${plural(steps ?? 0, "step")}`, sentence, "kernels");
 }
 
 function passesAnswer() {
@@ -57,7 +57,7 @@ function breakEvenAnswer() {
 function agreementAnswer() {
   const { agree, calls, largest_difference: most, largest_relative_difference: share, tolerance } = data.summary;
   const sentence = ["Over ", figure("calls", calls, plural(calls ?? 0, "call")), " the losses differ by at most ", figure("largest_difference", most, exact(most)), " (relative ", figure("largest_relative_difference", share, exact(share)), "; accepted ", figure("tolerance", tolerance, exact(tolerance)), ")."];
-  return answer("Do both ways agree?", "agree", figure("agree", agree, agree ? "yes" : "no"), sentence, "losses");
+  return answer("Do both ways agree?", "agree", figure("agree", agree, known(agree) ? (agree ? "yes" : "no") : DASH), sentence, "losses");
 }
 
 function drawSummary() {

@@ -40,22 +40,44 @@ function drawTimelines() {
   content("timelines").append(firsts, rest, legend(...names.map((name) => [phaseClass(name), name])), breakEven());
 }
 
-/** Time spent after n calls by each way, from the medians, with the point where the lines cross. */
+/** Time spent after 0, 1, ... calls: what was measured, then `each` for every call more. */
+function spent(calls, each, last) {
+  const points = [[0, 0]];
+  for (const call of calls.slice(0, last)) points.push([points.length, points[points.length - 1][1] + total(call)]);
+  const [n, sum] = points[points.length - 1];
+  if (n < last) points.push([last, sum + each * (last - n)]);
+  return points;
+}
+
+/** The value at x of points whose x go up, along the straight line between two. */
+function valueAt(points, x) {
+  const i = Math.max(1, points.findIndex(([place]) => place >= x));
+  const [[x0, y0], [x1, y1]] = [points[i - 1], points[i]];
+  return y0 + ((y1 - y0) * (x - x0)) / (x1 - x0);
+}
+
+/** Time spent after n calls by each way, and the point from which building has paid. */
 function breakEven() {
-  const { eager_ns: eager, graph_ns: graph, build_ns: build, break_even_calls: calls } = data.summary;
-  if (![eager, graph, build].every(known)) return el("p", { class: "quiet" }, "There are no times to add up.");
+  const { eager_ns: eager, graph_ns: graph, break_even_calls: calls } = data.summary;
+  if (!known(eager) || !known(graph)) return el("p", { class: "quiet" }, "There are no times to add up.");
   const last = roundUp(Math.max(known(calls) ? 1.6 * calls : 0, data.summary.calls ?? 0, 10));
-  const high = Math.max(eager * last, build + graph * last);
+  const lines = { eager: spent(data.timelines.eager, eager, last), graph: spent(data.timelines.graph, graph, last) };
+  const high = Math.max(valueAt(lines.eager, last), valueAt(lines.graph, last));
   const title = known(calls) ? `Time spent after n calls: the graph has caught up after ${plural(calls, "call")}` : "Time spent after n calls: the graph does not catch up";
   const { holder } = chart(title, 230, (picture, width, height) => {
     const place = frame(width, height, last, high * 1.05);
     axes(picture, place, { x: ticks(last, (n) => count(Math.round(n))), y: ticks(high, time), xName: "calls" });
-    picture.append(line([[0, 0], [last, eager * last]], place, "eager"), line([[0, build], [last, build + graph * last]], place, "graph"));
-    if (!known(calls)) return;
-    const at = { x: place.x(calls), y: place.y(eager * calls) };
-    picture.append(svg("line", { class: "marker", x1: at.x, x2: at.x, y1: at.y, y2: place.bottom }), svg("circle", { class: "marker", cx: at.x, cy: at.y, r: 5 }));
-    const side = at.x > width * 0.6 ? ["end", -12] : ["start", 12];
-    picture.append(svg("text", { class: "note", x: at.x + side[1], y: at.y + (side[0] === "end" ? -8 : 22), "text-anchor": side[0] }, `has paid after ${plural(calls, "call")}`));
+    for (const mode of ["eager", "graph"]) picture.append(line(lines[mode], place, mode));
+    if (known(calls)) markBreakEven(picture, place, place.x(calls), place.y(valueAt(lines.eager, calls)), `has paid after ${plural(calls, "call")}`);
   });
-  return el("figure", {}, el("figcaption", {}, title), holder, legend(["eager", "eager"], ["graph", "graph: starts with the build"]));
+  const measured = plural(data.timelines.graph.length, "call");
+  return el("figure", {}, el("figcaption", {}, title), holder, legend(["eager", "eager"], ["graph", "graph: starts with the build"]), el("p", { class: "quiet" }, `The first ${measured} as measured, later ones as their median.`));
+}
+
+/** A ring where both have spent the same, with its text on the side that has room for it. */
+function markBreakEven(picture, place, x, y, text) {
+  const room = 8 * text.length;
+  picture.append(svg("line", { class: "marker", x1: x, x2: x, y1: y, y2: place.bottom }), svg("circle", { class: "marker", cx: x, cy: y, r: 5 }));
+  if (x + room < place.right) picture.append(svg("text", { class: "note", x: x + 12, y: y + 20 }, text));
+  else if (x - room > MARGIN.left) picture.append(svg("text", { class: "note", x: x - 12, y: y - 8, "text-anchor": "end" }, text));
 }

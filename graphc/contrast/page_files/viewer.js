@@ -58,8 +58,26 @@ class Viewer {
       else if (has(vertex, state.related)) this.related.add(i);
     });
     this.picture.classList.toggle("selecting", this.selected.size + this.related.size > 0);
-    this.clear();
+    for (const [key, element] of this.made) element.setAttribute("class", this.classOf(key[0], Number(key.slice(1))));
     this.draw();
+  }
+
+  /** The classes of a box, an edge or a vertex, which say what it is and whether it belongs to the selection. */
+  classOf(kind, i) {
+    const belongs = (selected, related) => (selected ? "selected" : related ? "related" : "");
+    if (kind === "b") {
+      const { id } = this.level.boxes[i];
+      return `box ${belongs(state.selected.includes(id), state.related.has(id))}`;
+    }
+    if (kind === "e") {
+      const { from, to, top, bottom } = this.edges[i];
+      const far = bottom - top > FAR ? "far" : "";
+      return `edge ${far} ${belongs(this.selected.has(from) || this.selected.has(to), this.related.has(from) && this.related.has(to))}`;
+    }
+    const vertex = this.level.vertices[i];
+    const role = vertex.role ?? this.nodes.get(vertex.id).role;
+    const at = i === this.at ? "at" : "";
+    return `vertex ${role} ${this.change(vertex)} ${vertex.nodes ? "whole" : ""} ${at} ${belongs(this.selected.has(i), this.related.has(i))}`;
   }
 
   /** The vertices that belong to the selection, the selected ones before the related. */
@@ -138,8 +156,8 @@ class Viewer {
     this.picture.classList.toggle("no-arrows", zoom < NO_ARROWS);
     const seen = { left: -x / zoom - 20, top: -y / zoom - 20, right: (width - x) / zoom + 20, bottom: (height - y) / zoom + 20 };
     const wanted = new Map();
-    this.level.boxes.forEach((box, i) => meets(box, seen) && wanted.set(`b${i}`, () => this.box(box)));
-    this.edges.forEach((edge, i) => meets(edge, seen) && wanted.set(`e${i}`, () => this.edge(edge)));
+    this.level.boxes.forEach((box, i) => meets(box, seen) && wanted.set(`b${i}`, () => this.box(box, i)));
+    this.edges.forEach((edge, i) => meets(edge, seen) && wanted.set(`e${i}`, () => this.edge(edge, i)));
     const detail = zoom < NO_TEXT ? "s" : "v"; // small vertices are made without text
     this.level.vertices.forEach((vertex, i) => meets(vertex, seen) && wanted.set(`${detail}${i}`, () => this.vertex(vertex, i, detail === "v")));
     for (const [key, element] of this.made) {
@@ -160,33 +178,25 @@ class Viewer {
     if (!active) this.element.removeAttribute("aria-activedescendant");
   }
 
-  box(box) {
-    const chosen = state.selected.includes(box.id) ? "selected" : state.related.has(box.id) ? "related" : "";
+  box(box, i) {
     const pick = (event) => this.pick(event, box.id);
     const title = svg("text", { x: 10, y: 17 }, short(box.label, Math.floor(box.w / 7)));
-    return svg("g", { class: `box ${chosen}`, transform: `translate(${box.x} ${box.y})`, "data-vertex": box.id, onclick: pick }, svg("rect", { width: box.w, height: box.h, rx: 10 }), title);
+    return svg("g", { class: this.classOf("b", i), transform: `translate(${box.x} ${box.y})`, "data-vertex": box.id, onclick: pick }, svg("rect", { width: box.w, height: box.h, rx: 10 }), title);
   }
 
-  edge(edge) {
-    const ends = [edge.from, edge.to];
-    const classes = ["edge"];
-    if (edge.bottom - edge.top > FAR) classes.push("far");
-    if (ends.some((i) => this.selected.has(i))) classes.push("selected");
-    else if (ends.every((i) => this.related.has(i))) classes.push("related");
+  edge(edge, i) {
     const width = Math.min(1.3 + 0.6 * Math.log2(edge.count), 4);
-    return svg("path", { class: classes.join(" "), d: edge.path, "stroke-width": width, "marker-end": "url(#arrow)" });
+    return svg("path", { class: this.classOf("e", i), d: edge.path, "stroke-width": width, "marker-end": "url(#arrow)" });
   }
 
   vertex(vertex, i, written) {
     const node = this.nodes.get(vertex.id);
-    const role = vertex.role ?? node.role;
     const change = this.change(vertex);
-    const classes = ["vertex", role, change, vertex.nodes ? "whole" : "", this.selected.has(i) ? "selected" : "", this.related.has(i) ? "related" : ""];
-    const group = svg("g", { id: `vertex-${i}`, class: classes.filter(Boolean).join(" "), transform: `translate(${vertex.x} ${vertex.y})`, role: "img", "aria-label": this.describe(i), "data-vertex": vertex.id, onclick: (event) => this.pick(event, idOf(vertex)), ondblclick: () => this.onOpen?.(vertex) });
+    const group = svg("g", { id: `vertex-${i}`, class: this.classOf("v", i), transform: `translate(${vertex.x} ${vertex.y})`, role: "img", "aria-label": this.describe(i), "data-vertex": vertex.id, onclick: (event) => this.pick(event, idOf(vertex)), ondblclick: () => this.onOpen?.(vertex) });
     group.append(svg("rect", { class: "face", width: vertex.w, height: vertex.h, rx: vertex.nodes ? 9 : 5 }), svg("rect", { class: "stripe", width: 5, height: vertex.h - 10, x: 5, y: 5, rx: 2.5 }));
     if (!written) return group;
     const [letters, small] = [Math.floor((vertex.w - 22) / 8.2), Math.floor((vertex.w - 22) / 6.5)];
-    const [title, below] = vertex.nodes ? [vertex.label, `${role} · ${plural(vertex.nodes.length, "op")}`] : [node.op, node.type];
+    const [title, below] = vertex.nodes ? [vertex.label, `${vertex.role} · ${plural(vertex.nodes.length, "op")}`] : [node.op, node.type];
     group.append(svg("text", { class: "op", x: 17, y: 18 }, tail(title, letters)), svg("text", { class: "type", x: 17, y: 33 }, short(below, small)));
     if (change) group.append(svg("circle", { class: "badge", cx: vertex.w - 4, cy: 4, r: 9 }), svg("text", { class: "badge", x: vertex.w - 4, y: 8, "text-anchor": "middle" }, change === "added" ? "+" : "−"));
     return group;
