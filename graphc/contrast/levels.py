@@ -168,13 +168,13 @@ def _near(edges: list[tuple[int, int]], upwards: set[int]) -> list[tuple[int, in
         if b not in readers:
             gathered.setdefault(b, []).append(a)
     lowest = {
-        b: max(own, key=lambda a: (a not in upwards, -a if a in upwards else a))
+        b: max(own, key=lambda a: (a in operands, a not in upwards, -a if a in upwards else a))
         for b, own in gathered.items()
         if len(own) > FEW
     }
     found, met = [], set()
     for a, b in edges:
-        if (a in met and a not in operands) or lowest.get(b, a) != a:
+        if lowest.get(b, a) != a or (b not in lowest and a in met and a not in operands):
             continue
         met.add(a)
         found.append((b, a) if a in upwards and b in upwards else (a, b))

@@ -172,8 +172,17 @@ def _route(edge: Edge, sizes: Sequence[Size], corners: Any, bends: Any) -> list[
     (a, b), chain = edge, bends.get(edge)
     if chain is None:
         chain = list(reversed(bends.get((b, a), ())))
+    bottoms = [corners[v][1] + sizes[v][1] for v in edge]
+    if not chain and corners[a][1] < bottoms[1] and corners[b][1] < bottoms[0]:
+        return _below(edge, sizes, corners, max(bottoms))
     down = corners[a][1] <= corners[b][1]
     points = [corners[a][0] + sizes[a][0] // 2, corners[a][1] + (sizes[a][1] if down else 0)]
     for x, top, height in chain:
         points += [x, top, x, top + height] if down else [x, top + height, x, top]
     return [*points, corners[b][0] + sizes[b][0] // 2, corners[b][1] + (0 if down else sizes[b][1])]
+
+
+def _below(edge: Edge, sizes: Sequence[Size], corners: Any, lowest: int) -> list[int]:
+    """Between two vertices side by side: under both."""
+    (ax, ay), (bx, by) = ((corners[v][0] + sizes[v][0] // 2, corners[v][1] + sizes[v][1]) for v in edge)
+    return [ax, ay, (ax + bx) // 2, lowest + LAYER_GAP // 2, bx, by]

@@ -89,3 +89,11 @@ def test_a_stage_without_nodes_or_modules():
     node = {"id": "a", "op": "add", "type": "f32[]", "role": "forward", "module": "", "lines": [], "kernel": None}
     one = levels({**empty, "nodes": [node]}, {})
     assert [v["id"] for v in one[0]["vertices"]] == ["a"]
+
+
+def test_what_gathers_from_everywhere_stands_below_the_last_it_gathers_from():
+    level = drawn("fold_transposes")["modules 3"]
+    vertices = {v["id"]: v for v in level["vertices"]}
+    step, head = vertices[f"line:{STEP}:update"], vertices["module:Stack.head:forward"]
+    assert step["y"] > head["y"]
+    assert abs(step["x"] - head["x"]) < 400, "not set aside, as what has no edges is"

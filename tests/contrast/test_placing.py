@@ -101,6 +101,13 @@ def test_near_edges_place_and_all_edges_are_routed():
     assert len(drawing.routes[0, 2]) == 4, "straight, as it took no part"
 
 
+def test_an_edge_between_neighbours_runs_under_both():
+    drawing = draw([(40, 20)] * 3, [(0, 1), (0, 2), (1, 2)], near=[(0, 1), (0, 2)])
+    (ax, ay), (bx, by) = drawing.corners[1:]
+    assert ay == by and drawing.routes[1, 2][1::2] == [ay + 20, ay + 43, by + 20]
+    assert drawing.routes[1, 2][::2] == [ax + 20, (ax + bx) // 2 + 20, bx + 20]
+
+
 def test_drawings_are_the_same_in_every_process():
     code = (
         "from graphc.contrast.placing import draw; import random; pick = random.Random(3); "
