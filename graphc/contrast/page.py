@@ -62,7 +62,10 @@ def drawings(data: Data) -> Data:
 
 def embedded(data: Any) -> str:
     """JSON that may stand inside a script element: no `<`, `>` or `&`; NaN and infinities are strings."""
-    text = json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
+    try:
+        text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        text = json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -128,21 +128,33 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def show(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Writes the page of some data and opens it; afterwards: no message of the console, no request but for the file."""
+def open_file(chromium: Any) -> Iterator[Callable[..., Page]]:
+    """Opens a page; afterwards: no message of the console, no request but for the file."""
     for log in ("browser", "performance"):
         chromium.get_log(log)
-    path = tmp_path / "contrast.html"
+    opened: list[str] = []
 
-    def opened(data: dict[str, Any], address: str = "", size: tuple[int, int] = (1440, 1000)) -> Page:
-        path.write_text(page.html(data), encoding="utf-8")
+    def show(path: Path, address: str = "", size: tuple[int, int] = (1440, 1000)) -> Page:
+        opened.append(path.as_uri())
         shown = Page(chromium, path)
         shown.media(prefers_color_scheme="light", prefers_reduced_motion="reduce")
         shown.size(*size)
         return shown.open(address)
 
-    yield opened
+    yield show
     assert chromium.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert asked and set(asked) <= {path.as_uri(), "about:blank"}
+    assert asked and set(asked) <= {*opened, "about:blank"}
+
+
+@pytest.fixture
+def show(open_file: Callable[..., Page], tmp_path: Path) -> Callable[..., Page]:
+    """Writes the page of some data and opens it."""
+
+    def shown(data: dict[str, Any], address: str = "", size: tuple[int, int] = (1440, 1000)) -> Page:
+        path = tmp_path / "contrast.html"
+        path.write_text(page.html(data), encoding="utf-8")
+        return open_file(path, address, size)
+
+    return shown

@@ -107,6 +107,7 @@ def test_timelines_have_each_call_of_both_ways(show):
 
 def test_the_source_shows_each_lines_share(show):
     shown = show(DATA)
+    assert shown.text("#source .detail h3") == "Line 13", "the slowest line is told of until another is chosen"
     rows = {row.get_attribute("data-id"): row for row in shown.all("table.source tr.costs")}
     assert set(rows) == set(LINES)
     for line in DATA["lines"]:

@@ -31,7 +31,7 @@ function kernelRow(kernel) {
 function drawKernels() {
   const heads = ["step", "kind", "time, and a tick at the floor", ""].map((name) => el("th", { scope: "col" }, name));
   const body = el("tbody");
-  const order = el("select", { "aria-label": "Order", onchange: () => fill() }, el("option", { value: "run" }, "in the order they run"), el("option", { value: "time" }, "slowest first"));
+  const order = el("select", { "aria-label": "Order", onchange: () => fill() }, el("option", { value: "time" }, "slowest first"), el("option", { value: "run" }, "in the order they run"));
   const scroller = el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Kernels" }, el("table", { class: "kernels" }, el("thead", {}, el("tr", {}, heads)), body));
   const detail = el("div", { class: "detail" });
   const more = el("button", { type: "button", onclick: () => fill(data.kernels.length) }, `Show all ${count(data.kernels.length)}`);
@@ -64,7 +64,7 @@ function kernelDetail(detail, kernel) {
     ["modules", kernel.modules.join(", ") || DASH],
     ["part", kernel.roles.join(", ") || DASH],
     ["time", againstFloor(kernel)],
-    ["work", `${flops(kernel.flops)}FLOP, ${bytes(kernel.bytes)} read and written`],
+    ["work", `${flops(kernel.flops)}, ${bytes(kernel.bytes)} read and written`],
     ["how", kernel.how || DASH],
     ["alone because", kernel.alone_because.join("; ") || DASH],
   ];

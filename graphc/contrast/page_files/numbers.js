@@ -27,7 +27,7 @@ const time = (ns) => (known(ns) ? scaled(ns, 1000, ["ns", "µs", "ms", "s"]) : D
 const bytes = (count) => (known(count) ? scaled(count, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]) : DASH);
 /** Plain counts, by thousands from ten thousand on. */
 const count = (value) => (known(value) ? value.toLocaleString("en-US") : DASH);
-const flops = (value) => (known(value) ? scaled(value, 1000, ["", "k", "M", "G", "T"]).trim() : DASH);
+const flops = (value) => (known(value) ? scaled(value, 1000, ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP"]) : DASH);
 const percent = (share) => (known(share) ? `${digits(100 * share)} %` : DASH);
 const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;

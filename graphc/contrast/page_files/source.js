@@ -52,11 +52,10 @@ function drawSource() {
     if (!("selected" in changes)) return;
     const line = linesOfSelection()[0];
     if (line) show(line.source);
-    lineDetail(detail, line);
+    lineDetail(detail, line ?? hottest);
     const row = line && [...scroller.querySelectorAll("tr")].find((element) => element.dataset.id === line.id);
     if (row) reveal(scroller, row);
   });
-  lineDetail(detail, null);
 }
 
 /** Lines that are selected, or else those that belong to what is. */
@@ -65,21 +64,19 @@ function linesOfSelection() {
   return (own.length ? own : [...state.related].filter((id) => lineOf.has(id))).map((id) => lineOf.get(id));
 }
 
-/** What became of a line. Without one: where the time goes that belongs to no line. */
+/** What became of a line, and how much time belongs to no line. */
 function lineDetail(detail, line) {
-  if (!line) {
-    const outside = [`Of an eager call ${time(data.outside.eager_ns)}, of a compiled one ${time(data.outside.graph_ns)} belong to no line.`];
-    return detail.replaceChildren(el("h3", {}, "No line is selected"), el("p", {}, "Click a line that costs to see its ops and kernels."), el("p", { class: "quiet" }, outside));
-  }
+  const outside = `Of an eager call ${time(data.outside.eager_ns)}, of a compiled one ${time(data.outside.graph_ns)} belong to no line.`;
+  if (!line) return detail.replaceChildren(el("h3", {}, "No line made an op"), el("p", { class: "quiet" }, outside));
   const terms = [
     ["modules", line.modules.join(", ") || DASH],
     ["ops", line.ops.join(", ") || DASH],
     ["kernels", line.kernels.length ? line.kernels.map((id) => link_to(id, id)) : DASH],
-    ["work", `${flops(line.flops)}FLOP, ${bytes(line.bytes)} read and written`],
+    ["work", `${flops(line.flops)}, ${bytes(line.bytes)} read and written`],
     ["eager", `${time(line.eager_ns)}, of which backward ${time(line.backward_eager_ns)}`],
     ["graph", `${time(line.graph_ns)}, of which backward ${time(line.backward_graph_ns)}`],
   ];
-  detail.replaceChildren(el("h3", {}, `Line ${line.line}`), el("pre", {}, el("code", {}, line.text.trim())), definitions(terms));
+  detail.replaceChildren(el("h3", {}, `Line ${line.line}`), el("pre", {}, el("code", {}, line.text.trim())), definitions(terms), el("p", { class: "quiet aside" }, outside));
   mark();
 }
 

@@ -30,7 +30,7 @@ function fusedAnswer() {
 function passesAnswer() {
   const passes = data.stages.filter((stage) => stage.added || stage.removed);
   const acted = passes.filter((stage) => (stage.added ?? []).length + (stage.removed ?? []).length > 0);
-  const all = acted.length + data.unchanged_passes.length;
+  const all = passes.length + data.unchanged_passes.length;
   const told = [...acted].sort((a, b) => b.added.length + b.removed.length - a.added.length - a.removed.length).slice(0, 3);
   const parts = told.flatMap((stage, i) => [i ? "; " : " ", el("b", {}, stage.name), ` −${stage.removed.length} +${stage.added.length}`]);
   const sentence = acted.length ? [`${acted.length} of ${plural(all, "pass").replace("passs", "passes")} changed the graph:`, ...parts, acted.length > 3 ? "; …" : "."] : [`None of ${all} passes found anything to change.`];
