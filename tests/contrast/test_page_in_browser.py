@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 from itertools import pairwise
 from urllib.parse import parse_qs
 
 import pytest
 from contrast_sample import BLOCK, CALLS, HEAD, LINES, LOSS, STEP, report
+
+from graphc.contrast import page
 
 pytestmark = pytest.mark.browser
 
@@ -474,3 +477,17 @@ def test_two_thousand_nodes_open_collapsed_and_react(show):
     shown.click("#graph .inspector .chip[data-id='L1']")
     assert shown.selected == [BLOCK]
     assert shown.js("return document.querySelectorAll('*').length") < 9000
+
+
+def test_a_notebooks_frame_shows_it_too(open_file, tmp_path):
+    text = html.escape(page.html(report(2)), quote=True)
+    holder = tmp_path / "notebook.html"
+    holder.write_text(
+        f'<!doctype html><html data-ready=""><iframe srcdoc="{text}" width="1200" height="800"></iframe></html>'
+    )
+    shown = open_file(holder)
+    shown.driver.switch_to.frame(shown.one("iframe"))
+    assert shown.figure("slowest_line") == (BLOCK, "line 13")
+    shown.click(f"table.source button[data-id='{LOSS}']")
+    assert shown.selected == [LOSS] and shown.marked("table.kernels tr", "related")
+    shown.driver.switch_to.default_content()

@@ -60,7 +60,7 @@ function kernelDetail(detail, kernel) {
   if (!kernel) return detail.replaceChildren(el("h3", {}, "No kernel is selected"), el("p", {}, "Click a step to see what it computes and its code."));
   const terms = [
     ["computes", kernel.ops.join(", ") || DASH],
-    ["for lines", kernel.lines.length ? kernel.lines.map((id) => link_to(id, chipText(id))) : DASH],
+    ["for lines", kernel.lines.length ? kernel.lines.map((id) => chip(id, chipText(id))) : DASH],
     ["modules", kernel.modules.join(", ") || DASH],
     ["part", kernel.roles.join(", ") || DASH],
     ["time", againstFloor(kernel)],

@@ -41,7 +41,7 @@ function mark() {
 }
 
 /** A button that selects an id. */
-function link_to(id, text, given = {}) {
+function chip(id, text, given = {}) {
   const press = (event) => select([id], event.ctrlKey || event.metaKey);
   return el("button", { type: "button", class: "chip", "data-id": id, "aria-pressed": "false", onclick: press, ...given }, text);
 }
@@ -56,7 +56,7 @@ function drawSelection() {
   if (bar.hidden) return bar.replaceChildren();
   const groups = summaryOf([...state.selected, ...state.related]).map(([kind, ids]) => {
     const ordered = [...ids].sort((a, b) => state.selected.includes(b) - state.selected.includes(a));
-    const chips = ordered.slice(0, 2).map((id) => link_to(id, chipText(id), { onclick: (event) => follow(event, id) }));
+    const chips = ordered.slice(0, 2).map((id) => chip(id, chipText(id), { onclick: (event) => follow(event, id) }));
     const rest = ids.length > 2 ? el("span", { class: "quiet" }, `+${count(ids.length - 2)}`) : null;
     return el("div", { class: "group" }, el("span", { class: "quiet" }, kind), chips, rest);
   });

@@ -71,7 +71,7 @@ function lineDetail(detail, line) {
   const terms = [
     ["modules", line.modules.join(", ") || DASH],
     ["ops", line.ops.join(", ") || DASH],
-    ["kernels", line.kernels.length ? line.kernels.map((id) => link_to(id, id)) : DASH],
+    ["kernels", line.kernels.length ? line.kernels.map((id) => chip(id, id)) : DASH],
     ["work", `${flops(line.flops)}, ${bytes(line.bytes)} read and written`],
     ["eager", `${time(line.eager_ns)}, of which backward ${time(line.backward_eager_ns)}`],
     ["graph", `${time(line.graph_ns)}, of which backward ${time(line.backward_graph_ns)}`],

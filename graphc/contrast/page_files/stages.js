@@ -119,13 +119,13 @@ function inspect(inspector) {
   const stage = drawnStage();
   const node = stage.nodes.find((one) => one.id === id) ?? nodeOf.get(id);
   const ends = (mine, other) => stage.edges.filter((edge) => edge[mine] === id).map((edge) => edge[other]);
-  const chips = (ids) => (ids.length ? [...new Set(ids)].slice(0, 8).map((one) => link_to(one, `${nodeOf.get(one)?.op ?? one}`)) : DASH);
+  const chips = (ids) => (ids.length ? [...new Set(ids)].slice(0, 8).map((one) => chip(one, `${nodeOf.get(one)?.op ?? one}`)) : DASH);
   const terms = [
     ["type", node.type],
     ["part", node.role],
     ["module", node.module || DASH],
-    ["from", node.lines.length ? node.lines.map((line) => link_to(line, chipText(line))) : DASH],
-    ["kernel", node.kernel ? link_to(node.kernel, short(named(node.kernel), 30)) : DASH],
+    ["from", node.lines.length ? node.lines.map((line) => chip(line, chipText(line))) : DASH],
+    ["kernel", node.kernel ? chip(node.kernel, short(named(node.kernel), 30)) : DASH],
     ["reads", chips(ends(1, 0))],
     ["read by", chips(ends(0, 1))],
     ["more", node.detail || DASH],
@@ -138,7 +138,7 @@ function inspect(inspector) {
 function inspectRelated(inspector) {
   const own = drawnStage().nodes.filter((node) => state.related.has(node.id)).map((node) => node.id);
   if (!state.selected.length) return inspector.replaceChildren(el("h3", {}, "No op is selected"), el("p", {}, "Click a vertex, or choose a line or a kernel. Double-click opens a module."));
-  const more = own.slice(0, 12).map((id) => link_to(id, nodeOf.get(id).op));
+  const more = own.slice(0, 12).map((id) => chip(id, nodeOf.get(id).op));
   inspector.replaceChildren(el("h3", {}, `${plural(own.length, "op")} of ${state.selected.map(named).join(", ")}`), el("p", {}, own.length ? tally(own) : "Nothing of it is in this stage."), el("p", {}, more));
   mark();
 }

@@ -14,7 +14,7 @@ function slowestAnswer() {
   const line = lineOf.get(graph) ?? lineOf.get(eager);
   if (!line) return answer("Which line is slowest?", "slowest", DASH, "The time of the lines was not measured.", "source");
   const shares = [lineShare(line, "eager"), lineShare(line, "graph")].filter((part) => part.length);
-  const sentence = [link_to(line.id, short(line.text.trim(), 60), { class: "chip code" }), " takes ", shares[0] ?? DASH, shares[1] ? [" and ", shares[1]] : [], "."];
+  const sentence = [chip(line.id, short(line.text.trim(), 60), { class: "chip code" }), " takes ", shares[0] ?? DASH, shares[1] ? [" and ", shares[1]] : [], "."];
   if (eager && graph && eager !== graph) sentence.push(" Eagerly, ", named(eager), " is slower still: ", lineShare(lineOf.get(eager), "eager"), ".");
   return answer("Which line is slowest?", "slowest", figure("slowest_line", line.id, `line ${line.line}`), sentence.flat(2), "source");
 }
@@ -23,7 +23,7 @@ function fusedAnswer() {
   const { ops, kernels: steps, library_calls: calls, largest_kernel: largest } = data.summary;
   const kernel = kernelOf.get(largest);
   const sentence = [figure("ops", ops, count(ops)), " recorded ops run as ", figure("kernels", steps, plural(steps ?? 0, "step")), ", ", figure("library_calls", calls, count(calls)), " of them products and library calls."];
-  if (kernel) sentence.push(" The largest, ", link_to(largest, largest), `, does the work of ${plural(kernel.nodes.length, "op")}.`);
+  if (kernel) sentence.push(" The largest, ", chip(largest, largest), `, does the work of ${plural(kernel.nodes.length, "op")}.`);
   return answer("What was fused?", "fused", `${plural(ops ?? 0, "op")} → ${plural(steps ?? 0, "step")}`, sentence, "kernels");
 }
 

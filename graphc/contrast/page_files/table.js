@@ -32,7 +32,7 @@ function fillTable() {
   const reads = new Map(shown.map((node) => [node.id, []]));
   for (const [from, to] of text.stage.edges) reads.get(to)?.push(from);
   const names = new Map(text.stage.nodes.map((node) => [node.id, node.op]));
-  const rows = shown.map((node) => [link_to(node.id, `${node.id} ${node.op}`), node.type, node.role, node.module, node.lines.map(named).join(", "), node.kernel ?? "", reads.get(node.id).map((id) => `${id} ${names.get(id)}`).join(", ")]);
+  const rows = shown.map((node) => [chip(node.id, `${node.id} ${node.op}`), node.type, node.role, node.module, node.lines.map(named).join(", "), node.kernel ?? "", reads.get(node.id).map((id) => `${id} ${names.get(id)}`).join(", ")]);
   details.querySelector(".scroller").replaceChildren(table(`Nodes of ${text.stage.name}`, ["node", "type", "part", "module", "line", "kernel", "reads"], rows));
   const move = (label, page) => el("button", { type: "button", onclick: () => turn(page), disabled: page < 0 || page >= pages }, label);
   details.querySelector(".pages").replaceChildren(move("Back", text.page - 1), el("span", { class: "quiet" }, `${count(found.length)} nodes, page ${text.page + 1} of ${pages}`), move("On", text.page + 1));
