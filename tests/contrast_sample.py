@@ -266,7 +266,7 @@ def report(layers: int = 3) -> dict[str, Any]:
             "largest_kernel": max(kernels, key=lambda k: len(k["nodes"]))["id"], "eager_ns": eager, "graph_ns": graph,
             "build_ns": build, "break_even_calls": 200, "eager_peak_bytes": max(e["bytes"] for e in memory["eager"]),
             "plan_peak_bytes": max(e["bytes"] for e in memory["plan"]), "calls": CALLS, "largest_difference": 2e-7,
-            "largest_relative_difference": 1.5e-7, "agree": True, "tolerance": 1e-5,
+            "largest_relative_difference": 1.5e-7, "agree": True, "tolerance": 1e-5, "left_behind": [],
         },
         "timelines": _timelines(eager, graph, build),
         "losses": losses,
@@ -277,5 +277,7 @@ def report(layers: int = 3) -> dict[str, Any]:
         "unchanged_passes": ["canonical_views", "hoist"],
         "kernels": kernels,
         "memory": memory,
-        "programs": {"eager": SOURCE, "session": SOURCE.replace("as gc", "as gc  # a session")},
+        "programs": {
+            "eager": SOURCE, "session": SOURCE.replace("as gc", "as gc  # a session"), "file": None, "why_none": None,
+        },
     }  # fmt: skip

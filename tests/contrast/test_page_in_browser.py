@@ -64,7 +64,7 @@ def test_the_answers_are_sentences(show):
 def test_unknown_answers_are_dashes_not_errors(show):
     data = report(1)
     data["summary"].update(slowest_line=None, slowest_line_eager=None, break_even_calls=None, eager_peak_bytes=None)
-    data["programs"] = {"eager": None, "session": None}
+    data["programs"] = {"eager": None, "session": None, "file": None, "why_none": "sort has no words"}
     data["losses"], data["outside"] = [], {"eager_ns": None, "graph_ns": None}
     data["memory"] = {"eager": [], "plan": [], "buffers": []}
     for line in data["lines"]:
@@ -74,6 +74,7 @@ def test_unknown_answers_are_dashes_not_errors(show):
     shown = show(data)
     assert shown.figure("break_even_calls") == ("", "never")
     assert "was not measured" in shown.text("[data-answer='slowest']")
+    assert "not written out as a script: sort has no words" in shown.text("#programs")
     shown.click("table.kernels button", 1)
     assert "not timed" in shown.text("#kernels .detail")
 
@@ -82,7 +83,12 @@ def test_disagreement_and_a_slower_graph_are_said(show):
     data = report(1)
     data["summary"].update(agree=False, graph_ns=640_000, break_even_calls=None, largest_difference=float("nan"))
     data["losses"][1].update(eager=float("nan"), graph=float("inf"), difference=float("nan"))
+    data["summary"]["left_behind"] = ["seen is 12 after these calls eagerly, 1 compiled"]
+    data["programs"]["file"] = "stack.npz"
     shown = show(data)
+    assert "But 1 value of Python differs afterwards." in shown.text("[data-answer='agree']")
+    assert "seen is 12 after these calls eagerly, 1 compiled" in shown.text("#losses .left-behind")
+    assert "read their arrays from stack.npz beside them" in shown.text("#programs")
     assert shown.figure("agree")[1] == "no" and shown.figure("largest_difference")[1] == "NaN"
     assert "2 times as slow" in shown.text("[data-answer='break_even']")
     shown.click("#losses summary")

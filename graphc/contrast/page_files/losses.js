@@ -2,6 +2,11 @@
 
 function drawLosses() {
   const rows = data.losses;
+  const left = data.summary.left_behind;
+  if (left.length) {
+    const why = "Python runs when a step is traced, not when it is replayed. So these differ after the calls:";
+    content("losses").append(el("div", { class: "left-behind" }, el("p", {}, why), el("ul", {}, left.map((text) => el("li", { class: "code" }, text)))));
+  }
   if (!rows.length) return content("losses").append(el("p", { class: "quiet" }, "The step returns no single number to compare."));
   const numbers = rows.flatMap((row) => [Number(row.eager ?? NaN), Number(row.graph ?? NaN)]).filter(Number.isFinite);
   const high = numbers.length ? Math.max(...numbers) : 1;

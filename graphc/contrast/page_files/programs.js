@@ -22,7 +22,8 @@ function program(name, source, about) {
 }
 
 function drawPrograms() {
-  const { eager, session } = data.programs;
+  const { eager, session, file, why_none: why } = data.programs;
   const shown = [program("Eager", eager, "every line runs as it is read"), program("Session", session, "a graph first, then data is fed")].filter(Boolean);
-  content("programs").append(shown.length ? el("div", { class: "columns" }, shown) : el("p", { class: "quiet" }, "The step could not be written out as a script."));
+  if (file) content("programs").append(el("p", { class: "lead" }, "Both read their arrays from ", el("code", {}, file), " beside them; ", el("code", {}, "graphc contrast --programs DIR"), " writes all three."));
+  content("programs").append(shown.length ? el("div", { class: "columns" }, shown) : el("p", { class: "quiet" }, `The step is not written out as a script${why ? `: ${why}` : "."}`));
 }

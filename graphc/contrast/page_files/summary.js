@@ -57,6 +57,8 @@ function breakEvenAnswer() {
 function agreementAnswer() {
   const { agree, calls, largest_difference: most, largest_relative_difference: share, tolerance } = data.summary;
   const sentence = ["Over ", figure("calls", calls, plural(calls ?? 0, "call")), " the losses differ by at most ", figure("largest_difference", most, exact(most)), " (relative ", figure("largest_relative_difference", share, exact(share)), "; accepted ", figure("tolerance", tolerance, exact(tolerance)), ")."];
+  const left = data.summary.left_behind.length;
+  if (left) sentence.push(` But ${plural(left, "value")} of Python ${left === 1 ? "differs" : "differ"} afterwards.`);
   return answer("Do both ways agree?", "agree", figure("agree", agree, known(agree) ? (agree ? "yes" : "no") : DASH), sentence, "losses");
 }
 
