@@ -71,6 +71,7 @@ FLOORS: dict[int, list[list[str]]] = {
             "effects.py",
             "device_runs.py",
             "executable.py",
+            "stages.py",
             "compiled_backward.py",
             "builds.py",
             "assembly.py",

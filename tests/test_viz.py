@@ -128,3 +128,60 @@ def test_a_text_can_be_read_again_and_drawn():
 def test_a_tape_has_no_text():
     with pytest.raises(gc.errors.GraphError, match="a tape has no text"):
         viz.to_text(gc.ones(2, requires_grad=True) * 2)
+
+
+def compiled_step():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    opt = optim.Adam(model.parameters(), lr=0.1)
+
+    def step(x):
+        opt.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return gc.compile(step)
+
+
+def test_every_stage_of_a_compiled_function_can_be_drawn():
+    step = compiled_step()
+    step(gc.randn(3, 4))
+    names = viz.stages(step)
+    assert names[:2] == ["recorded", "optimized"] and names[-1] == "kernels" and "tidy" in names
+    pictures = {name: viz.to_dot(step, stage=name) for name in names}
+    for dot in pictures.values():
+        accepted_by_dot(dot)
+    assert pictures["optimized"] == viz.to_dot(step, optimized=True)
+    assert pictures["recorded"] == viz.to_dot(step) != pictures["tidy"]
+    assert len(viz.to_networkx(step, stage="tidy")) < len(viz.to_networkx(step))
+    assert viz.to_text(viz.from_text(viz.to_text(step, stage="kernels"))) == viz.to_text(step, stage="kernels")
+
+
+def test_kernels_are_boxes():
+    step = compiled_step()
+    step(gc.randn(3, 4))
+    kernels = {about["kernel"] for _, about in viz.to_networkx(step, stage="kernels").nodes(data=True)} - {""}
+    assert len(kernels) == len(gc.explain(step).data["builds"][0]["plans"][0]["steps"])
+    dot = viz.to_dot(step, stage="kernels")
+    assert all(f'label="{kernel}"' in dot for kernel in kernels)
+
+
+def test_the_same_step_has_the_same_stages():
+    first, second = compiled_step(), compiled_step()
+    for step in (first, second):
+        step(gc.ones(3, 4))
+    assert viz.stages(first) == viz.stages(second)
+    for name in viz.stages(first):
+        assert viz.to_dot(first, stage=name) == viz.to_dot(second, stage=name)
+
+
+def test_an_unknown_stage_is_refused():
+    step = compiled_step()
+    with pytest.raises(gc.errors.GraphError, match="has no graph yet"):
+        viz.stages(step)
+    step(gc.randn(3, 4))
+    with pytest.raises(gc.errors.ArgumentError, match=r"no stage 'fusion'(.|\n)*one of recorded, optimized, tidy"):
+        viz.to_dot(step, stage="fusion")
+    with pytest.raises(gc.errors.ArgumentError, match="Graph has no stage 'tidy'"):
+        viz.to_dot(mlp_graph(), stage="tidy")

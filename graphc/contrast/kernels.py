@@ -38,11 +38,6 @@ class Box:
     language: str | None
 
 
-def executable_of(found: Any) -> Any:
-    """What runs: of a program that is divided between host and device, the device's part."""
-    return getattr(found, "executable", found)
-
-
 def boxes_of(executable: Any, measured: Sequence[Data]) -> list[Box]:
     """The steps of an executable's plan; `measured`: these and those within them, as `gc.profile` has them, if it can."""
     plan: NativePlan | Plan = executable.plan

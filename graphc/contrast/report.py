@@ -26,6 +26,7 @@ from graphc.core.tensor_types import FLOAT
 from graphc.device_runs import Where
 from graphc.ir.program import CONSTANT, INPUT, Value
 from graphc.planning.descriptions import Data
+from graphc.stages import executable_of, programs_of
 from graphc.tracing import Capture
 
 page = lazy_import("graphc.contrast.page")
@@ -127,11 +128,11 @@ class _Collection:
         self.build = graph.build
         self.built = self.build.built
         key = list(self.built.executables)[-1]
-        self.executable = kernels.executable_of(self.built.executables[key])
+        self.executable = executable_of(self.built.executables[key])
         #: of the step's own, or that of the device its arguments are on
         self.backend = next((x.memory.device.type for x in key if isinstance(x, Where)), self.built.backend.name)
         self.boxes = kernels.boxes_of(self.executable, running.steps_in(graph.profile, self.executable))
-        self.programs, self.unchanged = stages.programs_of(self.built, self.built.prepared[key])
+        self.programs, self.unchanged = programs_of(self.built, self.built.prepared[key])
         self.sources = self._sources()
         self.names = {
             value: self._name(source, value)

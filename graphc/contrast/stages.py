@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from graphc.contrast.sources import Sources
 from graphc.contrast.watching import EagerWatch
-from graphc.executable import Built, Prepared
 from graphc.ir.dot import role_of
 from graphc.ir.program import CONSTANT, INPUT, Node, Origin, Program, Value, attr_key
 from graphc.ir.text import attr_text
 from graphc.planning.descriptions import Data
+from graphc.stages import Snapshot
 
 #: Characters of an attribute that are shown.
 _WIDTH = 60
@@ -55,34 +55,6 @@ def _signature(node: Node) -> Any:
     attrs = tuple((key, type(x) if isinstance(x, Program) else attr_key(x)) for key, x in sorted(node.attrs.items()))
     types = tuple((v.type.shape, v.type.dtype.name) for v in node.outputs)
     return node.op, attrs, types, len(node.inputs), node.origins[:1]
-
-
-class Snapshot(NamedTuple):
-    """A program as a pass left it; no pass: as it was recorded."""
-
-    name: str
-    transform: Callable[..., Any] | None
-    program: Program
-    ms: float | None
-
-
-def programs_of(built: Built, prepared: Prepared) -> tuple[list[Snapshot], list[str]]:
-    """The recorded program and what each pass made of it, sizes put in; and the passes that changed nothing."""
-    ways = built.ways(prepared.sizes)
-    program = ways.recorded
-    found = [Snapshot("recorded", None, ways.static(program), None)]
-    unchanged: dict[str, None] = {}
-    passes = [(transform, report, True) for transform, report in zip(ways.pipeline, built.passes, strict=True)]
-    passes += [(transform, report, False) for transform, report in zip(ways.native, prepared.passes, strict=True)]
-    for transform, report, symbolic in passes:
-        if not symbolic:
-            program = ways.static(program)
-        before, program = program, transform(program)
-        if program is before:
-            unchanged[report.name] = None
-        else:
-            found.append(Snapshot(report.name, transform, ways.static(program), report.milliseconds))
-    return found, list(unchanged)
 
 
 def about(transform: Callable[..., Any]) -> str:
@@ -181,4 +153,4 @@ def tape_stage(watch: EagerWatch, sources: Sources) -> Data:
     }  # fmt: skip
 
 
-__all__ = ["NodeIds", "Writer", "about", "program_stages", "programs_of", "tape_stage"]
+__all__ = ["NodeIds", "Writer", "about", "program_stages", "tape_stage"]

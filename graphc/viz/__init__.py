@@ -7,8 +7,8 @@ tensor (its tape), or a `Program`.
 from __future__ import annotations
 
 from graphc.viz.pictures import Picture, show, to_png, to_svg
-from graphc.viz.subjects import from_text, to_dot, to_graphml, to_networkx, to_text
+from graphc.viz.subjects import from_text, stages, to_dot, to_graphml, to_networkx, to_text
 
 __all__ = [
-    "Picture", "from_text", "show", "to_dot", "to_graphml", "to_networkx", "to_png", "to_svg", "to_text",
+    "Picture", "from_text", "show", "stages", "to_dot", "to_graphml", "to_networkx", "to_png", "to_svg", "to_text",
 ]  # fmt: skip

@@ -27,14 +27,14 @@ def render(dot: str, kind: str) -> bytes:
     return done.stdout
 
 
-def to_svg(x: Any, optimized: bool = False) -> str:
+def to_svg(x: Any, optimized: bool = False, stage: str = "") -> str:
     """`x` drawn as SVG text; takes what `to_dot` takes. Raises BackendError where Graphviz is not installed."""
-    return render(to_dot(x, optimized), "svg").decode()
+    return render(to_dot(x, optimized, stage=stage), "svg").decode()
 
 
-def to_png(x: Any, optimized: bool = False) -> bytes:
+def to_png(x: Any, optimized: bool = False, stage: str = "") -> bytes:
     """`x` drawn as a PNG file's bytes; see `to_svg`."""
-    return render(to_dot(x, optimized), "png")
+    return render(to_dot(x, optimized, stage=stage), "png")
 
 
 class Picture:
@@ -57,6 +57,6 @@ class Picture:
         return path
 
 
-def show(x: Any, optimized: bool = False) -> Picture:
+def show(x: Any, optimized: bool = False, stage: str = "") -> Picture:
     """A picture of `x` for a notebook; takes what `to_dot` takes."""
-    return Picture(to_dot(x, optimized))
+    return Picture(to_dot(x, optimized, stage=stage))
