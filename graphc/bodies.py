@@ -34,7 +34,7 @@ class BodyTrace(Recorder):
         if parent is not None:
             self.aliases, self.checks = parent.aliases, parent.checks
             self.guards, self.functions, self._scopes = parent.guards, parent.functions, parent._scopes
-            self.layouts = parent.layouts
+            self.layouts, self.kind = parent.layouts, parent.kind
 
     def add_input(self, type_: TensorType, wants_grad: bool) -> Any:
         """The next input of the body."""

@@ -44,6 +44,7 @@ from graphc.core.errors import ShapeError, SymbolicError, user_line
 from graphc.core.tape import LEAF, Entry
 from graphc.entries import SLOW, make_entry
 from graphc.executable import Built
+from graphc.functions.casting import kind_of_all
 from graphc.ir.program import Program, Table
 from graphc.layouts import Decision, form_of, lies, shown
 from graphc.nests import Mutables, flatten, has_sizes, objects_in, refill, unflatten, with_sizes
@@ -169,8 +170,9 @@ class CompiledFunction:
             tracked = x._edge is not None if x._base is None else x.requires_grad
             has_grad = tracked and getattr(x, "_grad", None) is not None
             parts.append((array.dtype.num, array.ndim, tracked, has_grad, seen.setdefault(id(x), i), fixed))
+        precision = STATE.autocast and (STATE.autocast, kind_of_all(leaves))
         return Call(
-            leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad, STATE.autocast), [], args, kwargs
+            leaves, structure, tuple(shapes), (structure, tuple(parts), STATE.grad, precision), [], args, kwargs
         )
 
     def _find(self, call: Call) -> Build:
@@ -333,6 +335,7 @@ class CompiledFunction:
         reuse: Callable[[Build], Build | None] | None = None,
     ) -> tuple[Trace, Build]:
         trace = Trace(table)
+        trace.kind = kind_of_all(call.leaves)
         surroundings = Surroundings(self.fn, objects_in(call.structure))
         arguments, symbols = argument_symbols(trace, call, pattern)
         args, kwargs = unflatten(call.structure, symbols)

@@ -19,7 +19,7 @@ import numpy as np
 
 from graphc.aliasing import mark_detached, refresh
 from graphc.autodiff import order_entries
-from graphc.core.arrays import extent, is_array, shares_memory
+from graphc.core.arrays import DeviceArray, extent, is_array, shares_memory
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Dim, Size, assumptions, substitute
 from graphc.core.errors import AliasError, OperandError, SymbolicError, TraceLeakError, show_line, user_frame, user_line
@@ -149,6 +149,8 @@ class Recorder:
 
     #: placeholders and parameters count as wanting a gradient (graphs), or only what the tensors themselves say (traces)
     has_leaks = False
+    #: the kind of device that a run's tensors are on, None where only a run will tell
+    kind: str | None = None
 
     def __init__(self, table: Table | None = None):
         self.table = table or Table()
@@ -274,6 +276,8 @@ class Recorder:
         return known[1]
 
     def _capture(self, tensor: Any) -> Any:
+        if type(tensor._data) is DeviceArray:
+            self.kind = tensor._data.memory.device.type
         view = tensor._base
         if view is not None and is_array(view.base._data) and _follows(tensor, view):
             base = self.shadow(view.base)

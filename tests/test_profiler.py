@@ -39,6 +39,15 @@ def test_functions_rules_and_steps_are_seen():
     assert found["aten::matmul"] == 2 and any(name.endswith("Backward") for name in found)
 
 
+def test_a_compiled_step_of_an_optimizer_bears_its_name(monkeypatch):
+    monkeypatch.setattr(gc.config, "eager", "compiled")
+    model = gc.nn.Linear(4, 3)
+    opt = gc.optim.SGD(model.parameters(), lr=0.1)
+    with profile() as prof:
+        step(model, opt, gc.ones(2, 4))
+    assert seen_by(prof)["compiled SGD.step"] == seen_by(prof)["Optimizer.step#SGD.step"] == 1
+
+
 def test_nothing_is_different_before_and_after():
     before = (gc.Tensor.__add__, gc.nn.functional.linear, gc.ones, gc.Tensor.relu, gc.optim.SGD.step)
     with profile():

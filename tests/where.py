@@ -9,6 +9,9 @@ import pytest
 import graphc as gc
 from graphc import config
 
+#: The kind of the device on which tensors are made.
+KIND = gc.get_default_device().type
+
 
 def here(array: Any) -> Any:
     """An array as a tensor where tensors are made, with its order in memory."""

@@ -25,6 +25,8 @@ class Recorder(Protocol):
 
     #: where recorded tensors lie in memory, a `layouts.Layouts`
     layouts: Any
+    #: the kind of device that a run's tensors are on, None where only a run will tell
+    kind: str | None
 
     def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
         """Records one op; operands may be concrete (they are captured) or this recorder's own."""

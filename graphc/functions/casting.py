@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,18 @@ CACHE = _Cache()
 
 
 def kind_of(x: Any) -> str | None:
-    """The kind of device a tensor is on, None for a recorded one."""
+    """The kind of device a tensor is on; of a recorded one that of its recording, None where only a run will tell."""
     data = x._data
     if type(data) is _ndarray:
         return "cpu"
-    return data.memory.device.type if type(data) is DeviceArray else None
+    if type(data) is DeviceArray:
+        return data.memory.device.type
+    return None if STATE.recorder is None else STATE.recorder.kind
+
+
+def kind_of_all(tensors: Iterable[Any]) -> str | None:
+    """The kind of device that a call's tensors are on: numbers follow the others. None if there are no others."""
+    return next((kind_of(x) for x in tensors if type(x._data) is DeviceArray or x._data.ndim), None)
 
 
 def cast_operands(mark: Mark, operands: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -93,4 +101,4 @@ def _cached(x: Any, target: DType) -> Any:
 
 SLOTS.cast_operands = cast_operands
 
-__all__ = ["CACHE", "cast_operands", "kind_of"]
+__all__ = ["CACHE", "cast_operands", "kind_of_all"]

@@ -273,7 +273,12 @@ class Optimizer(Hooked):
                 self.state_for(group, p)
             held = tuple(pairs)
             backend = None if any(type(p._data) is DeviceArray for _, p in pairs) else "llvm"
-            found = self._compiled[key] = compile(lambda *given: self._apply_for_now(held, given), backend=backend)
+
+            def step(*given: Any) -> None:
+                self._apply_for_now(held, given)
+
+            step.__name__ = f"{type(self).__name__}.step"
+            found = self._compiled[key] = compile(step, backend=backend)
         return found
 
     def __getstate__(self) -> dict[str, Any]:
