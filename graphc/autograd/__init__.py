@@ -12,6 +12,7 @@ from graphc.core.errors import GradientError
 from graphc.core.lazy import lazy_attributes
 from graphc.core.tape import TensorBase
 from graphc.custom_function import Function, FunctionCtx, once_differentiable
+from graphc.functions.placing import at_home
 from graphc.grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from graphc.gradcheck import gradcheck, gradgradcheck
 from graphc.tensors import Tensor, backward
@@ -58,7 +59,7 @@ def grad(
             "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is "
             "the desired behavior."
         )
-    return tuple(found)
+    return tuple([None if g is None else at_home(g, x) for x, g in zip(here_xs, found, strict=True)])
 
 
 def _sequence(x: Any) -> Sequence[Any]:

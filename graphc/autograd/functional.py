@@ -16,6 +16,7 @@ from graphc.core.errors import ArgumentTypeError, GradientError
 from graphc.core.tape import TensorBase
 from graphc.functions.creation import ones_like, zeros, zeros_like
 from graphc.functions.joining import stack
+from graphc.functions.placing import at_home
 from graphc.primitives.copying import copy
 from graphc.primitives.views import reshape
 
@@ -66,7 +67,8 @@ def pulled(
     for i, g in enumerate(found):
         if g is None and strict:
             raise GradientError(f"The output of the user-provided function is independent of input {i}. {where}")
-    return [zeros_of(x.tensor_type) if g is None else g for x, g in zip(inputs, found, strict=True)]
+    found = [zeros_of(x.tensor_type) if g is None else g for x, g in zip(inputs, found, strict=True)]
+    return [at_home(g, x) for x, g in zip(inputs, found, strict=True)]
 
 
 def _checked_v(v: Any, others: Tensors, what: str, where: str) -> Tensors:

@@ -54,3 +54,8 @@ def on(x: Any, memory: Any) -> Any:
         metas = ((x._data.shape, x._data.dtype),)
         out._edge = (Entry(Move(home), {}, (edge_of(x),), metas, metas, {}), 0)
     return out
+
+
+def at_home(g: Any, x: Any) -> Any:
+    """The gradient of x where x is: numbers are computed where that is quickest."""
+    return g if STATE.recorder is not None else on(g, memory_of(x._data))

@@ -9,11 +9,12 @@ from typing import Any
 
 from graphc.aliasing import mark_detached, refresh, write
 from graphc.autodiff import Watch, pull_to_leaves, same_shape, seeds_for
-from graphc.core.arrays import is_array, is_borrowed, like, memory_of, moved, write_elements
+from graphc.core.arrays import is_array, is_borrowed, like, write_elements
 from graphc.core.context import EPOCH, SLOTS, STATE, set_grad
 from graphc.core.errors import ArgumentTypeError, DtypeError, GradientError, ShapeError
 from graphc.core.tape import LEAF, Entry, TensorBase, counter_of
 from graphc.core.tensor_types import FLOAT
+from graphc.functions.placing import at_home
 from graphc.functions.promotion import as_operand
 from graphc.methods.shapes import Shapes
 from graphc.primitives.copying import copy
@@ -292,17 +293,17 @@ def backward(
 
 def _accumulate(taken: set[int], create_graph: bool, leaf: Any, g: Any) -> None:
     """Adds one cotangent to a leaf's gradient, which never shares memory with anything else."""
-    have = leaf.grad
+    have, g = leaf.grad, at_home(g, leaf)
     if have is not None:
         if create_graph:
             leaf.grad = add(have, g)
         else:
-            write(have, add(have, g))  # on the leaf's device
+            write(have, add(have, g))
         return
     if create_graph:
         leaf.grad = g
         return
-    data = moved(g._data, memory_of(leaf._data)) if is_array(g._data) else g._data
+    data = g._data
     if is_array(data):
         if (
             id(data) in taken

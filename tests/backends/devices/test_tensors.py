@@ -99,6 +99,22 @@ class TestMoving:
         assert x.grad.device == gc.device("cpu")
         np.testing.assert_allclose(x.grad.numpy(), X)
 
+    def test_gradients_of_numbers_are_where_the_numbers_are(self):
+        here, far = gc.tensor(2.5, requires_grad=True), gc.tensor(1.5, device=DEVICE, requires_grad=True)
+        for create in (False, True):
+            y = (there(X) * here).sum() + far.floor() + far * far
+            found = gc.autograd.grad(y, [here, far], create_graph=create)
+            assert [g.device for g in found] == [here.device, far.device]
+            assert [g.item() for g in found] == pytest.approx([X.sum(), 3.0], rel=1e-5)
+        (again,) = gc.autograd.grad(found[1], [far])
+        assert again.item() == 2.0 and again.device == far.device
+        for unused in gc.autograd.grad(here * 2, [far, there(X).requires_grad_()], materialize_grads=True):
+            assert unused.device == far.device and not unused.any()
+        (hessian,) = gc.autograd.functional.jacobian(lambda x: (x.floor(),), far)
+        assert hessian.device == far.device and hessian.item() == 0.0
+        far.floor().backward(create_graph=True)
+        assert far.grad.device == far.device
+
     def test_numbers_mix_and_tensors_do_not(self):
         scale = gc.tensor(2.0, requires_grad=True)
         (there(X) * scale).sum().backward()
