@@ -263,8 +263,8 @@ class Accelerator:
     def _need(self, asked: str) -> None:
         if not self.is_available():
             raise DeviceError(
-                f"{self.kind}.{asked}: graphc has no {self.shown} device here\n"
-                f"  hint: ask {self.kind}.is_available() first, it is False here; `graphc doctor` tells why"
+                f"{self.name}.{asked}: graphc has no {self.shown} device here\n"
+                f"  hint: ask {self.name}.is_available() first, it is False here; `graphc doctor` tells why"
             )
 
 

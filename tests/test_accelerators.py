@@ -14,12 +14,11 @@ import graphc as gc
 
 def test_without_a_device_questions_have_answers(monkeypatch):
     monkeypatch.setattr(gc.cuda._cuda, "device_count", lambda: 0)
-    for cuda in (gc.cuda,):
-        assert (cuda.memory_stats(), cuda.max_memory_reserved()) == ({}, 0)
-        cuda.reset_max_memory_allocated()
-        for ask in ("get_device_capability", "memory_summary", "mem_get_info", "current_stream"):
-            with pytest.raises(gc.errors.DeviceError, match=f"cuda.{ask}: graphc has no CUDA device here"):
-                getattr(cuda, ask)()
+    assert (gc.cuda.memory_stats(), gc.cuda.max_memory_reserved()) == ({}, 0)
+    gc.cuda.reset_max_memory_allocated()
+    for ask in ("get_device_capability", "memory_summary", "mem_get_info", "current_stream"):
+        with pytest.raises(gc.errors.DeviceError, match=f"cuda.{ask}: graphc has no CUDA device here"):
+            getattr(gc.cuda, ask)()
 
 
 @pytest.mark.parametrize(

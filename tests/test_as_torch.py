@@ -129,7 +129,8 @@ def test_a_real_torchvision_that_is_loaded_is_not_shadowed(tmp_path):
     assert re.match(r"torchvision is already imported here \(.*torchvision\.py\), so graphc cannot answer", done.stdout)
 
 
-def test_what_scripts_ask_about_devices_is_answered(tmp_path):
+def test_what_scripts_ask_about_devices_is_answered(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAPHC_DEVICE", "cpu")  # OpenCL would answer for CUDA
     out = check(
         """
 import torch
