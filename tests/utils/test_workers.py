@@ -195,6 +195,14 @@ def test_after_a_compiled_call():
     assert step(x).item() == before
 
 
+@pytest.mark.opencl
+def test_workers_make_tensors_on_the_host_whatever_the_default_device_is():
+    with gc.device("opencl"):
+        assert (gc.ones(2) + 1).device.type == "opencl"  # in use when the workers are forked
+        (batch,) = DataLoader(range(2), batch_size=2, collate_fn=lambda _: gc.ones(3) + 0 * gc.rand(3), **WORKERS)
+    assert batch.device.type == "cpu" and batch.tolist() == [1, 1, 1]
+
+
 def test_worker_code_is_eager_inside_a_recording_context():
     with gc.Graph().as_default():
         batches = list(DataLoader(Squares(4), **WORKERS))

@@ -27,7 +27,7 @@ import numpy as np
 
 from graphc.backends.llvm.pool import set_num_threads
 from graphc.core.config import config
-from graphc.core.context import eagerly
+from graphc.core.context import eagerly, set_default_device
 from graphc.core.errors import BackendError, GraphcError
 from graphc.core.lazy import lazy_import
 from graphc.functions.generators import manual_seed
@@ -146,8 +146,9 @@ def _leave_to_parent(number: int, frame: Any) -> None:
 
 
 def _settle(job: Job, i: int) -> None:
-    """Seeds, one thread, and eager code on NumPy."""
+    """Seeds, one thread, tensors made on the host, and eager code on NumPy."""
     global _info
+    set_default_device("cpu")  # a device of the main process does not work in one forked from it
     config.eager = "numpy"
     set_num_threads(1)
     blas.one_thread_for_numpy()
