@@ -53,8 +53,8 @@ divide = elementwise(
     "divide",
     eval=np.divide,
     scalar=lambda x, y: x / y,
-    vjp=(lambda g, out, x, y: g / y, lambda g, out, x, y: -g * (out / y)),
-    saves=((1,), (1, OUT)),
+    vjp=(lambda g, out, x, y: g / y, lambda g, out, x, y: -g * (x / y / y)),  # the quotient may be written in place
+    saves=((1,), (0, 1)),
     samples=lambda: binary_samples(FLOAT_DTYPES, second=(0.3, 2.0)),
     exact=True,
 )

@@ -152,6 +152,28 @@ def test_backward_of_two(name: str) -> None:
     both(PAIRS[name], X, X + 1)
 
 
+WRITABLE: dict[str, Any] = {
+    "a quotient": lambda m, x: x / x.flip(0),
+    "normalized": lambda m, x: m.nn.functional.normalize(x, dim=0),
+    "a similarity": lambda m, x: m.nn.functional.cosine_similarity(x.outer(x), x.outer(x.flip(0))),
+    "a product": lambda m, x: x * x.flip(0),
+    "a power": lambda m, x: x**3,
+    "softsign": lambda m, x: m.nn.functional.softsign(x),
+    "a loss": lambda m, x: m.nn.functional.mse_loss(x, x * x, reduction="none"),
+}
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_results_that_no_gradient_reads_may_be_written(name: str) -> None:
+    def code(m: Any, x: Any) -> Any:
+        y = WRITABLE[name](m, x * 1)
+        y.mul_(2)
+        y.sum().backward()
+        return x.grad
+
+    both(code, X)
+
+
 def test_what_is_overwritten_keeps_a_gradient_of_zero() -> None:
     both(overwritten, X)
 
