@@ -12,7 +12,7 @@ from test_layers import LAZY_ONLY, ROOT
 def modules_after(code: str, cwd: str) -> set[str]:
     """Top-level names of the modules a fresh interpreter has loaded after running the code."""
     code += "\nimport sys\nprint(*{name.partition('.')[0] for name in sys.modules})"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRAPHC_DEVICE": "cpu"}  # a device is opened with its driver
     done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
