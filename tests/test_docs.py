@@ -114,7 +114,7 @@ import graphc as gc
 
 double = gc.compile(lambda x: x.tanh() * 2, backend="reference")
 x = gc.ones(3)
-assert np.array_equal(double(x).numpy(), (x.tanh() * 2).numpy())
+assert np.allclose(double(x).numpy(), 2 * np.tanh(1))
 print("reference")
 """
 
