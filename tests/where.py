@@ -26,5 +26,9 @@ shares_memory_with_numpy = pytest.mark.skipif(
 runs_natively = pytest.mark.skipif(
     config.device != "cpu", reason="a device has no native runs: no entries, no steps told, no costs counted"
 )
+#: For tests of work that is done in forked processes.
+works_in_forks = pytest.mark.skipif(
+    config.device != "cpu", reason="a device that is in use does not work in forked processes"
+)
 #: For tests of what is printed of tensors, to the letter.
 prints_no_device = pytest.mark.skipif(config.device != "cpu", reason="tensors of a device print its name")

@@ -7,6 +7,7 @@ import signal
 import threading
 
 import pytest
+from where import works_in_forks
 
 from tests.fuzz.__main__ import Examination, main
 from tests.fuzz.generator import generate
@@ -56,6 +57,7 @@ class Crashes(Examination):
             os.abort()
 
 
+@works_in_forks
 def test_a_crash_is_shrunk() -> None:
     seed = next(seed for seed in range(200) if "gc.tanh(" in generate(seed).source())
     text = Crashes("numpy", "one").crash(seed, "crash")
@@ -64,6 +66,7 @@ def test_a_crash_is_shrunk() -> None:
     assert text.count("\n    v") <= 3
 
 
+@works_in_forks
 def test_a_range_of_seeds_on_a_backend(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--seeds", "0:4", "--backend", "llvm", "--modes", "one"]) == 0
     assert "seeds 0:4 on llvm, one mode each: 4 programs, 0 failures" in capsys.readouterr().out
