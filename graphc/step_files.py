@@ -20,10 +20,12 @@ from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
-from graphc import as_torch
 from graphc.build import CompiledFunction
 from graphc.core.context import STATE
 from graphc.core.errors import ArgumentError
+from graphc.core.lazy import lazy_import
+
+as_torch = lazy_import("graphc.as_torch")  # from then on graphc answers for torch
 
 #: What a step is called unless its name is given; the first of these that was called is meant.
 NAMES = ("step", "train_step", "training_step")

@@ -35,3 +35,12 @@ def test_the_error_classes_have_a_public_module():
     code += "assert ShapeError is graphc.errors.ShapeError is e.ShapeError\n"
     code += "assert set(__all__) == {n for n, c in vars(e).items() if isinstance(c, type) and issubclass(c, Exception)}"
     modules_after(code, ".")
+
+
+def test_only_as_torch_answers_for_torch():
+    code = (
+        "import sys, graphc.cli, graphc.step_files, graphc.contrast, graphc.porting, graphc.doctor, graphc.distributed.run\n"
+        "print([type(f).__name__ for f in sys.meta_path if type(f).__module__.startswith('graphc')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -152,7 +152,7 @@ def test_without_a_network_the_sentence_says_where_to_put_the_file(tmp_path, mon
     text = str(caught.value)
     assert text.startswith("MNIST: cannot be downloaded\n  file:///nowhere/train-images-idx3-ubyte.gz: ")
     folder = re.escape(str(tmp_path / "MNIST/raw"))
-    want = rf"hint: without a network, download train-images-idx3-ubyte\.gz elsewhere and copy it to {folder}$"
+    want = rf"hint: without a network, download train-images-idx3-ubyte\.gz elsewhere and copy it to {folder}\n  at "
     assert re.search(want, text)
 
 
