@@ -47,7 +47,7 @@ from graphc.executable import Built
 from graphc.functions.casting import kind_of_all
 from graphc.ir.program import Program, Table
 from graphc.layouts import Decision, form_of, lies, shown
-from graphc.nests import Mutables, flatten, has_sizes, objects_in, refill, unflatten, with_sizes
+from graphc.nests import Mutables, changed_value, flatten, has_sizes, objects_in, refill, unflatten, with_sizes
 from graphc.surroundings import Surroundings
 from graphc.tracing import Trace, paused_gc
 
@@ -182,7 +182,7 @@ class CompiledFunction:
                 return self._trace_again(call, table)
         group = self._groups.get(call.key)
         if group is None:
-            return self._new_build(call, [], ("", None, None, None))
+            return self._new_build(call, [], self._other_value(call))
         if len(self._groups) > 1:
             self._groups.move_to_end(call.key)
         for build in group:
@@ -226,6 +226,21 @@ class CompiledFunction:
             for axis, (want, have) in enumerate(zip(pattern, shape, strict=True)):
                 if want is not None and want != have:
                     return path, axis, want, have
+        return "", None, None, None
+
+    def _other_value(self, call: Call) -> tuple[str, int | None, Any, Any]:
+        """The plain argument that is another one than in the call that was built for last."""
+        if self._groups:
+            _, old_args, old_kwargs = next(reversed(self._groups))[0]
+            _, args, kwargs = call.structure
+            for i, (a, b) in enumerate(zip(old_args[1:], args[1:], strict=False)):
+                found = changed_value(a, b, self._names[i] if i < len(self._names) else f"arg{i}")
+                if found is not None:
+                    return found[0], None, found[1], found[2]
+            found = changed_value(old_kwargs, kwargs)
+            if found is not None:
+                name, rest = found[0][2:].split("']", 1)
+                return name + rest, None, found[1], found[2]
         return "", None, None, None
 
     def _lies_otherwise(self, build: Build, call: Call) -> tuple[str, int | None, Any, Any]:

@@ -105,6 +105,25 @@ def objects_in(structure: Any) -> Iterator[Any]:
             yield from objects_in(part)
 
 
+def changed_value(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | None:
+    """The first place where two structures that are otherwise alike have other values: its path, and both, or their text."""
+    if isinstance(old, Other) and isinstance(new, Other):
+        a, b = (x.value if isinstance(x.value, _PLAIN) else repr(x.value) for x in (old, new))
+        return None if old == new else (path, a, b)
+    if type(old) is not tuple or type(new) is not tuple or old[0] != new[0] or len(old) != len(new):
+        return None
+    names: Any = [f"[{i}]" for i in range(len(old) - 1)]
+    if len(_parts(old)) < len(old) - 1:  # keys or fields come first
+        if old[1] != new[1]:
+            return None
+        names = [f".{name}" if type(old[0]) is _Record else f"[{name!r}]" for name in old[1]]
+    for name, a, b in zip(names, _parts(old), _parts(new), strict=True):
+        found = changed_value(a, b, path + name)
+        if found is not None:
+            return found
+    return None
+
+
 def has_sizes(structure: Any) -> bool:
     """Whether unknown sizes are among the plain values of a structure."""
     if isinstance(structure, Other):

@@ -459,3 +459,51 @@ def test_a_backend_of_somebody_elses_is_shown_as_far_as_it_tells() -> None:
     explanation = gc.explain(gc.compile(lambda x: x + 1, backend="somebody's"), gc.ones(2))
     assert "    another\n    memory: peak 12 bytes" in str(explanation)
     assert checked(explanation)["builds"][0]["plans"][0]["text"] == "one step\nanother"
+
+
+def test_a_number_that_changes_is_advised_against() -> None:
+    scaled = gc.compile(lambda x, k: x * k)
+    for k in range(2):
+        scaled(gc.ones(3), k)
+    assert checked(gc.explain(scaled))["advice"] == []
+    scaled(gc.ones(3), 2)
+    explanation = gc.explain(scaled)
+    reasons = [(x["argument"], x["old"], x["new"]) for x in explanation.data["recompiles"]]
+    assert reasons == [("", None, None), ("k", 0, 1), ("k", 1, 2)]
+    assert checked(explanation)["advice"] == []
+    scaled(gc.ones(3), 3)  # this line
+    (advice,) = checked(gc.explain(scaled))["advice"]
+    assert advice["line"].endswith(line_of("this line"))
+    assert "k is a plain number that changes (1, 2, 3)" in advice["says"]
+    assert "what to change:" in str(gc.explain(scaled))
+
+
+def test_what_differs_deep_in_an_argument_is_named() -> None:
+    f = gc.compile(lambda x, *, options: x * options["scale"][1])
+    for scale in (2.0, 3.0):
+        f(gc.ones(3), options={"scale": (1.0, scale)})
+    assert [(r.argument, r.old, r.new) for r in f.recompiles[1:]] == [("options['scale'][1]", 2.0, 3.0)]
+
+
+def test_float64_that_creeps_in_is_named() -> None:
+    weights = gc.ones(1024, dtype=gc.float64)
+
+    def f(x: Any, w: Any) -> Any:
+        return (x * w).sum()  # wide
+
+    wide = gc.compile(f)
+    wide(gc.ones(4, 1024), weights)
+    (advice,) = checked(gc.explain(wide))["builds"][0]["advice"]
+    assert advice["line"].endswith(line_of("wide"))
+    assert "f32[4, 1024] becomes float64 here" in advice["says"] and "t.to(gc.float32)" in advice["says"]
+    for a, b in ((gc.ones(4, 1024), weights.float()), (weights, weights), (gc.ones(4, 8), gc.ones(8).double())):
+        narrow = gc.compile(f)
+        narrow(a, b)
+        assert checked(gc.explain(narrow))["builds"][0]["advice"] == []
+
+
+def test_what_python_does_in_native_code_is_named() -> None:
+    f = gc.compile(lambda x: gc.linalg.svdvals(x @ x.T).sum(), backend="llvm")  # python
+    f(gc.eye(3))
+    (advice,) = checked(gc.explain(f))["builds"][0]["advice"]
+    assert advice["line"].endswith(line_of("python")) and "native code stops for svd" in advice["says"]

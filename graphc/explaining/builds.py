@@ -8,6 +8,7 @@ from typing import Any
 from graphc.builds import Build, Recompile
 from graphc.device_runs import Where
 from graphc.executable import Built
+from graphc.explaining.advice import of_build
 from graphc.ir.program import Node, Value, consumers
 from graphc.ir.text import program_text
 from graphc.passes.pipelines import PassReport
@@ -40,6 +41,7 @@ def build_data(
     pairs = dict(zip(sources, program.inputs, strict=True))
     pairs |= {source: source.value for source in new if isinstance(source, Capture) and source not in pairs}
     inputs = {source: _input(x, readers.get(x, []), new.get(source)) for source, x in pairs.items()}
+    plans = [_plan(built, key, times) for key in list(built.executables)]
     return {
         "name": name,
         "backend": built.backend.name,
@@ -52,7 +54,8 @@ def build_data(
         "passes": [pass_data(x) for x in built.passes],
         "ms": round(built.ms, 3),
         "program": program_text(built.program),
-        "plans": [_plan(built, key, times) for key in list(built.executables)],
+        "plans": plans,
+        "advice": of_build(built.program, plans),
     }
 
 

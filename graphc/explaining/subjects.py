@@ -16,6 +16,7 @@ from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError, Sha
 from graphc.core.tape import TensorBase
 from graphc.device_runs import where_are
 from graphc.executable import Built
+from graphc.explaining.advice import of_recompiles
 from graphc.explaining.builds import Times, build_data, recompile_data, traced_data
 from graphc.explaining.text import render
 from graphc.graph_files import load_graph
@@ -40,7 +41,8 @@ class Explanation:
 
 
 def explain(x: Any, /, *args: Any, **kwargs: Any) -> Explanation:
-    """Tells what `x` became: why it was built, passes, kernels, library calls, costs, memory, captured variables.
+    """Tells what `x` became: why it was built, passes, kernels, library calls, costs, memory, captured variables,
+    and what to change in the source.
 
     x: a compiled function or module, a Session, a Graph, or a file that `save_graph` wrote. With the arguments of a call
     (of `Session.run` for a session) the build for them is made if need be, and each step is timed on copies of what it would
@@ -68,7 +70,7 @@ def explain(x: Any, /, *args: Any, **kwargs: Any) -> Explanation:
 def _head(what: str, backend: str, options: Mapping[str, Any], recompiles: Sequence[Any]) -> Data:
     return {
         "what": what, "backend": backend, "options": dict(options),
-        "recompiles": [recompile_data(found) for found in recompiles],
+        "recompiles": [recompile_data(found) for found in recompiles], "advice": of_recompiles(recompiles),
     }  # fmt: skip
 
 

@@ -40,9 +40,16 @@ def _lines(data: Data) -> Iterator[str]:
     if data["recompiles"]:
         yield "why it was built:"
         yield from _indented(_table([_reason(n, x) for n, x in enumerate(data["recompiles"], 1)]))
+    yield from _advice(data["advice"])
     for build in data["builds"]:
         yield ""
         yield from _build(build)
+
+
+def _advice(advice: Sequence[Data]) -> Iterator[str]:
+    if advice:
+        yield "what to change:"
+        yield from _indented(f"{x['line']}: {x['says']}" for x in advice)
 
 
 def _reason(n: int, found: Data) -> tuple[str, ...]:
@@ -86,6 +93,7 @@ def _build(build: Data) -> Iterator[str]:
         yield "  no plan yet" + (f": the sizes {sizes} are not known" if sizes else "")
     for plan in build["plans"]:
         yield from _indented(_plan(plan))
+    yield from _indented(_advice(build["advice"]))
     if "gradient" in build:
         yield ""
         yield from _build(build["gradient"])
