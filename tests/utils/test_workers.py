@@ -480,6 +480,8 @@ PROGRAM = """
     import graphc as gc
     from graphc.utils.data import DataLoader, Dataset
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with Ctrl-C ignored
+
     class Endless(Dataset):
         def __len__(self):
             return 10**6
