@@ -29,6 +29,7 @@ from graphc.core.dims import Size, is_static, same
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GradientError, ShapeError, user_line
 from graphc.core.op import OUT, Joint, Kind, declare
 from graphc.core.tensor_types import BOOL, FLOAT, TensorType
+from graphc.effects import is_turn
 from graphc.functions.axes import normalize_dim
 from graphc.functions.joining import stack
 from graphc.functions.shaping import movedim
@@ -289,7 +290,9 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     types, wants = [s._data.type for s in shadows], [s._edge is not None for s in shadows]
     traced, test = Body(recorder, body, types, wants), Body(recorder, condition, types, wants)
     if test.written:
-        raise ArgumentError(f"while_loop: the condition writes into a tensor (at {user_line()})")
+        shows = all(is_turn(symbol._data) for _, symbol in test.written)
+        does = "has a gc.print or gc.breakpoint, whose place is the body" if shows else "writes into a tensor"
+        raise ArgumentError(f"while_loop: the condition {does} (at {user_line()})")
     carry, rest, step, check = _closed_loop(recorder, leaves, traced, test)
     results = while_op(*carry, *rest, cond=check, body=step, n_carry=len(carry))
     for tensor, value in zip(traced.written_closures, results[len(leaves) :], strict=True):

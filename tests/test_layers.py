@@ -60,7 +60,7 @@ FLOORS: dict[int, list[list[str]]] = {
             "tracing.py",
         ]
     ],
-    5: [["bodies.py", "control_samples.py", "control.py"]],
+    5: [["effects.py", "bodies.py", "control_samples.py", "control.py"]],
     6: [["passes/"]],
     7: [["planning/"]],
     8: [["backends/"]],
@@ -68,7 +68,6 @@ FLOORS: dict[int, list[list[str]]] = {
         [
             "surroundings.py",
             "verifying.py",
-            "effects.py",
             "device_runs.py",
             "executable.py",
             "stages.py",

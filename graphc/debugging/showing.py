@@ -42,9 +42,14 @@ def print_value(x: Any, label: str = "") -> Any:
     """Prints a tensor's elements each time this line is run, also in a compiled function, a graph or the body of a loop.
 
     x: any shape and dtype. Gives back x itself: gradients and results are what they would be without. Without a `label` the
-    line stands before the elements. A session's run prints what it computes. Raises ArgumentTypeError for what is no tensor.
+    line stands before the elements. A session's run prints what it computes. Raises ArgumentTypeError for what is no tensor and
+    for a label that is no text.
     """
     _check("print", (x,))
+    if not isinstance(label, str):
+        raise ArgumentTypeError(
+            f"print: the label is a str, got {type(label).__name__}", "one call for each tensor: gc.print(x, 'x')"
+        )
     if STATE.recorder is None:
         _print(host(x._here()._data), label or user_line())
     else:
@@ -56,9 +61,12 @@ def breakpoint_here(*values: Any, call: Callable[..., Any] | None = None) -> Non
     """Stops in the debugger each time this line is run, or calls `call(*values)`; in a graph at each of its runs.
 
     values: the tensors that `call` gets; in a graph those that can be looked at, as `values`. As Python's own `breakpoint` it
-    asks `sys.breakpointhook` and heeds PYTHONBREAKPOINT. Raises ArgumentTypeError for anything but tensors.
+    asks `sys.breakpointhook` and heeds PYTHONBREAKPOINT. Raises ArgumentTypeError for anything but tensors and for a `call`
+    that cannot be called.
     """
     _check("breakpoint", values)
+    if call is not None and not callable(call):
+        raise ArgumentTypeError(f"breakpoint: `call` cannot be called, it is a {type(call).__name__}", "a function")
     action = "break" if call is None else Call(call)
     if STATE.recorder is not None:
         _record(values, action, "")

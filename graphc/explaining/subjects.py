@@ -11,6 +11,7 @@ import numpy as np
 
 from graphc.build import CompiledFunction
 from graphc.core.config import config
+from graphc.core.context import silently
 from graphc.core.dims import is_static
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GraphError, ShapeError
 from graphc.core.tape import TensorBase
@@ -92,7 +93,8 @@ def _compiled_data(run: CompiledFunction, kind: str, args: tuple[Any, ...], kwar
 def _timed(built: Built, arrays: Sequence[Any]) -> Times:
     """The times of each step for these inputs, {} where the backend cannot tell."""
     executable = built.executable([a.shape for a in arrays], None, where_are(arrays))
-    return {id(executable): executable.timed(arrays)} if hasattr(executable, "timed") else {}
+    with silently():
+        return {id(executable): executable.timed(arrays)} if hasattr(executable, "timed") else {}
 
 
 # --- sessions and graphs -----------------------------------------------------------------------------------------------

@@ -23,6 +23,10 @@ def user_line_of(node: Node) -> str:
     return node.origins[0].place if node.origins else ""
 
 
+def _is_text(error: Exception) -> bool:
+    return len(error.args) == 1 and isinstance(error.args[0], str) and str(error) == error.args[0] != ""
+
+
 def blame(error: Exception, node: Node, operands: Sequence[Value] | None = None) -> Exception:
     """The same error, its message naming the op and the user's line that made the node; told once.
 
@@ -35,8 +39,10 @@ def blame(error: Exception, node: Node, operands: Sequence[Value] | None = None)
         error.about(node.op.name, operand_lines(node.inputs if operands is None else operands), line)
     elif isinstance(error, GraphcError):
         error.line = line or error.line
-    elif line:
-        error.args = (f"{error}\n  at {line}", *error.args[1:])
+    elif line and _is_text(error):
+        error.args = (f"{error}\n  at {line}",)
+    elif line:  # what else an error has for arguments is its own
+        error.add_note(f"  at {line}")
     with suppress(AttributeError):
         error._blamed = True  # type: ignore[attr-defined]
     return error

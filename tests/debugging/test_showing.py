@@ -11,7 +11,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn, optim
-from graphc.errors import ArgumentTypeError, GraphError
+from graphc.errors import ArgumentError, ArgumentTypeError, GraphError
 
 ROOT = Path(__file__).parent.parent.parent
 BACKENDS = ["numpy", "llvm", pytest.param("opencl", marks=pytest.mark.opencl)]
@@ -205,6 +205,63 @@ def test_what_is_no_tensor_is_refused():
 
 
 # --- breakpoints ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, gc.compile])
+def test_a_label_is_text_and_a_call_can_be_called(mode):
+    x = gc.ones(2)
+    with pytest.raises(
+        ArgumentTypeError, match=r"print: the label is a str, got Tensor(?s:.*)one call for each tensor"
+    ):
+        mode(lambda x: gc.print(x, x))(x)
+    with pytest.raises(ArgumentTypeError, match="breakpoint: `call` cannot be called, it is a int"):
+        mode(lambda x: gc.breakpoint(x, call=3))(x)
+
+
+def test_the_condition_of_a_recorded_loop_prints_nothing(backend):
+    def loop(x):
+        return gc.while_loop(lambda x: gc.print(x) < 10, lambda x: (x * 2,), (x,))
+
+    with pytest.raises(
+        ArgumentError, match=r"while_loop: the condition has a gc.print or gc.breakpoint, whose place is the"
+    ):
+        gc.compile(loop, backend=backend)(gc.ones(()))
+
+
+def test_what_explain_runs_to_measure_shows_nothing(backend, capsys):
+    seen = []
+
+    def f(x):
+        gc.breakpoint(x, call=seen.append)
+        return gc.print(x * 2, "twice") + 1
+
+    run = gc.compile(f, backend=backend)
+    run(gc.ones(2))
+    capsys.readouterr()
+    text = str(gc.explain(run, gc.ones(2)))
+    assert "show" in text
+    assert capsys.readouterr().out == ""
+    assert len(seen) == 1
+
+
+def test_what_a_breakpoint_raises_keeps_its_arguments(backend):
+    class Stop(Exception):
+        pass
+
+    def stop(error):
+        raise error
+
+    def f(x, error):
+        gc.breakpoint(x, call=lambda x: stop(error))  # stops
+        return x + 1
+
+    number = next(i for i, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.endswith("# stops"))
+    for error in (KeyError("key"), Stop(3, "three"), Stop(), OSError(2, "no such thing")):
+        args, text = error.args, str(error)
+        with pytest.raises(type(error)) as raised:
+            gc.compile(f, backend=backend)(gc.ones(2), error)
+        assert (raised.value.args, str(raised.value)) == (args, text)
+        assert raised.value.__notes__[0].endswith(f"test_showing.py:{number}")
 
 
 def test_a_breakpoint_calls_at_each_run(backend):
