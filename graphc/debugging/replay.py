@@ -113,6 +113,7 @@ def _shown(value: Value, array: Any) -> str:
 class Replay:
     """A run again, node by node: iterate over it for its `Step`s; `str()` says where it differs from the compiled run.
 
+    Where the run ends with an error, an iteration raises it, and the rest has the steps up to it.
     Each iteration evaluates the program anew, prints what `gc.print` prints, and stops at breakpoints. Nothing is written:
     parameters, gradients and random generators stay as they are.
     """
@@ -139,8 +140,7 @@ class Replay:
     def at(self, where: int | str) -> list[Step]:
         """The steps of a line, given as `breakpoint_at` takes it."""
         file, line = self._place(where)
-        with silently():
-            return [step for step in self._walk(self.program, self._arrays, ()) if _is_at(step.node, file, line)]
+        return self._reached(lambda step: _is_at(step.node, file, line))[0]
 
     def breakpoint_at(self, where: int | str, call: Callable[[Step], Any] | None = None) -> Replay:
         """Has iterations stop in the debugger after each node that a line made, or calls `call(step)`; returns itself.
@@ -165,21 +165,32 @@ class Replay:
     @cached_property
     def first_bad(self) -> Step | None:
         """The first step that makes a NaN or an infinity of finite operands."""
-        with silently():
-            return next((step for step in self._walk(self.program, self._arrays, ()) if step.is_culprit), None)
+        return next(iter(self._reached(lambda step: step.is_culprit)[0]), None)
 
     def __str__(self) -> str:
-        with silently():
-            steps = [x for x in self._walk(self.program, self._arrays, ()) if x.node.op.kind != EFFECT]
+        steps, error = self._reached(lambda step: step.node.op.kind != EFFECT)
         lines = len({step.line for step in steps})
         backend = self._built.backend.name if self._compares else "eager"
         found = [f"replay of {self.name} on {backend}: {len(steps)} steps of {lines} lines"]
-        found += [self.difference] if self.difference else ["the compiled run agrees with it"] if self._compares else []
+        if error is not None:
+            found.append(f"it ends with {type(error).__name__}: {error}")
+        elif self._compares:
+            found.append(self.difference or "the compiled run agrees with it")
         found += [f"first not finite: {self.first_bad}"] if self.first_bad else []
         found += [f"  {n}: {step}" for n, step in enumerate(steps[:MOST_SHOWN])]
         return "\n".join([*found, *([f"  ... and {len(steps) - MOST_SHOWN} more"] if len(steps) > MOST_SHOWN else [])])
 
     __repr__ = __str__
+
+    def _reached(self, wanted: Callable[[Step], bool]) -> tuple[list[Step], Exception | None]:
+        """The wanted steps up to the error that ends the run, and that error."""
+        found: list[Step] = []
+        try:
+            with silently():
+                found.extend(filter(wanted, self._walk(self.program, self._arrays, ())))
+        except Exception as error:
+            return found, error
+        return found, None
 
     # --- steps ----------------------------------------------------------------------------------------------------
 

@@ -157,6 +157,19 @@ def test_an_error_names_the_line_of_its_node():
         list(gc.debug(f, gc.ones(3), gc.tensor([1, 9])))
 
 
+def test_a_run_that_ends_with_an_error_is_told_up_to_it():
+    def f(x, i):
+        return gc.log(x)[i] * 2  # before the error
+
+    replay = gc.debug(f, gc.tensor([-1.0, 1.0]), gc.tensor([1, 9]))
+    text = str(replay)
+    assert re.search(r"it ends with IndexRangeError: index: index 9 is out of bounds", text)
+    assert "agrees" not in text
+    assert text.splitlines()[-1].startswith("  0: f32[2]")
+    assert replay.first_bad.op == "log"
+    assert [step.op for step in replay.at(line_of("before the error"))] == ["log"]
+
+
 def test_what_cannot_be_replayed():
     with pytest.raises(ArgumentTypeError, match="cannot replay int"):
         gc.debug(3)
