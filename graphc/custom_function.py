@@ -142,6 +142,10 @@ class CustomOp:
         for i, (position, need) in enumerate(zip(self.positions, needs, strict=True)):
             g = results[position]
             if g is not None and need:
+                if not isinstance(g, TensorBase):
+                    raise GradientError(
+                        f"function {self.name}Backward: expected Variable or None (got {type(g).__name__})"
+                    )
                 shape, have = tuple(entry.metas[i][0]), tuple(g.shape)
                 if not same_shape(have, shape):
                     raise ShapeError(

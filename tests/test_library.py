@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.core.errors import ArgumentError, GradientError, KernelError, MissingNameError, SymbolicError
+from graphc.core.errors import ArgumentError, GradientError, KernelError, MissingNameError, SchemaError, SymbolicError
 from graphc.library import custom_op
 
 BACKENDS = ["numpy", "llvm"]
@@ -169,7 +169,9 @@ def test_without_a_fake() -> None:
 def test_a_fake_that_is_wrong(backend: str) -> None:
     op = custom_op("own::misjudged", lambda x: x[:1] * 1, mutates_args=(), schema="(Tensor x) -> Tensor")
     op.register_fake(gc.empty_like)
-    with pytest.raises(ArgumentError, match=r"its fake tells of results f32\[2\], and it gave f32\[1\]"):
+    with pytest.raises(
+        ArgumentError, match=r"^own::misjudged: its fake tells of results f32\[2\], and it gave f32\[1\]"
+    ):
         gc.compile(lambda x: op(x), backend=backend)(gc.ones(2))
 
 
@@ -177,8 +179,47 @@ def test_another_number_of_results() -> None:
     op = custom_op(
         "own::three", lambda x: (x * 1, x * 2, x * 3), mutates_args=(), schema="(Tensor x) -> (Tensor, Tensor)"
     )
-    with pytest.raises(ArgumentError, match="tells of other results"):
+    with pytest.raises(SchemaError, match="tells of other results"):
         op(gc.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("result", "returns"),
+    [(None, "Tensor"), (np.ones(2), "Tensor"), (gc.ones(2), "Tensor[]"), ((gc.ones(2), 3), "(Tensor, Tensor)")],
+)
+def test_results_that_are_no_tensors(result: Any, returns: str) -> None:
+    op = custom_op("own::untold", lambda x: result, mutates_args=(), schema=f"(Tensor x) -> {returns}")
+    op.register_fake(lambda x: result)
+    with pytest.raises(SchemaError, match=r"own::untold: the schema .* tells of other results than"):
+        op(gc.zeros(2))
+    with pytest.raises(SchemaError, match=r"own::untold: its fake gives .*, and the schema .* tells of other results"):
+        gc.compile(lambda x: op(x))(gc.zeros(2))
+
+
+def test_arguments_that_are_not_those_of_the_schema() -> None:
+    schema = "(Tensor x, int n=2, *, Tensor(a2!) y, Tensor? z=None) -> Tensor"
+    op = custom_op("own::strict", lambda x, n=2, *, y, z=None: x * n, mutates_args=("y",), schema=schema)
+    x = gc.ones(2)
+    assert op(x, y=gc.zeros(2)).tolist() == [2, 2]
+    for call in (lambda x: op(3, y=x), lambda x: op(x, y=[x])):
+        for run in (call, gc.compile(call)):
+            with pytest.raises(
+                SchemaError, match=r"Expected a value of type 'Tensor' for argument '[xy]' but instead found"
+            ):
+                run(x)
+    with pytest.raises(
+        SchemaError, match=r"own::strict\(\) missing a required .*'y'. Declaration: own::strict\(Tensor x"
+    ):
+        op(x)
+
+
+def test_a_gradient_that_is_no_tensor() -> None:
+    op = custom_op("own::steep", lambda x: x * 3, mutates_args=(), schema="(Tensor x) -> Tensor")
+    op.register_fake(gc.empty_like)
+    op.register_autograd(lambda ctx, g: 3)
+    for run in (op, gc.compile(lambda x: op(x) * 2)):
+        with pytest.raises(GradientError, match=r"function steepBackward: expected Variable or None \(got int\)"):
+            run(gc.ones(2, requires_grad=True)).sum().backward()
 
 
 def test_numbers_and_nothing_in_graphs() -> None:

@@ -15,7 +15,11 @@ from typing import Any
 PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _MODULE_FILE = os.path.join(PACKAGE_DIR, "nn", "modules", "module.py")
 _USER_SIDE = (os.path.join(PACKAGE_DIR, "demo.py"),)
+#: Python's own modules stand between graphc and its users (contextlib, copy); what is installed beside them is a user
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_INSTALLED = (os.path.join(_STDLIB, "site-packages") + os.sep, os.path.join(_STDLIB, "dist-packages") + os.sep)
 _is_internal: dict[str, bool] = {}
+_is_passed_over: dict[str, bool] = {}
 
 
 class GraphcError(Exception):
@@ -187,6 +191,10 @@ class KernelError(GraphcError, NotImplementedError):
     """A custom op has no function for the device of its arguments."""
 
 
+class SchemaError(GraphcError, RuntimeError, TypeError):
+    """Arguments or results of a custom op that are not those of its schema."""
+
+
 class MissingNameError(GraphcError, AttributeError):
     """A name that PyTorch has and graphc has not."""
 
@@ -222,14 +230,21 @@ def is_internal(filename: str) -> bool:
     return known
 
 
+def _pass_over(filename: str) -> bool:
+    """Whether a source file is not the user's: graphc's own or one of Python's."""
+    python = filename.startswith(("<frozen ", _STDLIB)) and not filename.startswith(_INSTALLED)
+    known = _is_passed_over[filename] = python or is_internal(filename)
+    return known
+
+
 def user_frame(depth: int = 1) -> FrameType | None:
-    """The innermost frame that is not graphc's own."""
+    """The innermost frame that is neither graphc's own nor one of Python's modules."""
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         filename = frame.f_code.co_filename
-        known = _is_internal.get(filename)
+        known = _is_passed_over.get(filename)
         if known is None:
-            known = is_internal(filename)
+            known = _pass_over(filename)
         if not known:
             return frame
         frame = frame.f_back

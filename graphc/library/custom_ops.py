@@ -18,7 +18,15 @@ from graphc.bodies import BodyTrace
 from graphc.core.arrays import host, shares_memory
 from graphc.core.context import EPOCH, SLOTS, STATE, recording, set_grad
 from graphc.core.dims import same
-from graphc.core.errors import AliasError, ArgumentError, GradientError, KernelError, SymbolicError, user_line
+from graphc.core.errors import (
+    AliasError,
+    ArgumentError,
+    GradientError,
+    KernelError,
+    SchemaError,
+    SymbolicError,
+    user_line,
+)
 from graphc.core.op import OUT, Joint, Kind, Op
 from graphc.core.tape import TensorBase, counter_of
 from graphc.core.tensor_types import TensorType, type_of_array
@@ -143,14 +151,28 @@ class CustomOpDef:
     # --- calls ----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        form, tensors = Form.take_apart(bound.arguments)
+        form, tensors = Form.take_apart(self._arguments(args, kwargs))
         if self._schema.mutated or not STATE.grad or not any(t._here()._edge is not None for t in tensors):
             with set_grad(False):
                 return self._plain(form, tensors)
         found = self._function.apply(form, *tensors)
         return _in_form(self._schema, list(found)) if isinstance(found, tuple) else found
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments by their names; SchemaError where they are not those of the schema."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise SchemaError(f"{self._qualname}() {error}. Declaration: {self._qualname}{self._schema.text}") from None
+        bound.apply_defaults()
+        for name in self._schema.tensors:
+            value = bound.arguments.get(name)
+            if not isinstance(value, TensorBase):
+                raise SchemaError(
+                    f"{self._qualname}() Expected a value of type 'Tensor' for argument '{name}' but instead found type "
+                    f"'{type(value).__name__}'. Declaration: {self._qualname}{self._schema.text}"
+                )
+        return bound.arguments
 
     def _plain(self, form: Form, tensors: Sequence[Any]) -> Any:
         """A call off the tape."""
@@ -183,15 +205,13 @@ class CustomOpDef:
         return found
 
     def _check_result(self, result: Any, tensors: Sequence[Any]) -> None:
-        """AliasError where a result shares memory with something; ArgumentError where the schema has another number."""
-        found = _parts(self._schema, result)
-        expected = self._schema.returns
-        if expected != ("Tensor[]",) and len(found) != len(expected):
-            raise ArgumentError(
+        """AliasError where a result shares memory with something; SchemaError where it is not what the schema tells of."""
+        if not self._is_told(result):
+            raise SchemaError(
                 f"{self._qualname}: the schema {self._schema.text} tells of other results than {result!r}"
             )
         given = list(tensors)
-        for t in found:
+        for t in _parts(self._schema, result):
             if not isinstance(t, TensorBase):
                 continue
             if any(t is other or shares_memory(t._data, other._data) for other in given):
@@ -203,6 +223,18 @@ class CustomOpDef:
                     "tensor(s) (e.g. return x.clone()) or refactor the custom operator to not return y."
                 )
             given.append(t)
+
+    def _is_told(self, result: Any) -> bool:
+        """Whether a result is what the schema tells of: as many parts, and tensors where it has tensors."""
+        expected = self._schema.returns
+        is_list = expected == ("Tensor[]",)
+        if (is_list or (self._schema.is_tuple and expected)) and not isinstance(result, tuple | list):
+            return False
+        found = _parts(self._schema, result)
+        words = ("Tensor",) * len(found) if is_list else expected
+        return len(found) == len(words) and all(
+            word != "Tensor" or isinstance(part, TensorBase) for word, part in zip(words, found, strict=True)
+        )
 
     # --- in graphs ------------------------------------------------------------------------------------------------
 
@@ -253,7 +285,12 @@ class CustomOpDef:
         trace = BodyTrace(Table(), None)
         symbols = [trace.add_input(t, False) for t in types]
         with recording(trace), set_grad(False):
-            found = _parts(self._schema, self._call(self._fake, form, symbols))
+            result = self._call(self._fake, form, symbols)
+            if not self._is_told(result):
+                raise SchemaError(
+                    f"{self._qualname}: its fake gives {result!r}, and the schema {self._schema.text} tells of other results"
+                )
+            found = _parts(self._schema, result)
             if not all(isinstance(t, TensorBase) for t in found):
                 raise SymbolicError(
                     f"{self._qualname} gives numbers, which are known only when the graph runs, at {user_line()}\n"
@@ -278,8 +315,7 @@ class CustomOpDef:
         told, have = self._types[key], tuple(map(type_of_array, results))
         if told != have:
             raise ArgumentError(
-                f"{self._qualname}: its fake tells of results {', '.join(map(str, told))}, and it gave "
-                f"{', '.join(map(str, have))}"
+                f"its fake tells of results {', '.join(map(str, told))}, and it gave {', '.join(map(str, have))}"
             )
         return [*results, *(host(t._data) for t, n in zip(tensors, names, strict=True) if n in self._schema.mutated)]
 

@@ -27,9 +27,10 @@ _RETURNED = ("Tensor", "Tensor[]", "SymInt", "float", "bool", "Scalar")
 
 
 class Schema(typing.NamedTuple):
-    """A schema taken apart: the names of the arguments that are written to, and the words for the results."""
+    """A schema taken apart: the arguments that are one tensor and those that are written to, and the words for the results."""
 
     text: str
+    tensors: tuple[str, ...]
     mutated: tuple[str, ...]
     returns: tuple[str, ...]
     is_tuple: bool
@@ -142,8 +143,9 @@ def parse_schema(text: str) -> Schema:
     out = match["out"]
     is_tuple = out.startswith("(")
     names = re.findall(r"\([a-z0-9]+!(?: -> [a-z0-9|*]+)?\)\??(?:\[\])?\??\s+(\w+)", match["args"])
+    tensors = re.findall(r"(?:^|,)\s*(?:\*,\s*)?Tensor(?:\([^)]*\))?\s+(\w+)", match["args"])
     words = [word.strip() for word in out.strip("()").split(",") if word.strip()]
-    return Schema(text.strip(), tuple(names), tuple(words), is_tuple)
+    return Schema(text.strip(), tuple(tensors), tuple(names), tuple(words), is_tuple)
 
 
 __all__ = ["Schema", "infer_schema", "parse_schema"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +177,16 @@ def test_results_of_failed_optimizer_calls():
     with pytest.raises(ValueError, match=r"doesn't match the size|different number"):
         opt.load_state_dict({"state": {}, "param_groups": []})
     np.testing.assert_array_equal(w.detach().numpy(), [1, 1])
+
+
+def search_twice(x):
+    with gc.check_nans(), gc.check_nans():  # PYTHON
+        pass
+
+
+@pytest.mark.parametrize("fails", [lambda x: copy.deepcopy(x * 2), search_twice])  # PYTHON
+def test_python_s_own_modules_are_no_users(fails):
+    with pytest.raises(RuntimeError) as raised:
+        fails(gc.ones(2, requires_grad=True))
+    number = int(re.search(r"at \S*test_eager_errors\.py:(\d+)$", str(raised.value)).group(1))
+    assert Path(__file__).read_text().splitlines()[number - 1].endswith("# PYTHON")
