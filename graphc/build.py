@@ -233,14 +233,14 @@ class CompiledFunction:
         if self._groups:
             _, old_args, old_kwargs = next(reversed(self._groups))[0]
             _, args, kwargs = call.structure
-            for i, (a, b) in enumerate(zip(old_args[1:], args[1:], strict=False)):
-                found = changed_value(a, b, self._names[i] if i < len(self._names) else f"arg{i}")
+            names = [*self._names, *(f"arg{i}" for i in range(len(self._names), len(args)))]
+            pairs = [*zip(names, old_args[1:], args[1:], strict=False)]
+            if old_kwargs[1] == kwargs[1]:
+                pairs += zip(kwargs[1], old_kwargs[2:], kwargs[2:], strict=True)
+            for name, a, b in pairs:
+                found = changed_value(a, b, name)
                 if found is not None:
                     return found[0], None, found[1], found[2]
-            found = changed_value(old_kwargs, kwargs)
-            if found is not None:
-                name, rest = found[0][2:].split("']", 1)
-                return name + rest, None, found[1], found[2]
         return "", None, None, None
 
     def _lies_otherwise(self, build: Build, call: Call) -> tuple[str, int | None, Any, Any]:

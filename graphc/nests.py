@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,13 @@ class Other:
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+    def shown(self) -> Any:
+        """The value where it is a plain one, else a text for which no code of its own is run."""
+        if isinstance(self.value, _PLAIN):
+            return self.value
+        is_known = isinstance(self.value, np.generic | np.ndarray | type | FunctionType)
+        return repr(self.value) if is_known else object.__repr__(self.value)
 
 
 def flatten(nest: Any, leaves: list[Any], paths: list[str] | None = None, path: str = "") -> Any:
@@ -108,8 +116,7 @@ def objects_in(structure: Any) -> Iterator[Any]:
 def changed_value(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | None:
     """The first place where two structures that are otherwise alike have other values: its path, and both, or their text."""
     if isinstance(old, Other) and isinstance(new, Other):
-        a, b = (x.value if isinstance(x.value, _PLAIN) else repr(x.value) for x in (old, new))
-        return None if old == new else (path, a, b)
+        return None if old == new else (path, old.shown(), new.shown())
     if type(old) is not tuple or type(new) is not tuple or old[0] != new[0] or len(old) != len(new):
         return None
     names: Any = [f"[{i}]" for i in range(len(old) - 1)]

@@ -99,6 +99,36 @@ def test_functions_methods_and_operators(call, op, ranges):
     assert caught.value.line == f"{HERE}:{line}"
 
 
+@pytest.mark.parametrize(
+    ("call", "op"),
+    [
+        (lambda x: x.log_(), "log_"),
+        (lambda x: x[0].div_(gc.zeros(2)), "div_"),
+        (lambda x: x.__itruediv__(gc.zeros(2)), "divide"),
+        (lambda x: x.addcdiv_(gc.ones(2), gc.zeros(2)), "addcdiv_"),
+    ],
+)
+def test_writes_in_place(call, op):
+    with gc.check_nans(), pytest.raises(NonFiniteError, match=f"^{op}: made (NaN|infinity) from finite operands"):
+        call(gc.zeros(2, 2))
+    call(gc.zeros(2, 2))
+
+
+def test_an_infinity_that_is_asked_for_is_no_fault():
+    x, mask, inf = gc.ones(2), gc.tensor([True, False]), float("inf")
+    attention = nn.MultiheadAttention(4, 2, batch_first=True)
+    with gc.check_nans():
+        for y in (
+            x.masked_fill(mask, -inf), x.clone().masked_fill_(mask, -inf), gc.where(mask, x, -inf), gc.full_like(x, -inf),
+            nn.functional.pad(x, (1, 0), value=-inf), x.clone().copy_(gc.tensor([-inf, 1.0])), x - inf,
+        ):  # fmt: skip
+            assert y.min().item() == -inf
+        words = gc.ones(1, 2, 4)
+        attention(words, words, words, key_padding_mask=mask[None])
+        with pytest.raises(NonFiniteError, match="log: made infinity"):
+            gc.log(x * 0)
+
+
 def test_what_comes_from_outside_may_be_anything_and_compiled_code_looks_for_itself():
     run = gc.compile(lambda x: x.log())
     with gc.check_nans():

@@ -485,6 +485,23 @@ def test_what_differs_deep_in_an_argument_is_named() -> None:
     assert [(r.argument, r.old, r.new) for r in f.recompiles[1:]] == [("options['scale'][1]", 2.0, 3.0)]
 
 
+def test_names_with_quotes_and_objects_with_code_of_their_own():
+    class Factor:
+        value = 2
+
+        def __repr__(self):
+            raise RuntimeError("this one is not shown")
+
+    f = gc.compile(lambda x, factor, **options: x * factor.value * sum(options.values()))
+    first, second = Factor(), Factor()
+    for factor, number in ((first, 1), (first, 3), (second, 3)):
+        f(gc.ones(2), factor, **{"it's": number})
+    number, factor = f.recompiles[1:]
+    assert (number.argument, number.old, number.new) == ("it's", 1, 3)
+    assert (factor.argument, factor.old, factor.new) == ("factor", object.__repr__(first), object.__repr__(second))
+    assert "factor" in str(gc.explain(f))
+
+
 def test_float64_that_creeps_in_is_named() -> None:
     weights = gc.ones(1024, dtype=gc.float64)
 

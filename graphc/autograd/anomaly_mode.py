@@ -11,6 +11,8 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -48,12 +50,14 @@ class Anomalies(Watch):
             if is_step:
                 self._before_step(args[0])
             elif STATE.recorder is None:
+                given = (*args, *kwargs.values())
+                may_be_blamed = not is_gradient and self._may_be_blamed(given)
                 result = fn(*args, **kwargs)
                 if is_gradient:
                     self._look_at_gradients(args[0], args[1], result)
                 else:
                     title = name if isinstance(name, str) else name(args)
-                    self._look(title.removeprefix("aten::"), (*args, *kwargs.values()), result)
+                    self._look(title.removeprefix("aten::"), given if may_be_blamed else (), result)
                 return result
             return fn(*args, **kwargs)
 
@@ -62,8 +66,11 @@ class Anomalies(Watch):
     def _replace(self) -> None:
         super()._replace()
         for name in _OPERATORS:
-            for method in (f"__{name}__", f"__r{name}__"):
+            for method in (f"__{name}__", f"__r{name}__", f"__i{name}__"):
                 self._put(Tensor, method, self._timed(vars(Tensor)[method], name, "function"))
+        for name, value in list(vars(Tensor).items()):
+            if _is_in_place(name, value):
+                self._put(Tensor, name, self._timed(value, name, "function"))
         backward = Tensor.backward
 
         @functools.wraps(backward)
@@ -76,15 +83,25 @@ class Anomalies(Watch):
 
     # --- numbers --------------------------------------------------------------------------------------------------------
 
+    def _may_be_blamed(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call that begins has operands, all finite, and no infinity that was written there on purpose."""
+        if not self.forward or STATE.role == "backward":  # a gradient is looked at when it is whole
+            return False
+        read = [x for x in _tensors(args) if is_array(x._data)]
+        return bool(read) and all(isfinite(x) for x in args if isinstance(x, float)) and all(map(_is_finite, read))
+
     def _look(self, name: str, args: tuple[Any, ...], result: Any) -> None:
-        """Notes the line on the tape, and looks for what is not finite."""
+        """Notes the line on the tape, and looks for what is not finite; `args`: none where the call is not to be blamed."""
         made = [x for x in _tensors(result) if is_array(x._data) and x._base is None]
         _note_lines(made)
-        if not self.forward or STATE.role == "backward":  # a gradient is looked at when it is whole
+        if not args:
             return
-        read = [x for x in _tensors(args) if is_array(x._data)]
-        bad = next((x for x in made if not _is_finite(x)), None) if read else None
-        if bad is not None and all(map(_is_finite, read)):
+        written = [result] if result is args[0] and result._base is not None else []
+        bad = next((x for x in (*made, *written) if not _is_finite(x)), None)
+        if bad is not None:
+            read = [
+                x for x in _tensors(args) if is_array(x._data) and x is not result
+            ]  # what is written is written over
             error = NonFiniteError(problem_of(host(bad._data)))
             operands = [(chr(97 + i % 26), f"{x.tensor_type}{range_of(host(x._data))}", "") for i, x in enumerate(read)]
             raise error.about(_NAMES.get(name, name), tuple(operands), user_place())
@@ -144,6 +161,10 @@ def _tensors(nest: Any) -> Iterator[Any]:
     elif isinstance(nest, tuple | list):
         for x in nest:
             yield from _tensors(x)
+
+
+def _is_in_place(name: str, value: Any) -> bool:
+    return name.endswith("_") and not name.startswith("_") and type(value) is FunctionType
 
 
 def _is_finite(x: Any) -> bool:
