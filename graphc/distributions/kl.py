@@ -75,7 +75,7 @@ def _infinite(name: str, p: Any, q: Any) -> Any:
 
 
 def _x_log_x(x: Any) -> Any:
-    return x * x.log()
+    return x.xlogy(x)  # also of 0
 
 
 def _or_infinite(outside: Any, found: Any) -> Any:

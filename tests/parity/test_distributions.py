@@ -348,6 +348,8 @@ def test_divergences_of_compositions():
         ),
         lambda D, m: D.kl_divergence(D.Binomial(4, m.tensor([0.2, 0.7])), D.Binomial(4, m.tensor([0.5, 0.4]))),
         lambda D, m: D.kl_divergence(D.Bernoulli(m.tensor([0.0, 1.0])), D.Bernoulli(m.tensor([0.3, 0.0]))),
+        lambda D, m: D.kl_divergence(D.Uniform(0.0, m.tensor([1.0, 0.5])), D.Beta(2.0, 3.0)),
+        lambda D, m: D.kl_divergence(D.Uniform(0.0, m.tensor([1.0, 0.5])), D.Gamma(2.0, 3.0)),
     ):
         same(code(ours, gc), code(theirs, torch))
 
