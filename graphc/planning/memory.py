@@ -34,6 +34,7 @@ from graphc.planning.plan import (
     Step,
     nbytes_of,
 )
+from graphc.planning.room import no_room
 from graphc.planning.schedule import schedule
 
 ALIGNMENT = 64
@@ -106,7 +107,11 @@ class _Draft:
         self.buffers: list[Buffer] = []
         self.standins: dict[Value, Any] = {}
         most = max((nbytes_of(value.type) for value in values_of(program)), default=0)
-        self.pool = np.empty(most, np.uint8)
+        try:
+            self.pool = np.empty(most, np.uint8)
+        except MemoryError as error:
+            made = [value for node in program.nodes for value in node.outputs]
+            raise no_room("no room for a run", program, made, most, least=True) from error
         self.standins.update(self.constants)
         self.standins.update((value, self.standin(value)) for value in program.inputs)
         for value in self.standins:

@@ -11,6 +11,7 @@ import pytest
 from program_samples import Builder, edge_data
 from tolerances import assert_close
 
+import graphc as gc
 from graphc import backends
 from graphc.backends import backend_names, find_backend, register_backend
 from graphc.backends.numpy_backend import NumpyBackend, NumpyExecutable
@@ -102,8 +103,9 @@ def test_plain_errors_of_kernels_name_the_line_too() -> None:
     b = Builder()
     y = b(elementwise.negate, b(op, b.input("x", (2,))))
     for run in (compiled(b.program(y)), lambda arrays: interpret(b.program(y), arrays)):
-        with pytest.raises(KeyError, match=r"function raised.*at model.py:1"):
+        with pytest.raises(KeyError, match=r"function raised(?s:.*)at model.py:1") as raised:
             run([np.ones(2)])
+        assert raised.value.args == ("what the user's function raised",)
 
 
 def test_numpy_warns_of_nothing_and_its_settings_stay() -> None:
@@ -237,3 +239,13 @@ def test_one_op_costs_little_more_than_numpy() -> None:
         return min(times) * 1e3
 
     assert best(lambda: run(arrays)) - best(lambda: np.add(*arrays)) < 5.0  # microseconds
+
+
+def test_a_run_that_not_even_a_plan_has_room_for():
+    f = gc.compile(lambda x: x.reshape(2, 1, 1).expand(2, 1 << 24, 1 << 24) * 2, backend="numpy")
+    with pytest.raises(gc.errors.OutOfMemoryError) as raised:
+        f(gc.ones(2))
+    number = f.fn.__code__.co_firstlineno
+    text = str(raised.value)
+    assert "holds at least 2,251,799,813,685,248 bytes at its peak beside inputs of 8; its largest tensors:\n" in text
+    assert f"f32[2, 16777216, 16777216] multiply made at tests/backends/test_numpy_backend.py:{number}" in text
