@@ -18,7 +18,7 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -160,9 +160,8 @@ class Kept:
         if is_users(sys.modules.get(type(x).__module__)):
             for name in _slots(type(x)):
                 value = getattr(x, name, _MISSING)
-                if value is not _MISSING:
-                    self._undo.append(partial(object.__setattr__, x, name, value))
-                    self._pending.append(value)
+                self._undo.append(partial(_restore_slot, x, name, value))
+                self._pending.append(value)
 
     def _class(self, x: type) -> None:
         """A class of the user's: what it holds itself, and what its methods read."""
@@ -170,6 +169,7 @@ class Kept:
             if (kind is not x and id(kind) in self._seen) or not is_users(sys.modules.get(kind.__module__)):
                 continue
             self._seen.add(id(kind))
+            self._undo.append(partial(_remove_new, kind, set(vars(kind))))
             for name, value in list(vars(kind).items()):
                 function = getattr(value, "__func__", getattr(value, "fget", value))
                 if isinstance(function, FunctionType):
@@ -192,7 +192,7 @@ class Kept:
                 self._undo.append(partial(setattr, cell, "cell_contents", cell.cell_contents))
                 self._pending.append(cell.cell_contents)
             except ValueError:  # empty yet
-                continue
+                self._undo.append(partial(delattr, cell, "cell_contents"))
         self._pending += (x.__defaults__, x.__kwdefaults__, x.__dict__)
         names = set(names_in(x.__code__))
         self._names(x.__globals__, names)
@@ -271,6 +271,18 @@ def _restore_key(held: dict[str, Any], name: str, value: Any) -> None:
         held[name] = value
 
 
+def _restore_slot(x: Any, name: str, value: Any) -> None:
+    if value is not _MISSING:
+        object.__setattr__(x, name, value)
+    elif hasattr(x, name):
+        object.__delattr__(x, name)
+
+
+def _remove_new(owner: Any, known: set[str]) -> None:
+    for name in [x for x in vars(owner) if x not in known and not x.startswith("__")]:
+        delattr(owner, name)
+
+
 def _restore_attribute(owner: Any, name: str, value: Any) -> None:
     if vars(owner).get(name, _MISSING) is not value:
         setattr(owner, name, value)
@@ -303,6 +315,7 @@ def names_in(code: CodeType) -> Iterator[str]:
 
 
 def _slots(kind: type) -> Iterator[str]:
+    """The attributes of an object that are not in its `__dict__`."""
     for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
-        yield from (slots,) if isinstance(slots, str) else slots
+        if "__slots__" in vars(base):
+            yield from (name for name, x in vars(base).items() if isinstance(x, MemberDescriptorType))

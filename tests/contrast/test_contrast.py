@@ -85,6 +85,37 @@ def test_both_begin_alike_and_everything_is_put_back():
     assert generator.bit_generator.state == numbers
 
 
+def test_what_a_step_makes_for_itself_is_gone_afterwards():
+    job = Job()
+
+    class Seen:
+        __slots__ = ("__hidden", "__weakref__", "calls", "late")
+
+        def __init__(self):
+            self.calls, self.__hidden = 0, [1]
+
+        def count(self):
+            self.calls, self.__hidden, self.late, Seen.last = self.calls + 1, [2], True, self.calls
+
+        def hidden(self):
+            return self.__hidden
+
+    seen = Seen()
+
+    def step(x, y):
+        nonlocal unset
+        unset = 1
+        seen.count()
+        return job.step(x, y)
+
+    job.contrast(step, calls=2)
+    assert (seen.calls, seen.hidden()) == (0, [1])
+    assert not hasattr(seen, "late") and not hasattr(Seen, "last")
+    with pytest.raises(NameError):
+        print(unset)
+    unset = 0
+
+
 def test_state_that_is_there_already_is_gone_on_with():
     job = Job()
     job.step(job.x, job.y)
