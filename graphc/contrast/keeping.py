@@ -52,6 +52,8 @@ class Kept:
         self._seen: set[int] = set()
         #: names of what is held by a variable or an attribute; and what holds plain values, each with its name
         self._labels: dict[int, str] = {}
+        #: names of iterators, which go on and cannot be put back; not those within a library's objects
+        self.iterators: list[str] = []
         self._holders: list[tuple[str, Callable[[], Iterable[tuple[str, Any]]]]] = []
         #: whatever was met lives on, so that no id is used twice
         self._held: list[Any] = []
@@ -82,6 +84,9 @@ class Kept:
             return
         self._seen.add(id(x))
         self._held.append(x)
+        if hasattr(type(x), "__next__"):
+            name = self._labels.get(id(x), type(x).__name__)
+            self.iterators += [name] if "._" not in name else []
         if isinstance(x, TensorBase):
             self._tensor(x)
         elif isinstance(x, np.ndarray):

@@ -224,7 +224,9 @@ def _steps(base: Any) -> list[Target]:
 def left_behind(subject: Subject, eager: Run, graph: Run) -> list[str]:
     """What calls of the step change in Python, and calls of the compiled step do not change alike."""
     start = subject.kept.plain()
-    return [
+    moved = [f"{name} is an iterator, which goes on and cannot be put back: both ways may see other items"
+             for name in subject.kept.iterators]  # fmt: skip
+    return moved + [
         f"{name} is {value!r} after these calls eagerly, {graph.plain.get(name)!r} compiled"
         for name, value in eager.plain.items()
         if value != start.get(name) and value != graph.plain.get(name)

@@ -26,8 +26,10 @@ def losses(eager: Run, graph: Run) -> list[Data]:
 
 
 def _apart(a: float, b: float) -> float:
-    """How far apart two losses are; equal ones, two NaNs among them, not at all."""
-    return 0.0 if a == b or (math.isnan(a) and math.isnan(b)) else abs(a - b)
+    """How far apart two losses are; equal ones, two NaNs among them, not at all, a number and NaN infinitely."""
+    if math.isnan(a) or math.isnan(b):
+        return 0.0 if math.isnan(a) and math.isnan(b) else math.inf
+    return 0.0 if a == b else abs(a - b)
 
 
 def steady(run: Run) -> int:
@@ -161,12 +163,10 @@ def _pays(data: Data) -> list[str]:
 
 def _agreement(found: Data) -> list[str]:
     largest, relative = found["largest_difference"], found["largest_relative_difference"]
-    if largest is None or relative is None:
-        return ["not known: the step returns no loss"]
-    word = "yes" if found["agree"] else "NO"
-    told = (
-        f"{word}: losses differ by at most {largest:.2g}, relative {relative:.2g} (accepted: {found['tolerance']:.2g})"
-    )
+    told = "not known: the step returns no loss"
+    if largest is not None and relative is not None:
+        told = f"{'yes' if found['agree'] else 'NO'}: losses differ by at most {largest:.2g}, relative {relative:.2g}"
+        told += f" (accepted: {found['tolerance']:.2g})"
     left = [
         f"Python runs when a step is traced, not when it is replayed: {x}" for x in found["left_behind"][:MOST_LEFT]
     ]

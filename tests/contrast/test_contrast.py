@@ -20,6 +20,7 @@ import graphc.nn.functional as F
 from graphc import nn, optim
 from graphc.contrast.summary import break_even
 from graphc.errors import ArgumentError, ArgumentTypeError, ShapeError, SymbolicError
+from graphc.utils.data import DataLoader, TensorDataset
 
 
 class Job:
@@ -271,13 +272,40 @@ def test_losses_that_disagree_are_told():
     assert f"Python runs when a step is traced, not when it is replayed: {left}" in " ".join(str(found).split())
 
 
-def test_a_step_without_a_loss():
+def test_a_loss_that_is_nan_in_one_way_only_is_no_agreement():
     job = Job()
+    job.calls = 0
 
     def step(x, y):
+        job.calls += 1  # 1 in each call of the compiled step
+        return job.step(x, y) * (math.nan if job.calls == 3 else 1.0)
+
+    found = job.contrast(step, calls=4)
+    assert [x["difference"] == math.inf for x in found.data["losses"]] == [False, False, True, False]
+    assert found.data["summary"]["agree"] is False and "NO: losses differ by at most inf" in str(found)
+
+
+def test_iterators_are_told_of():
+    job = Job()
+    loader = DataLoader(TensorDataset(gc.randn(400, 6), gc.randint(0, 3, (400,))), batch_size=4)
+    batches = iter(loader)
+    found = gc.contrast(lambda: job.step(*next(batches)), calls=2)
+    assert found.data["summary"]["agree"] is False
+    assert found.data["summary"]["left_behind"] == [
+        "batches is an iterator, which goes on and cannot be put back: both ways may see other items"
+    ]
+
+
+def test_a_step_without_a_loss():
+    job = Job()
+    seen = [0]
+
+    def step(x, y):
+        seen[0] += 1
         job.step(x, y)
 
     found = job.contrast(step, calls=2)
+    assert "seen[0] is 2 after these calls eagerly, 1 compiled" in " ".join(str(found).split())
     assert found.data["summary"]["agree"] is None and "not known: the step returns no loss" in str(found)
     assert {x["eager"] for x in found.data["losses"]} == {None}
     assert found.data["timelines"]["eager"][0]["phases"][1]["ns"] > 0
