@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from graphc.contrast.report import Contrast, contrast
+from graphc.contrast.report import Contrast, contrast, contrast_call
 
 
 class _Folder(ModuleType):
@@ -18,4 +18,4 @@ class _Folder(ModuleType):
 
 sys.modules[__name__].__class__ = _Folder
 
-__all__ = ["Contrast", "contrast"]
+__all__ = ["Contrast", "contrast", "contrast_call"]

@@ -89,6 +89,14 @@ def contrast(
     An error of the step's own is raised as it is, and then, too, all is as it was. Raises ArgumentError for fewer than 2 calls,
     ArgumentTypeError for what cannot be called.
     """
+    return contrast_call(step, args, kwargs, calls, backend, title)
+
+
+def contrast_call(
+    step: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], calls: int = 20,
+    backend: str | None = None, title: str | None = None,
+) -> Contrast:  # fmt: skip
+    """`contrast` of `step(*args, **kwargs)`, whose keywords may have any names."""
     if not isinstance(calls, int) or calls < 2:
         raise ArgumentError(
             f"contrast: calls={calls!r}", "a whole number from 2 on: the first call of a compiled step builds it"

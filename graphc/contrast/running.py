@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -193,7 +194,8 @@ def _run(
                 del result
         found.plain = subject.kept.plain()
         try:
-            found.profile = profile(fn, *subject.args, calls=min(calls, MOST_MEASURED), warmup=0, **subject.kwargs)
+            one = partial(fn, *subject.args, **subject.kwargs)
+            found.profile = profile(one, calls=min(calls, MOST_MEASURED), warmup=0)
         except BackendError:
             found.profile = None
     finally:

@@ -52,7 +52,7 @@ def profile(
     and written added up. Other threads are not seen. Raises ArgumentTypeError for anything else, ArgumentError for less than
     one call, BackendError for a backend that cannot tell the time of its steps and while another profiler runs.
     """
-    if calls < 1 or warmup < 0:
+    if not isinstance(calls, int) or not isinstance(warmup, int) or calls < 1 or warmup < 0:
         raise ArgumentError(f"profile: {calls} calls after {warmup} cannot be measured", "calls >= 1 and warmup >= 0")
     subject = _subject(fn, args, kwargs, backend)
     with eagerly():
@@ -85,8 +85,8 @@ def _subject(fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], backend: st
     if compiled is not None:
         return Subject(name, "compiled", _agreed(name, backend, compiled), functools.partial(fn, *args, **kwargs))
     if backend is not None:
-        run = functools.partial(build.compile(fn, backend=backend), *args, **kwargs)
-        return Subject(name, "compiled", backend, run)
+        run = build.compile(fn, backend=backend)
+        return Subject(name, "compiled", _compiled(run) or backend, functools.partial(run, *args, **kwargs))
     return Subject(name, "eager", "eager", functools.partial(fn, *args, **kwargs))
 
 

@@ -173,6 +173,16 @@ def test_a_step_that_cannot_be_compiled_says_so_and_leaves_all_as_it_was():
     assert gc.equal(job.model[0].weight, before) and not job.optimizer.state_dict()["state"]
 
 
+def test_a_step_may_have_keywords_of_any_name():
+    job = Job()
+
+    def step(x, *, y, warmup, fn=None):
+        return job.step(x, y)
+
+    found = gc.contrast(step, job.x, y=job.y, warmup=3, calls=2)
+    assert found.data["summary"]["agree"] and {x["op"] for x in found.data["stages"][1]["nodes"]} >= {"x", "y"}
+
+
 def test_what_is_refused():
     with pytest.raises(ArgumentTypeError, match="contrast: a int is no step"):
         gc.contrast(3)
