@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from graphc import version
-from graphc.core.errors import ArgumentError, BackendError, GraphcError, PeerError, is_internal
+from graphc.core.errors import BackendError, GraphcError, PeerError, is_internal, show_line
 from graphc.core.lazy import lazy_import
 
 contrasting = lazy_import("graphc.contrast")
@@ -157,7 +157,7 @@ def _add_contrast(parser: argparse.ArgumentParser) -> None:
         "-o", "--out", type=Path, default=Path("contrast.html"), metavar="PAGE", help="(./contrast.html)"
     )
     parser.add_argument("--step", metavar="NAME", help="the function that is the step")
-    parser.add_argument("--calls", type=_positive, default=20, metavar="N", help="of the step, each way (20)")
+    parser.add_argument("--calls", type=_several, default=20, metavar="N", help="of the step, each way (20)")
     parser.add_argument("--backend", help="of the compiled step (llvm)")
     parser.add_argument("--programs", type=Path, metavar="DIR", help="for the step written out both ways, as scripts")
 
@@ -190,6 +190,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _several(text: str) -> int:
+    if _positive(text) < 2:
+        raise argparse.ArgumentTypeError("must be at least 2: the first call of a compiled step builds it")
+    return int(text)
+
+
 def _size(text: str) -> tuple[str, int]:
     name, equals, number = text.partition("=")
     if not name or not equals or not number.isdigit():
@@ -211,18 +217,13 @@ def _contrast(options: argparse.Namespace, args: Sequence[str]) -> int:
     file = options.file
     try:
         found = step_files.load_step(file, options.step, args, after=1)
-        seen = contrasting.contrast(
-            found.fn, *found.args, calls=options.calls, backend=options.backend, title=f"{Path(file).name}: {found.name}",
-            **found.kwargs,
-        )  # fmt: skip
+        title = f"{Path(file).name}: {found.name}"
+        seen = contrasting.contrast_call(found.fn, found.args, found.kwargs, options.calls, options.backend, title)
         seen.to_html(options.out)
         if options.programs is not None:
             seen.write_programs(options.programs)
-    except OSError as error:
-        print(f"graphc contrast: {error.filename or file}: {error.strerror or error}", file=sys.stderr)
-        return 2
-    except (Exception, KeyboardInterrupt) as error:
-        _show(error, file)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        _say("contrast", error, file, args)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
     print(seen)
     print(f"\nwritten: {options.out}" + (f" and scripts in {options.programs}" if options.programs else ""))
@@ -233,22 +234,15 @@ def _profile(options: argparse.Namespace, args: Sequence[str]) -> int:
     """`graphc profile`."""
     try:
         found = step_files.load_step(options.file, options.step, args, options.after)
-    except (ArgumentError, OSError) as error:
-        print(f"graphc profile: {error}", file=sys.stderr)
-        return 2
-    except (Exception, KeyboardInterrupt) as error:
-        _show(error, options.file)
-        return 130 if isinstance(error, KeyboardInterrupt) else 1
-    try:
         step = functools.partial(found.fn, *found.args, **found.kwargs)
         profile = measuring.profile(
             functools.update_wrapper(step, found.fn), calls=options.calls, backend=options.backend
         )
         if options.trace:
             profile.export_chrome_trace(options.trace)
-    except (GraphcError, OSError) as error:
-        print(f"graphc profile: {error}", file=sys.stderr)
-        return 2
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        of_script = _say("profile", error, options.file, args)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1 if of_script else 2
     print(profile)
     return 0
 
@@ -335,11 +329,36 @@ def run_script(file: str, args: Sequence[str]) -> int:
     return 0
 
 
-def _show(error: BaseException, file: str) -> None:
-    """Prints the traceback from the script's first frame on; for errors graphc raises on purpose, without its own frames."""
-    first: TracebackType | None = error.__traceback__
+def _say(command: str, error: BaseException, file: str, args: Sequence[str]) -> bool:
+    """Prints why a command with a script ends: an error of the script with its traceback, one of the command's own in words.
+    Gives whether it is the script's."""
+    if isinstance(error, SystemExit):
+        text = f"{error.code}\n" if isinstance(error.code, str) else ""
+        more = "" if args else "; options of the script itself follow `--`"
+        print(f"{text}graphc {command}: {file} exited before its step could be taken{more}", file=sys.stderr)
+    elif _first_frame(error, file) is not None or not isinstance(error, GraphcError | OSError):
+        _show(error, file)
+        return True
+    elif isinstance(error, OSError):
+        print(f"graphc {command}: {error.filename or file}: {error.strerror or error}", file=sys.stderr)
+    else:
+        if not error.line.startswith(show_line(file, 0)[:-1]):
+            error.line = ""  # nobody's of the user
+        print(f"graphc {command}: {error}", file=sys.stderr)
+    return False
+
+
+def _first_frame(error: BaseException, file: str) -> TracebackType | None:
+    """Where a traceback enters the script."""
+    first = error.__traceback__
     while first is not None and first.tb_frame.f_code.co_filename != file:
         first = first.tb_next
+    return first
+
+
+def _show(error: BaseException, file: str) -> None:
+    """Prints the traceback from the script's first frame on; for errors graphc raises on purpose, without its own frames."""
+    first = _first_frame(error, file)
     report = traceback.TracebackException(type(error), error, first, compact=True)
     if isinstance(error, GraphcError):
         report.stack[:] = [frame for frame in report.stack if not is_internal(frame.filename)]

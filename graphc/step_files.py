@@ -109,19 +109,21 @@ class _Calls:
         code = frame.f_code
         if code is _COMPILED_CALL:
             compiled = frame.f_locals["self"].fn
-            name = self._name(getattr(compiled, "__code__", None))
+            name = self._name(getattr(compiled, "__code__", None), getattr(compiled, "__globals__", {}))
             if name is not None and STATE.recorder is None:
                 self._note(name, compiled, frame.f_locals["args"], frame.f_locals["kwargs"])
         elif code.co_filename == self.file and STATE.recorder is None:
-            name = self._name(code)
+            name = self._name(code, frame.f_globals)
             if name is not None and not _is_called_compiled(frame):
                 known = self.found.get(name)
                 self._note(name, _function_of(frame, None if known is None else known.fn), *_arguments(frame))
 
-    def _name(self, code: Any) -> str | None:
-        """The name under which a function is looked for, None for others."""
+    def _name(self, code: Any, variables: Mapping[str, Any]) -> str | None:
+        """The name under which a function is looked for, None for others; a lambda's is that of the global it is."""
         if code is None or code.co_filename != self.file:
             return None
+        if code.co_name == "<lambda>":
+            return next((x for x in self.names if _plain(variables.get(x), "__code__") is code), None)
         plain = code.co_qualname.replace("<locals>.", "")
         return next((x for x in self.names if x in (code.co_name, code.co_qualname, plain)), None)
 
@@ -131,6 +133,11 @@ class _Calls:
             raise _EnoughError
         if fn is not None:
             self.found[name] = StepFile(self.file, name, fn, args, dict(kwargs), calls + 1)
+
+
+def _plain(fn: Any, name: str) -> Any:
+    """An attribute of a function, of a compiled one that of the function itself; None where there is none."""
+    return getattr(fn.fn if isinstance(fn, CompiledFunction) else fn, name, None)
 
 
 def _is_called_compiled(frame: FrameType) -> bool:
@@ -188,8 +195,8 @@ def _uncalled(file: str, names: Sequence[str], found: Mapping[str, Any]) -> Step
         if not _needed(fn):
             return StepFile(file, name, fn)
         raise ArgumentError(
-            f"{file}: {name}() was never called, and nothing tells what to call it with",
-            "a call of it when the script runs, or a global `args = (...)` or `batch = ...`",
+            f"{file}: no function that is defined as {name} was called, and nothing tells what to call it with",
+            "a call of it when the script runs (of a partial, the function in it), or a global `args = (...)` or `batch = ...`",
         )
     raise ArgumentError(
         f"{file} has no training step: it has called no function {' or '.join(names)}",

@@ -208,9 +208,15 @@ def test_profiles_say_what_they_miss(tmp_path, capsys):
     assert cli.main(["profile", file]) == 2
     assert "script.py has no training step: it has called no function step or train_step" in capsys.readouterr().err
     assert cli.main(["profile", str(tmp_path / "none.py")]) == 2
-    assert "graphc profile: [Errno 2] No such file" in capsys.readouterr().err
+    assert f"graphc profile: {tmp_path / 'none.py'}: No such file or directory\n" in capsys.readouterr().err
     assert cli.main(["profile", file, "--step", "walk", "--backend", "abacus"]) == 2
     assert "graphc profile: no backend is called 'abacus'" in capsys.readouterr().err
+    script(tmp_path, "raise SystemExit(1)\n")
+    assert cli.main(["profile", file]) == 2
+    assert "exited before its step could be taken; options of the script itself follow `--`" in capsys.readouterr().err
+    script(tmp_path, "calls = 0\ndef step():\n    global calls\n    calls += 1\n    1 / (calls < 2)\nstep()\n")
+    assert cli.main(["profile", file]) == 1
+    assert 'line 5, in step' in capsys.readouterr().err
     script(tmp_path, "def step():\n    1 / 0\nstep()\n")
     assert cli.main(["profile", file]) == 1
     found = capsys.readouterr().err

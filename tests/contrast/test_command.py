@@ -62,6 +62,26 @@ def test_it_writes_the_page_and_prints_the_summary(tmp_path, capsys, monkeypatch
     assert data["sources"][0]["lines"][7] == "def train(x):"
 
 
+def test_a_step_may_have_the_names_of_its_own_options(tmp_path, capsys):
+    text = SCRIPT.replace("def train(x):", "def train(x, *, calls, title='', backend=None):").replace("2))", "2), calls=7)")
+    out = str(tmp_path / "page.html")
+    assert main(["contrast", script(tmp_path, text), "--step", "train", "--calls", "2", "-o", out]) == 0
+    assert "train.py: train, 2 calls each way on llvm" in capsys.readouterr().out
+
+
+def test_its_own_errors_name_no_line(tmp_path, capsys):
+    file = script(tmp_path)
+    assert main(["contrast", file, "--step", "train", "--backend", "abacus", "--calls", "2"]) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("graphc contrast: no backend is called 'abacus'") and "\n  at " not in found
+    page = str(tmp_path / "none" / "page.html")
+    assert main(["contrast", file, "--step", "train", "-o", page, "--calls", "2"]) == 2
+    assert capsys.readouterr().err == f"graphc contrast: {page}: No such file or directory\n"
+    with pytest.raises(SystemExit):
+        main(["contrast", file, "--calls", "1"])
+    assert "must be at least 2: the first call of a compiled step builds it" in capsys.readouterr().err
+
+
 def test_it_fails_where_the_two_disagree(tmp_path, capsys):
     page = tmp_path / "elsewhere.html"
     # the rate is Python's: what one call multiplies it with is not repeated by the compiled step
@@ -77,6 +97,12 @@ def test_it_fails_where_the_two_disagree(tmp_path, capsys):
         ("missing.py", None, "graphc contrast: missing.py: No such file"),
         ("train.py", "x = 1", "has no training step"),
         ("train.py", "def step():\n    return undefined\nstep()", "NameError: name 'undefined' is not defined"),
+        ("train.py", "open('data.csv')", "in <module>\n    open('data.csv')"),
+        ("train.py", "import sys\nsys.exit('no data')", "no data\ngraphc contrast: train.py exited before its step"),
+        ("train.py", "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()",
+         "train.py exited before its step could be taken; options of the script itself follow `--`"),
+        ("train.py", "def step(:", "SyntaxError: invalid syntax"),
+        ("train.py", "x = '\0'", "cannot contain null bytes"),
     ],
 )
 def test_what_it_cannot_do(name, text, said, tmp_path, capsys, monkeypatch):
