@@ -216,7 +216,7 @@ def test_profiles_say_what_they_miss(tmp_path, capsys):
     assert "exited before its step could be taken; options of the script itself follow `--`" in capsys.readouterr().err
     script(tmp_path, "calls = 0\ndef step():\n    global calls\n    calls += 1\n    1 / (calls < 2)\nstep()\n")
     assert cli.main(["profile", file]) == 1
-    assert 'line 5, in step' in capsys.readouterr().err
+    assert "line 5, in step" in capsys.readouterr().err
     script(tmp_path, "def step():\n    1 / 0\nstep()\n")
     assert cli.main(["profile", file]) == 1
     found = capsys.readouterr().err

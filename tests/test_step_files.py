@@ -60,7 +60,9 @@ train(5.0)
 @pytest.mark.parametrize("how", ["{}", "gc.compile({})"])
 def test_a_lambda_is_found_by_the_global_it_is(tmp_path, how):
     text = how.format("lambda x, k=2: (w * x).sum() * k")
-    found = load_step(script(tmp_path, f"other = lambda x: x\nstep = {text}\nstep(other(gc.ones(3)))\nstep(gc.ones(3), 3)\n"))
+    found = load_step(
+        script(tmp_path, f"other = lambda x: x\nstep = {text}\nstep(other(gc.ones(3)))\nstep(gc.ones(3), 3)\n")
+    )
     assert (found.name, found.calls) == ("step", 2)
     assert found.fn(*found.args, **found.kwargs).item() == 9.0
 
@@ -150,7 +152,8 @@ def test_a_file_without_a_step_says_what_is_looked_for(tmp_path):
         load_step(script(tmp_path, "def other(): pass\nother()\n"))
     with pytest.raises(ArgumentError, match=r"has called no function walk\n  need a function of that"):
         load_step(script(tmp_path, "def step(): pass\nstep()\n"), "walk")
-    with pytest.raises(ArgumentError, match=r"no function that is defined as step was called, and nothing tells what to call it with\n  need a call"):
+    never = r"no function that is defined as step was called, and nothing tells what to call it with\n  need a call"
+    with pytest.raises(ArgumentError, match=never):
         load_step(script(tmp_path, "def step(x): pass\n"))
     with pytest.raises(FileNotFoundError):
         load_step(str(tmp_path / "none.py"))

@@ -84,7 +84,8 @@ def contrast(
 ) -> Contrast:
     """Runs a training step define-by-run and define-and-run, `calls` times each from the same start, and reports.
 
-    step: a function that trains once when it is called, or what `gc.compile` made of it; its arguments follow. All that it can
+    step: a function that trains once when it is called, or what `gc.compile` made of it; its arguments follow. More calls, up
+    to 20 each way, measure lines, kernels and memory. All that it can
     reach (parameters, buffers, optimizers, schedulers, generators, its own lists and numbers) is afterwards as it was before.
     An error of the step's own is raised as it is, and then, too, all is as it was. Raises ArgumentError for fewer than 2 calls,
     ArgumentTypeError for what cannot be called.

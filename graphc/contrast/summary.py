@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Sequence
 
 from graphc.contrast.running import Run
-from graphc.planning.costs import quantity
+from graphc.planning.costs import duration, quantity
 from graphc.planning.descriptions import Data
+from graphc.profiler.profiles import cut
 
 #: Machine epsilons that losses may differ by, relative to the largest, times the square root of the number of calls: each call
 #: rounds once more what the next one begins with.
@@ -119,7 +120,7 @@ def _lines(data: Data) -> list[str]:
     for x in lines[:MOST_LINES]:
         shares = [f"{100 * x[key]:.0f} %" if x[key] is not None else "?" for key in ("eager_share", "graph_share")]
         times = [duration(x[key]) if x[key] is not None else "?" for key in ("eager_ns", "graph_ns")]
-        rows.append((times[0], shares[0], times[1], shares[1], f"{files[x['source']]}:{x['line']}", x["text"]))
+        rows.append((times[0], shares[0], times[1], shares[1], f"{files[x['source']]}:{x['line']}", cut(x["text"])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)) for row in rows]
     more = len(lines) - MOST_LINES
@@ -171,11 +172,3 @@ def _agreement(found: Data) -> list[str]:
         f"Python runs when a step is traced, not when it is replayed: {x}" for x in found["left_behind"][:MOST_LEFT]
     ]
     return [told, *left]
-
-
-def duration(ns: float) -> str:
-    """Nanoseconds in a unit that suits them."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}"
-    return f"{ns:.0f} ns"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from graphc.planning.costs import Cost
+from graphc.planning.costs import Cost, duration
 from graphc.planning.descriptions import Data
 
 WIDTH = 118
@@ -193,12 +193,8 @@ def _step(step: Data) -> Iterator[str]:
 
 def _time(step: Data) -> str:
     times = [("measured", step.get("measured_ns")), ("estimated", step.get("estimated_ns"))]
-    shown = [f"{word} {_duration(ns)}" for word, ns in times if ns is not None]
+    shown = [f"{word} {duration(ns)}" for word, ns in times if ns is not None]
     return f"; {', '.join(shown)}" if shown else ""
-
-
-def _duration(ns: int) -> str:
-    return f"{ns / 1e6:.3g} ms" if ns >= 1e6 else f"{ns / 1e3:.3g} us" if ns >= 1e3 else f"{ns} ns"
 
 
 def _memory(memory: Data, unit: str) -> Iterator[str]:

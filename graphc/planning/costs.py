@@ -81,6 +81,14 @@ def quantity(n: float, unit: str) -> str:
     return f"{n:.0f} {unit}"
 
 
+def duration(ns: float) -> str:
+    """A time with a unit: `1.05 ms`."""
+    for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+        if abs(ns) >= size:
+            return f"{ns / size:.3g} {unit}" if abs(ns) < 999.5 * size else f"{ns / size:,.0f} {unit}"
+    return f"{ns:.0f} ns"
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum."""
     return sum(costs, Cost())
@@ -291,6 +299,7 @@ def plan_cost(plan: NativePlan) -> Cost:
 
 
 __all__ = [
-    "CYCLES_A_NANOSECOND", "SMALLEST_SHARED", "Cost", "control_cost", "convolution_flops", "kernel_cost", "kernel_cycles",
-    "node_cost", "plan_cost", "product_flops", "program_cost", "quantity", "step_cost", "step_costs", "total", "tree_flops",
+    "CYCLES_A_NANOSECOND", "SMALLEST_SHARED", "Cost", "control_cost", "convolution_flops", "duration", "kernel_cost",
+    "kernel_cycles", "node_cost", "plan_cost", "product_flops", "program_cost", "quantity", "step_cost", "step_costs",
+    "total", "tree_flops",
 ]  # fmt: skip

@@ -10,13 +10,13 @@ from itertools import islice
 from graphc.core.errors import ArgumentError, ArgumentTypeError
 from graphc.ir.program import Value
 from graphc.ir.text import value_names
-from graphc.planning.costs import CYCLES_A_NANOSECOND, SMALLEST_SHARED, kernel_cycles, quantity
+from graphc.planning.costs import CYCLES_A_NANOSECOND, SMALLEST_SHARED, duration, kernel_cycles, quantity
 from graphc.planning.descriptions import Data, describe_native, describe_plan, origins
 from graphc.planning.memory import aligned
 from graphc.planning.native_plan import INPUTS, NativePlan, every_step
 from graphc.planning.plan import ARENA, FRESH, Plan, nbytes_of
 from graphc.planning.steps import CheckStep, KernelStep
-from graphc.profiler.profiles import cut, duration, table
+from graphc.profiler.profiles import cut, table
 from graphc.profiler.rates import Rates
 from graphc.profiler.tallies import Step, lines_data, planned_steps, steps_data
 

@@ -10,7 +10,7 @@ from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-from graphc.planning.costs import quantity
+from graphc.planning.costs import duration, quantity
 from graphc.planning.descriptions import Data
 from graphc.profiler.lines import CONTAINERS, LineEvent
 from graphc.profiler.tallies import Call, Step, Tally, roles_of
@@ -103,14 +103,6 @@ def cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
-def duration(ns: float) -> str:
-    """A time with a unit: `1.05 ms`."""
-    for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
-        if abs(ns) >= size:
-            return f"{ns / size:.3g} {unit}" if abs(ns) < 999.5 * size else f"{ns / size:,.0f} {unit}"
-    return f"{ns:.0f} ns"
-
-
 # --- trace -------------------------------------------------------------------------------------------------------------
 
 
@@ -184,4 +176,4 @@ def _shares(step: Step, start: int, end: int) -> Iterator[_Event]:
             yield "line", str(share.origin), begin, until, args
 
 
-__all__ = ["Profile", "cut", "duration", "table"]
+__all__ = ["Profile", "cut", "table"]

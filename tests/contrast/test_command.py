@@ -63,7 +63,9 @@ def test_it_writes_the_page_and_prints_the_summary(tmp_path, capsys, monkeypatch
 
 
 def test_a_step_may_have_the_names_of_its_own_options(tmp_path, capsys):
-    text = SCRIPT.replace("def train(x):", "def train(x, *, calls, title='', backend=None):").replace("2))", "2), calls=7)")
+    text = SCRIPT.replace("def train(x):", "def train(x, *, calls, title='', backend=None):").replace(
+        "2))", "2), calls=7)"
+    )
     out = str(tmp_path / "page.html")
     assert main(["contrast", script(tmp_path, text), "--step", "train", "--calls", "2", "-o", out]) == 0
     assert "train.py: train, 2 calls each way on llvm" in capsys.readouterr().out
@@ -99,8 +101,11 @@ def test_it_fails_where_the_two_disagree(tmp_path, capsys):
         ("train.py", "def step():\n    return undefined\nstep()", "NameError: name 'undefined' is not defined"),
         ("train.py", "open('data.csv')", "in <module>\n    open('data.csv')"),
         ("train.py", "import sys\nsys.exit('no data')", "no data\ngraphc contrast: train.py exited before its step"),
-        ("train.py", "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()",
-         "train.py exited before its step could be taken; options of the script itself follow `--`"),
+        (
+            "train.py",
+            "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()",
+            "train.py exited before its step could be taken; options of the script itself follow `--`",
+        ),
         ("train.py", "def step(:", "SyntaxError: invalid syntax"),
         ("train.py", "x = '\0'", "cannot contain null bytes"),
     ],

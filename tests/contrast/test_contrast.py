@@ -102,6 +102,8 @@ def test_what_a_step_makes_for_itself_is_gone_afterwards():
             return self.__hidden
 
     seen = Seen()
+    if not seen:
+        unset = 0
 
     def step(x, y):
         nonlocal unset
@@ -114,7 +116,6 @@ def test_what_a_step_makes_for_itself_is_gone_afterwards():
     assert not hasattr(seen, "late") and not hasattr(Seen, "last")
     with pytest.raises(NameError):
         print(unset)
-    unset = 0
 
 
 def test_state_that_is_there_already_is_gone_on_with():

@@ -13,7 +13,17 @@ from graphc.core.tensor_types import float32, int64
 from graphc.ir.kernel import Access, Kernel, Statement
 from graphc.ir.specialise import specialise
 from graphc.passes.pipelines import NATIVE, optimise
-from graphc.planning.costs import Cost, kernel_cost, node_cost, plan_cost, program_cost, quantity, step_cost, tree_flops
+from graphc.planning.costs import (
+    Cost,
+    duration,
+    kernel_cost,
+    node_cost,
+    plan_cost,
+    program_cost,
+    quantity,
+    step_cost,
+    tree_flops,
+)
 from graphc.planning.regions import plan_regions
 from graphc.planning.steps import SortStep
 
@@ -172,6 +182,13 @@ def test_of_a_sort_only_what_is_read_is_written() -> None:
     plan = plan_regions(program)
     (cost,) = [step_cost(step, plan) for region in plan.regions for step in region if isinstance(step, SortStep)]
     assert cost == Cost(0, 40 * 8 * 4, 3 * 8 * (4 + 8))
+
+
+def test_times_have_a_unit():
+    found = [duration(ns) for ns in (0, 999.4, 1000, 999_499, 999_999, 999_999_999, 1.05e6, 2e9, 1.2345e12, -2000)]
+    assert found == [
+        "0 ns", "999 ns", "1 us", "999 us", "1,000 us", "1,000 ms", "1.05 ms", "2 s", "1,234 s", "-2 us",
+    ]  # fmt: skip
 
 
 def test_printed() -> None:
