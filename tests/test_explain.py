@@ -512,7 +512,7 @@ def test_float64_that_creeps_in_is_named() -> None:
     wide(gc.ones(4, 1024), weights)
     (advice,) = checked(gc.explain(wide))["builds"][0]["advice"]
     assert advice["line"].endswith(line_of("wide"))
-    assert "f32[4, 1024] becomes float64 here" in advice["says"] and "t.to(gc.float32)" in advice["says"]
+    assert "f32[4, 1024] becomes float64 here: " in advice["says"] and "t.to(gc.float32)" in advice["says"]
     for a, b in ((gc.ones(4, 1024), weights.float()), (weights, weights), (gc.ones(4, 8), gc.ones(8).double())):
         narrow = gc.compile(f)
         narrow(a, b)

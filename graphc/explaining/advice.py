@@ -53,8 +53,8 @@ def _wide(program: Program) -> Iterator[Data]:
         if node.outputs[0].dtype is float64 and x.dtype.category == FLOAT and x.dtype is not float64:
             yield said(
                 str(node.origins[0]),
-                f"{x.type} becomes float64 here, since it meets a float64 tensor: what follows moves more bytes; make that one "
-                f"{x.dtype.name}, such as t.to(gc.{x.dtype.name})",
+                f"{x.type} becomes float64 here: what follows moves more bytes; if that is not meant, make the float64 tensor "
+                f"that it meets {x.dtype.name}, such as t.to(gc.{x.dtype.name})",
             )
 
 

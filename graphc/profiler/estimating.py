@@ -97,7 +97,9 @@ def _blank(x: Any) -> Any:
     if isinstance(x, TensorType) or (isinstance(x, tuple) and x and all(type(n) is int for n in x)):
         type_ = x if isinstance(x, TensorType) else TensorType(tuple(x), defaults.float_dtype)
         return SLOTS.new_tensor(_room(type_))
-    if isinstance(x, str) and (found := re.fullmatch(r"(\w+)\[([\d, ]*)\]", x)) and found[1] in _SHORT:
+    if isinstance(x, str) and (found := re.fullmatch(r"(\w+)\[(.*)\]", x)) and found[1] in _SHORT:
+        if not re.fullmatch(r"[\d, ]*", found[2]):
+            raise ArgumentError(f"{x!r} has no sizes", f"numbers, such as '{found[1]}[64, 1000]'")
         shape = tuple(int(n) for n in found[2].split(",") if n.strip())
         return SLOTS.new_tensor(_room(TensorType(shape, _SHORT[found[1]])))
     if isinstance(x, np.ndarray):
@@ -111,6 +113,8 @@ def _room(type_: TensorType) -> Any:
     """An array of zeros that takes addresses and no memory, since nobody may write it, however large it is."""
     if not is_static(type_.shape):
         raise ArgumentTypeError(f"{type_} has an unknown size: an estimate needs numbers")
+    if any(n < 0 for n in type_.shape):
+        raise ShapeError(f"{type_} has a negative size")
     count = int(prod(type_.shape))
     if not count or not hasattr(mmap, "PROT_READ"):  # Windows sets memory apart for all arrays alike
         return np.empty(type_.shape, type_.dtype.np)
