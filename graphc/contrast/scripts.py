@@ -312,9 +312,10 @@ class _Writer:
     # --- around a step ---------------------------------------------------------------------------------------------------
 
     def about(self, way: str) -> list[str]:
-        """The docstring."""
+        """The docstring; a title cannot end it."""
+        title = _in_one_line(self.m.title).replace("\\", "/").replace('"', "'")
         return [
-            f'"""{self.m.title}, {way}: written out op by op from the program that graphc {self.m.version} recorded.',
+            f'"""{title}, {way}: written out op by op from the program that graphc {self.m.version} recorded.',
             "",
             f"Prints the loss of {self.m.calls} calls.",
             '"""',
@@ -463,7 +464,12 @@ def _place(node: Node) -> str:
     origin = node.origins[0]
     inside = f" in {origin.module}" if origin.module else ""
     role = f" ({origin.role})" if origin.role != "forward" else ""
-    return f"{os.path.basename(show_line(origin.file, origin.line))}{inside}{role}"
+    return _in_one_line(f"{os.path.basename(show_line(origin.file, origin.line))}{inside}{role}")
+
+
+def _in_one_line(text: str) -> str:
+    """A text without what would end a comment, or is no text."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _as_plain(array: Any) -> Any:

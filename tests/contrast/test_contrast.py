@@ -401,6 +401,14 @@ def test_scripts_give_the_losses_of_the_step(more, make, tmp_path):
     assert_same_losses(found, tmp_path)
 
 
+def test_titles_stay_within_the_docstrings_of_scripts(tmp_path):
+    ways = ('"""\nraise SystemExit(3)\n"""', '"""+exit(3)+"""\\', "\\N{no} \\", 'ends in "', "日本\x00\r# x")
+    for title in ways:
+        found = Job().contrast(calls=2, title=title)
+        assert found.data["title"] == title
+        assert_same_losses(found, tmp_path)
+
+
 def test_gradients_that_no_rule_gives_are_written_out(tmp_path):
     class Straight(gc.autograd.Function):
         @staticmethod

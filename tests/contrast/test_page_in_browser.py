@@ -95,6 +95,18 @@ def test_disagreement_and_a_slower_graph_are_said(show):
     assert [cell.text for cell in shown.all("#losses tbody tr:nth-child(2) td")] == ["2", "NaN", "Infinity", "NaN"]
 
 
+def test_a_difference_that_is_infinite_is_a_bar_of_full_height(show):
+    data = report(1)
+    for row in data["losses"]:
+        row.update(difference=0.0)
+    data["losses"][1].update(graph=float("nan"), difference=float("inf"))
+    shown = show(data)
+    assert shown.js(
+        "return [...document.querySelectorAll('rect.difference')].map(x => Number(x.getAttribute('height')) > 50)"
+    ) == [True]
+    assert "not one bit apart" not in shown.text("#losses")
+
+
 def test_timelines_have_each_call_of_both_ways(show):
     shown = show(DATA)
     for mode in ("eager", "graph"):

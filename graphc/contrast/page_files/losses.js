@@ -19,16 +19,17 @@ function drawLosses() {
     axes(picture, place, { x: calls(8), y: Array.from({ length: 4 }, (_, i) => low + ((high - low) * i) / 3).map((value) => [value, digits(value)]), xName: "call" });
     picture.append(line(rows.map((row) => at(row, "graph")), place, "graph", { "stroke-width": 5, opacity: 0.45 }), line(rows.map((row) => at(row, "eager")), place, "eager"));
   });
-  const most = Math.max(...rows.map((row) => Math.abs(Number(row.difference ?? NaN))).filter(Number.isFinite), 0);
+  const sizes = rows.map((row) => Math.abs(Number(row.difference ?? NaN)));
+  const most = Math.max(...sizes.filter(Number.isFinite), 0);
   const apart = chart(`Difference of the losses by call, at most ${exact(data.summary.largest_difference)}`, 210, (picture, width, height) => {
     const place = frame(width, height, rows.length, most || 1);
     axes(picture, place, { x: calls(8).map(([x, name]) => [x + 0.5, name]), y: most ? ticks(most, digits, 3) : [[0, "0"]], xName: "call" });
     const bar = Math.max(place.inner.width / rows.length - 3, 1);
-    for (const row of rows) {
-      const size = Math.abs(Number(row.difference ?? NaN));
+    for (const [n, row] of rows.entries()) {
+      const size = Math.min(sizes[n], most || 1);
       if (size > 0) picture.append(svg("rect", { class: "difference", x: place.x(row.call - 1) + 1.5, width: bar, y: place.y(size), height: place.bottom - place.y(size) }));
     }
-    if (!most) picture.append(svg("text", { class: "note", x: width / 2, y: height / 2, "text-anchor": "middle" }, "every call: not one bit apart"));
+    if (!sizes.some((size) => size > 0)) picture.append(svg("text", { class: "note", x: width / 2, y: height / 2, "text-anchor": "middle" }, "every call: not one bit apart"));
   });
   const figures = table("Losses by call", ["call", "eager", "graph", "difference"], rows.map((row) => [`${row.call}`, exact(row.eager), exact(row.graph), exact(row.difference)]));
   const charts = el("div", { class: "columns" }, el("figure", {}, el("figcaption", {}, "Loss"), both.holder, legend(["graph", "graph"], ["eager", "eager, on top of it"])), el("figure", {}, el("figcaption", {}, "Difference"), apart.holder));
