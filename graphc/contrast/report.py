@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import html as html_text
 import os
 import platform
@@ -20,6 +21,7 @@ from graphc.contrast.scripts import Material, Scripts, scripts_of
 from graphc.contrast.sources import Sources
 from graphc.contrast.watching import EagerWatch
 from graphc.core.arrays import host
+from graphc.core.context import eagerly
 from graphc.core.errors import ArgumentError, user_line
 from graphc.core.lazy import lazy_import
 from graphc.core.tensor_types import FLOAT
@@ -103,10 +105,14 @@ def contrast_call(
             f"contrast: calls={calls!r}", "a whole number from 2 on: the first call of a compiled step builds it"
         )
     function = running.plain_step(step)
+    while isinstance(function, functools.partial):  # a method that is compiled is one
+        args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
+        function = running.plain_step(function.func)
     subject = Subject(function, args, kwargs, Kept([function, args, kwargs]))
     name = getattr(function, "__name__", type(function).__name__)
     where = os.path.basename(user_line().rpartition(":")[0])
-    return Contrast(*_collected(subject, title or (f"{where}: {name}" if where else name), calls, backend))
+    with eagerly():
+        return Contrast(*_collected(subject, title or (f"{where}: {name}" if where else name), calls, backend))
 
 
 def _collected(subject: Subject, title: str, calls: int, backend: str | None) -> tuple[Data, Scripts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -77,7 +78,7 @@ class Subject:
 
 
 def plain_step(step: Any) -> Callable[..., Any]:
-    """The function itself where a compiled one is given; ArgumentTypeError for what cannot be called."""
+    """The function itself where a compiled one is given; ArgumentTypeError for what cannot be called, or does nothing then."""
     if isinstance(step, CompiledFunction):
         return step.fn
     run = getattr(step, "_run", None)
@@ -86,6 +87,11 @@ def plain_step(step: Any) -> Callable[..., Any]:
     if not callable(step):
         raise ArgumentTypeError(
             f"contrast: a {type(step).__name__} is no step", "a function that trains once when it is called"
+        )
+    if inspect.isgeneratorfunction(step) or inspect.iscoroutinefunction(step) or inspect.isasyncgenfunction(step):
+        raise ArgumentTypeError(
+            f"contrast: {step.__name__} only makes a generator or a coroutine when it is called",
+            "a function that trains once",
         )
     found: Callable[..., Any] = step
     return found
@@ -163,7 +169,7 @@ def _is_number(source: Any) -> bool:
 def _backends(subject: Subject, backend: str | None) -> list[Any]:
     """The backends that may build the step: the one it is compiled for, and that of the device its arguments are on."""
     leaves: list[Any] = []
-    flatten(subject.args, leaves)
+    flatten((subject.args, dict(subject.kwargs)), leaves)
     kinds = {memory.device.type for memory in (memory_of(x._data) for x in leaves) if memory is not None}
     return [find_backend(backend or config.backend), *map(find_backend, kinds)]
 

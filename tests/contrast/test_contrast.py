@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -128,6 +129,24 @@ def test_state_that_is_there_already_is_gone_on_with():
     assert math.isclose(again.data["losses"][0]["eager"], job.step(job.x, job.y).item(), rel_tol=1e-6)
 
 
+@pytest.mark.parametrize("how", ["a compiled method", "a partial of a compiled function"])
+def test_the_function_within_is_what_runs_eagerly(how):
+    job = Job()
+
+    class Trainer:
+        @gc.compile
+        def train(self, x, y):
+            return job.step(x, y)
+
+    step = Trainer().train if "method" in how else functools.partial(gc.compile(Trainer.train.fn), None, y=job.y)
+    given = (job.x, job.y) if "method" in how else (job.x,)
+    found = gc.contrast(step, *given, calls=2)
+    assert (
+        found.data["title"] == "test_contrast.py: train" and found.data["timelines"]["eager"][1]["phases"][1]["ns"] > 0
+    )
+    assert found.data["stages"][0]["nodes"] and {x["op"] for x in found.data["stages"][1]["nodes"]} >= {"x", "y"}
+
+
 def test_a_compiled_step_of_the_users_goes_on_as_before():
     job = Job()
     fast = gc.compile(job.step)
@@ -184,7 +203,29 @@ def test_a_step_may_have_keywords_of_any_name():
     assert found.data["summary"]["agree"] and {x["op"] for x in found.data["stages"][1]["nodes"]} >= {"x", "y"}
 
 
+def test_a_contrast_within_a_trace_is_eager():
+    job = Job()
+
+    @gc.compile
+    def outer(x):
+        losses.append(gc.contrast(job.step, job.x, job.y, calls=2).data["losses"][0]["eager"])
+        return x * 2
+
+    losses = []
+    outer(gc.ones(2))
+    assert losses == [pytest.approx(job.step(job.x, job.y).item())]
+
+
 def test_what_is_refused():
+    def yields():
+        yield 1
+
+    async def waits():
+        pass
+
+    for step in (yields, waits):
+        with pytest.raises(ArgumentTypeError, match=f"contrast: {step.__name__} only makes a generator or a coroutine"):
+            gc.contrast(step)
     with pytest.raises(ArgumentTypeError, match="contrast: a int is no step"):
         gc.contrast(3)
     for calls in (1, 2.5):
