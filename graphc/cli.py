@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from graphc import version
-from graphc.core.errors import BackendError, GraphcError, PeerError, is_internal, show_line
+from graphc.core.errors import BackendError, GraphcError, PeerError, is_internal, show_file
 from graphc.core.lazy import lazy_import
 
 contrasting = lazy_import("graphc.contrast")
@@ -342,7 +342,7 @@ def _say(command: str, error: BaseException, file: str, args: Sequence[str]) -> 
     elif isinstance(error, OSError):
         print(f"graphc {command}: {error.filename or file}: {error.strerror or error}", file=sys.stderr)
     else:
-        if not error.line.startswith(show_line(file, 0)[:-1]):
+        if not error.line.startswith(f"{show_file(file)}:"):
             error.line = ""  # nobody's of the user
         print(f"graphc {command}: {error}", file=sys.stderr)
     return False

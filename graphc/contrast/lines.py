@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.contrast.kernels import Box
-from graphc.contrast.sources import Sources, shown_file
+from graphc.contrast.sources import Sources
+from graphc.core.errors import show_file
 from graphc.ir.program import CONSTANT, INPUT, Node, Program
 from graphc.planning.costs import node_cost
 from graphc.planning.descriptions import Data
@@ -42,7 +43,7 @@ def _is_of(box: Box, place: tuple[str, int]) -> bool:
 
 def add_times(lines: Sequence[Data], profile: Data, sources: Sources, which: str) -> None:
     """Adds what each line took a call, in one of the two ways, as `gc.profile` has measured it."""
-    ids = {(shown_file(file), line): key for (file, line), key in sources.ids().items()}
+    ids = {(show_file(file), line): key for (file, line), key in sources.ids().items()}
     times = {ids.get((x["file"], x["line"])): x for x in profile["lines"]}
     for line in lines:
         found = times.get(line["id"], {"ns": 0, "backward_ns": 0, "share": 0.0})

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import linecache
-import os
 from collections.abc import Iterable
 
-from graphc.core.errors import show_line
+from graphc.core.errors import show_file
 from graphc.ir.program import Origin
 from graphc.planning.descriptions import Data
 
@@ -53,11 +52,6 @@ class Sources:
     def data(self) -> list[Data]:
         """The whole text of every file."""
         return [
-            {"id": key, "file": shown_file(file), "lines": [x.rstrip("\n") for x in linecache.getlines(file)]}
+            {"id": key, "file": show_file(file), "lines": [x.rstrip("\n") for x in linecache.getlines(file)]}
             for file, key in self.files.items()
         ]
-
-
-def shown_file(file: str) -> str:
-    """A path as messages show it."""
-    return show_line(file, 0)[:-2] if not file.startswith("<") else os.fspath(file)

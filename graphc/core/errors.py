@@ -291,10 +291,15 @@ def module_path(frame: FrameType | None) -> str:
 
 def show_line(filename: str, line: int) -> str:
     """`path:LINE`, relative to the working directory where that is shorter."""
+    return f"{show_file(filename)}:{line}"
+
+
+def show_file(filename: str) -> str:
+    """The path of a source file as messages have it."""
     if not filename.startswith("<"):
         try:
             relative = os.path.relpath(filename)
         except (ValueError, OSError):
             relative = filename
         filename = relative if not relative.startswith("..") else filename
-    return f"{filename}:{line}"
+    return filename

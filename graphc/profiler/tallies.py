@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.core.errors import show_line
+from graphc.core.errors import show_file
 from graphc.ir.program import Origin
 from graphc.planning.descriptions import Data
 from graphc.profiler.lines import LineEvent
@@ -211,7 +211,7 @@ def _add_share(found: dict[tuple[str, int], Data], step: Step, share: Share, ns:
 
 def _new_line(origin: Origin) -> Data:
     return {
-        "file": show_line(origin.file, 0)[:-2], "line": origin.line, "text": linecache.getline(*origin[:2]).strip(),
+        "file": show_file(origin.file), "line": origin.line, "text": linecache.getline(*origin[:2]).strip(),
         "modules": [], "ops": [], "steps": [], "ns": 0.0, "backward_ns": 0.0, "share": 0.0, "flops": None, "bytes": None,
     }  # fmt: skip
 
