@@ -219,13 +219,13 @@ def _contrast(options: argparse.Namespace, args: Sequence[str]) -> int:
         found = step_files.load_step(file, options.step, args, after=1)
         title = f"{Path(file).name}: {found.name}"
         seen = contrasting.contrast_call(found.fn, found.args, found.kwargs, options.calls, options.backend, title)
+        print(seen)
         seen.to_html(options.out)
         if options.programs is not None:
             seen.write_programs(options.programs)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         _say("contrast", error, file, args)
         return 130 if isinstance(error, KeyboardInterrupt) else 2
-    print(seen)
     print(f"\nwritten: {options.out}" + (f" and scripts in {options.programs}" if options.programs else ""))
     return int(seen.data["summary"]["agree"] is False)
 
@@ -238,12 +238,12 @@ def _profile(options: argparse.Namespace, args: Sequence[str]) -> int:
         profile = measuring.profile(
             functools.update_wrapper(step, found.fn), calls=options.calls, backend=options.backend
         )
+        print(profile)
         if options.trace:
             profile.export_chrome_trace(options.trace)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         of_script = _say("profile", error, options.file, args)
         return 130 if isinstance(error, KeyboardInterrupt) else 1 if of_script else 2
-    print(profile)
     return 0
 
 
