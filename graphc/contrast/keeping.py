@@ -2,7 +2,7 @@
 same start.
 
 Followed are the function's closure, defaults and the globals its code (and that of user functions it calls) names, its
-arguments, and from there attributes, lists, dicts, sets, arrays, tensors with their gradients, modules, optimizers and
+arguments, and from there attributes, lists, dicts, sets, arrays, bytes, tensors with their gradients, modules, optimizers and
 schedules with their Python numbers, and random generators, those of `random` and NumPy too. What Python cannot take back (an
 iterator that was advanced, a file that was read) is not undone.
 """
@@ -15,9 +15,11 @@ import random
 import sys
 import sysconfig
 import weakref
+from array import array
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from operator import setitem
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -95,6 +97,8 @@ class Kept:
             self._dict(x)
         elif isinstance(x, list | deque):
             self._sequence(x)
+        elif isinstance(x, bytearray | array):
+            self._undo.append(partial(setitem, x, slice(None), x[:]))
         elif isinstance(x, set):
             self._undo.append(partial(_refill_set, x, x.copy()))
             self._pending += x

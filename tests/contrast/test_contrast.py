@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from array import array
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_what_a_step_makes_for_itself_is_gone_afterwards():
             return self.__hidden
 
     seen = Seen()
+    counts, text = array("i", [1, 2]), bytearray(b"ab")
     if not seen:
         unset = 0
 
@@ -110,10 +112,12 @@ def test_what_a_step_makes_for_itself_is_gone_afterwards():
         nonlocal unset
         unset = 1
         seen.count()
+        counts.append(counts[0])
+        counts[0], text[0] = 7, 7
         return job.step(x, y)
 
     job.contrast(step, calls=2)
-    assert (seen.calls, seen.hidden()) == (0, [1])
+    assert (seen.calls, seen.hidden(), list(counts), text) == (0, [1], [1, 2], b"ab")
     assert not hasattr(seen, "late") and not hasattr(Seen, "last")
     with pytest.raises(NameError):
         print(unset)
