@@ -125,6 +125,11 @@ def test_a_text_can_be_read_again_and_drawn():
     assert "#fbe3d0" in dot and "#dcefd8" in dot
 
 
+def test_a_text_is_a_text():
+    with pytest.raises(gc.errors.ArgumentTypeError, match="from_text reads a text, not Graph"):
+        viz.from_text(mlp_graph())
+
+
 def test_a_tape_has_no_text():
     with pytest.raises(gc.errors.GraphError, match="a tape has no text"):
         viz.to_text(gc.ones(2, requires_grad=True) * 2)

@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from graphc.core.dims import Dim, Size, assumptions, floordiv, is_size, size_max, size_min
+from graphc.core.dims import Dim, Size, assumptions, floordiv, is_size, is_static, size_max, size_min
 from graphc.core.errors import FileFormatError
-from graphc.core.tensor_types import BY_NAME, DType, TensorType
+from graphc.core.tensor_types import BOOL, BY_NAME, INT, DType, TensorType
 from graphc.ir.program import CONSTANT, INPUT, ConstantData, Node, Origin, Program, Table, Value
 from graphc.ir.serialise import find, node_of
 
 _BY_SHORT = {dtype.short: dtype for dtype in BY_NAME.values()}
 _HEAD = re.compile(r"(\w+)\((.*)\):")
 _CALL = re.compile(r"(\w+)\((.*)\)")
-_ORIGIN = re.compile(r"(.+?):(\d+)(?: (?!\()(\S+))?(?: \((\w+)\))?")
+_ORIGIN = re.compile(r"(.+?):(\d{1,9})(?: (?!\()(\S+))?(?: \((\w+)\))?")
 _SIZES: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
@@ -39,6 +39,10 @@ _SIZES: dict[type, Callable[[Any, Any], Any]] = {
 #: The type of a scalar, `f32[]`, which Python has no expression for; what stands in quotes is passed over.
 _SCALAR = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\b(\w+)\[\]""")
 _DEEPEST = 64
+#: What elements are written as, by the category of their dtype; others as any number.
+_ELEMENTS: dict[int, Any] = {BOOL: bool, INT: int}
+#: A text must not make sizes that take longer to multiply out than to read: the most terms of one, the largest number.
+_MOST_TERMS, _LARGEST = 1000, 2**63
 
 
 @dataclass
@@ -144,6 +148,8 @@ class _Reader:
         table, names = self.tables[depth], dict[str, Value]()
         for part in _parts(found[2]):
             name, type_ = _typed(part, head)
+            if name in names:
+                raise head.wrong(f"two inputs are called {name}")
             names[name] = table.input(_unquoted(name, head), type_)
         inputs = tuple(names.values())
         checks: list[tuple[Size, Size, str]] = []
@@ -247,7 +253,7 @@ def _size(text: str, line: _Line) -> Size:
 def _expression(text: str, line: _Line) -> Any:
     try:
         return _read(_parsed(text))
-    except (SyntaxError, ValueError, TypeError, KeyError, ZeroDivisionError, MemoryError, OverflowError) as error:
+    except (SyntaxError, ValueError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
         raise line.wrong(f"{text.strip()[:60]!r} is not what belongs there: {error}") from None
 
 
@@ -268,7 +274,7 @@ def _read(x: ast.expr) -> Any:
         case ast.UnaryOp(op=ast.USub()):
             return -_number(_read(x.operand))
         case ast.BinOp() if type(x.op) in _SIZES:
-            return _SIZES[type(x.op)](_unknown(_read(x.left)), _unknown(_read(x.right)))
+            return _unknown(_SIZES[type(x.op)](*_operands(x)))
         case ast.Call(func=ast.Name(id="min" | "max" as name), args=[a, b], keywords=[]):
             return (size_min if name == "min" else size_max)(_unknown(_read(a)), _unknown(_read(b)))
         case ast.Call(func=ast.Name(id="size"), args=[ast.Constant(value=str() as name)], keywords=[]):
@@ -277,7 +283,10 @@ def _read(x: ast.expr) -> Any:
             return ConstantData(_elements(_read(of), elements))
         case ast.Subscript(value=ast.Name(id=short)) if short in _BY_SHORT:
             sizes = _read(x.slice)
-            return TensorType(tuple(map(_unknown, sizes if isinstance(sizes, tuple) else (sizes,))), _BY_SHORT[short])
+            shape = tuple(map(_unknown, sizes if isinstance(sizes, tuple) else (sizes,)))
+            if any(isinstance(size, int) and size < 0 for size in shape):
+                raise ValueError("sizes are not negative")
+            return TensorType(shape, _BY_SHORT[short])
     raise ValueError("this is not written in texts of programs")
 
 
@@ -287,37 +296,53 @@ def _number(x: Any) -> Any:
     return x
 
 
+def _operands(x: ast.BinOp) -> tuple[Size, Size]:
+    a, b = _unknown(_read(x.left)), _unknown(_read(x.right))
+    if isinstance(x.op, ast.FloorDiv) and isinstance(b, int) and b == 0:
+        raise ValueError("division by zero")
+    if isinstance(a, Dim) and isinstance(b, Dim) and len(a.terms) * len(b.terms) > _MOST_TERMS:
+        raise ValueError(f"a size of more than {_MOST_TERMS} terms")
+    return a, b
+
+
 def _unknown(x: Any) -> Size:
     if not is_size(x):
         raise ValueError(f"{x!r} is no size")
+    numbers = [count for _, count in x.terms] if isinstance(x, Dim) else [x]
+    if len(numbers) > _MOST_TERMS or any(abs(number) >= _LARGEST for number in numbers):
+        raise ValueError(f"a size of more than {_MOST_TERMS} terms, or with a number of more than 63 bits")
     return x
 
 
 def _array(of: TensorType, text: str, line: _Line) -> np.ndarray[Any, Any]:
     try:
         return _elements(of, _parsed(text))
-    except (SyntaxError, ValueError, TypeError, OverflowError, MemoryError) as error:
+    except (SyntaxError, ValueError, TypeError, OverflowError, FloatingPointError, MemoryError) as error:
         raise line.wrong(f"these are no elements of {of}: {error}") from None
 
 
 def _elements(of: TensorType, x: ast.expr) -> np.ndarray[Any, Any]:
     """A constant's elements, from nested lists or from bytes in base 64."""
     dtype: DType = of.dtype
+    if not is_static(of.shape):
+        raise ValueError("the sizes of a constant are numbers")
     if isinstance(x, ast.Constant) and isinstance(x.value, str):
         try:
             flat = np.frombuffer(base64.b64decode(x.value, validate=True), dtype.np)
         except binascii.Error as error:
             raise ValueError(str(error)) from None
         return flat.reshape(of.shape).copy()
-    return np.array(list(_flat(x)), dtype.np).reshape(of.shape)
+    with np.errstate(over="raise"):
+        array = np.array(_nested(x, dtype), dtype.np)
+    if array.size and array.shape != of.shape:
+        raise ValueError(f"their shape is {array.shape}")
+    return array.reshape(of.shape)
 
 
-def _flat(x: ast.expr) -> Iterator[Any]:
+def _nested(x: ast.expr, dtype: DType) -> Any:
     if isinstance(x, ast.List):
-        for part in x.elts:
-            yield from _flat(part)
-    else:
-        found = _read(x)
-        if not isinstance(found, bool | int | float):
-            raise ValueError(f"{found!r} is no element")
-        yield found
+        return [_nested(part, dtype) for part in x.elts]
+    found = _read(x)
+    if not isinstance(found, _ELEMENTS.get(dtype.category, int | float)):
+        raise ValueError(f"{found!r} is no element")
+    return found

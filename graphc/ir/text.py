@@ -116,7 +116,7 @@ def _lines(program: Program, indent: str, lines: bool, full: bool) -> Iterator[s
                 yield f"{indent}  {key}({_signature(attr)}):"
                 yield from _lines(attr, indent + "    ", lines, full)
     for a, b, line in program.checks:
-        yield f"{indent}check {a} == {b}" + (f"  # {line}" if lines else "")
+        yield f"{indent}check {a} == {b}" + (f"  # {line}" if lines and line else "")
     yield f"{indent}return {', '.join(spelled(value, names) for value in program.outputs)}".rstrip()
 
 

@@ -89,6 +89,8 @@ def from_text(text: str) -> Program:
 
     Raises FileFormatError, naming the line of the text, for what does not fit together.
     """
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f"from_text reads a text, not {type(text).__name__}")
     return program_from_text(text)
 
 

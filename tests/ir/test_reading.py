@@ -139,11 +139,28 @@ def test_spaces_comments_and_empty_lines_do_not_matter() -> None:
         (GOOD.replace("negate(x)", "full(shape=(3, value=1.0, dtype=float32)"), "line 2: "),
         (GOOD.replace("negate(x)", "input(name='a', type=f32[3])"), "line 2: input is not written like a call"),
         (GOOD.replace("%0", "x", 1), "line 2: x is there already"),
+        (GOOD.replace("x: f32[3]", "x: f32[3], x: f32[2]"), "line 1: two inputs are called x"),
+        (GOOD.replace("x: f32[3]", "x: f32[-3]"), "line 1: .* sizes are not negative"),
+        (GOOD.replace("x: f32[3]", "x: f32[n//0]"), "line 1: .* division by zero"),
+        (GOOD.replace("x: f32[3]", f"x: f32[{2**63}]"), "line 1: .* a size of more than 1000 terms, or with a number of"),
+        (GOOD.replace("x: f32[3]", f"x: f32[{'*'.join(['9' * 18] * 300)}]"), "line 1: .* or with a number of more than 63"),
+        (GOOD.replace("x: f32[3]", f"x: f32[{'*'.join(f'(a{i} + b{i})' for i in range(40))}]"), "line 1: .* of more than 1000"),
+        (GOOD.replace("f32[3] = negate(x)", "f32[n] = constant [1.0]"), "line 2: .* the sizes of a constant are numbers"),
+        (GOOD.replace("f32[3] = negate(x)", "u8[1] = constant [1.5]"), "line 2: .* 1.5 is no element"),
+        (GOOD.replace("f32[3] = negate(x)", "bool[1] = constant [2]"), "line 2: .* 2 is no element"),
+        (GOOD.replace("f32[3] = negate(x)", "f16[1] = constant [1e9]"), "line 2: these are no elements of f16"),
+        (GOOD.replace("f32[3] = negate(x)", "f32[2, 2] = constant [[1.0], [2.0, 3.0, 4.0]]"), "line 2: these are no elements"),
+        (GOOD.replace("f32[3] = negate(x)", "f32[2, 2] = constant [1.0, 2.0, 3.0, 4.0]"), r"line 2: .* their shape is \(4,\)"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_its_line(text: str, message: str) -> None:
     with pytest.raises(FileFormatError, match=message):
         program_from_text(text)
+
+
+def test_a_comment_that_is_no_line_of_a_file_is_passed_over() -> None:
+    program = program_from_text(GOOD.replace("negate(x)", "negate(x)  # a.py:" + "9" * 5000))
+    assert program.outputs[0].node.origins == ()
 
 
 def test_deep_nests_are_refused() -> None:
