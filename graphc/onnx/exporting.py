@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from graphc.build import CompiledFunction
 from graphc.core.arrays import host
 from graphc.core.context import eagerly, recording, set_grad
 from graphc.core.lazy import lazy_import
@@ -103,7 +104,10 @@ def export(
         names = list(output_names or outputs)
         results = list(outputs.values())
     else:
-        model = getattr(model, "_orig_mod", None) or getattr(model, "fn", model)
+        if isinstance(model, CompiledFunction):
+            model = model.fn
+        elif isinstance(getattr(model, "_run", None), CompiledFunction):
+            model = model._orig_mod
         graph = Graph("onnx")
         given = Given(graph, input_names, _known_axes(dynamic_axes, input_names, output_names))
         with _mode(model, training if not dynamo else TrainingMode.PRESERVE, dynamo):
@@ -111,7 +115,7 @@ def export(
         examples, names = given.examples, list(output_names or ())
         _check_names(given)
     program = _program(graph, results, bool(optimize and do_constant_folding))
-    exported = ONNXProgram(_model(graph, program, _state_names(model), _named(names, len(results)), opset))
+    exported = ONNXProgram(_model(graph, program, _state_names(model), _named(names, len(results), graph.fed), opset))
     if verify and not isinstance(model, Graph):
         with eagerly(), set_grad(False):
             exported.check(examples, tensors_in(model(*args, **kwargs)))
@@ -154,7 +158,12 @@ def _known_axes(axes: Any, inputs: Any, outputs: Any) -> dict[str, Any]:
     return {name: spec for name, spec in (axes or {}).items() if name in (inputs or ())}
 
 
-def _named(names: list[str], count: int) -> list[str]:
+def _named(names: list[str], count: int, inputs: Mapping[str, Any]) -> list[str]:
+    taken = [name for i, name in enumerate(names) if name in inputs or name in names[:i]]
+    if taken:
+        raise OnnxExporterError(
+            f"onnx.export: an input or another result has the name {taken[0]!r}, too: see output_names"
+        )
     if len(names) > count:
         raise OnnxExporterError(f"onnx.export: output_names has {len(names)} names for {count} results")
     return names + [f"output_{i}" if count > 1 else "output" for i in range(len(names), count)]

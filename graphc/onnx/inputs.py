@@ -43,7 +43,7 @@ class Given:
         if isinstance(x, TensorBase):
             return self._placeholder(name, x, spec)
         if isinstance(x, tuple | list):
-            specs = list(spec) if isinstance(spec, tuple | list) else [None] * len(x)
+            specs = list(_fitting(name, spec, (tuple, list))) if spec is not None else [None] * len(x)
             if len(specs) != len(x):
                 raise OnnxExporterError(
                     f"onnx.export: dynamic_shapes has {len(specs)} entries for the {len(x)} of {name}"
@@ -51,8 +51,13 @@ class Given:
             parts = [self._nest(f"{name}_{i}", v, s) for i, (v, s) in enumerate(zip(x, specs, strict=True))]
             return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
         if isinstance(x, dict):
-            specs_by_key = spec if isinstance(spec, Mapping) else {}
+            specs_by_key = _fitting(name, spec, (Mapping,)) if spec is not None else {}
+            strange = [k for k in specs_by_key if k not in x]
+            if strange:
+                raise OnnxExporterError(f"onnx.export: dynamic_shapes names {strange[0]!r}, which {name} has not")
             return {k: self._nest(f"{name}_{k}", v, specs_by_key.get(k)) for k, v in x.items()}
+        if spec is not None:
+            raise OnnxExporterError(f"onnx.export: dynamic_shapes has {spec!r} for {name}, which is no tensor")
         return x
 
     def _placeholder(self, name: str, x: Any, spec: Any) -> Any:
@@ -90,7 +95,7 @@ def _parameter_names(fn: Callable[..., Any], args: Sequence[Any]) -> list[str]:
 def _by_parameter(shapes: Any, names: Sequence[str], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if shapes is None:
         return {}
-    if isinstance(shapes, Mapping):
+    if isinstance(_fitting("the arguments", shapes, (Mapping, tuple, list)), Mapping):
         strange = [n for n in shapes if n not in names and n not in kwargs]
         if strange:
             known = ", ".join([*names, *kwargs])
@@ -101,13 +106,21 @@ def _by_parameter(shapes: Any, names: Sequence[str], kwargs: Mapping[str, Any]) 
     return dict(zip([*names, *kwargs], shapes, strict=False))
 
 
+def _fitting(name: str, spec: Any, kinds: tuple[type, ...]) -> Any:
+    """An entry of `dynamic_shapes`, if it is of one of these kinds."""
+    if not isinstance(spec, kinds):
+        known = " or ".join("dict" if kind is Mapping else kind.__name__ for kind in kinds)
+        raise OnnxExporterError(f"onnx.export: dynamic_shapes has {spec!r} for {name}: need a {known}")
+    return spec
+
+
 def _axes(name: str, spec: Any, ndim: int) -> dict[int, str]:
     """The unknown axes of an entry of `dynamic_shapes`: a dict by axis, or one entry an axis.
 
     None and numbers stand for a known size; a string, or an object with a name as `torch.export.Dim` makes it, for that
     name; anything else (`Dim.DYNAMIC`, `Dim.AUTO`) for a name of its own.
     """
-    items = spec.items() if isinstance(spec, Mapping) else enumerate(spec)
+    items = spec.items() if isinstance(_fitting(name, spec, (Mapping, tuple, list)), Mapping) else enumerate(spec)
     found = {}
     for axis, size in items:
         if size is None or isinstance(size, int):

@@ -14,6 +14,7 @@ from graphc.core.lazy import lazy_import
 from graphc.core.tensor_types import DType, TensorType, bfloat16, float32
 from graphc.ir.blame import user_line_of
 from graphc.ir.program import Node
+from graphc.tracing import plain_name
 
 ir = lazy_import("onnx_ir", 'pip install "graphc[onnx]"')
 
@@ -36,8 +37,8 @@ def element_type(dtype: DType) -> Any:
 
 
 def shape_of(shape: Sequence[Size]) -> Any:
-    """ONNX's shape: unknown sizes by their text."""
-    return ir.Shape([n if isinstance(n, int) else str(n) for n in shape])
+    """ONNX's shape: unknown sizes by their name, or by the text of what is computed from them."""
+    return ir.Shape([n if isinstance(n, int) else plain_name(n) or str(n) for n in shape])
 
 
 class Writer:

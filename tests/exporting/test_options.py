@@ -117,6 +117,9 @@ def test_names_and_axes_given() -> None:
     graph = program.model_proto.graph
     assert shapes(graph.input) == {name: ["rows", 3] for name in names}
     assert shapes(graph.output) == {"total": ["rows", 3], "output_1": [3]}
+    program = gc.onnx.export(gc.relu, (x,), input_names=["x"], dynamic_axes={"x": {0: "batch size", 1: "3"}})
+    assert shapes(program.model_proto.graph.output) == {"output": ["batch size", "3"]}
+    assert program(gc.ones(4, 5))[0].shape == (4, 5)
 
 
 Pair = namedtuple("Pair", "left right")
@@ -191,6 +194,20 @@ def test_what_is_compiled_already_and_functions() -> None:
         assert_close(gc.onnx.export(given, (x,), verify=True)(x)[0], want, n=64)
 
 
+def test_a_module_with_an_attribute_called_fn_is_exported_whole() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fn, self.last = nn.ReLU(), nn.Linear(3, 2)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.fn(x))
+
+    program = gc.onnx.export(Named().eval(), (X,), verify=True)
+    assert list(program.model.graph.initializers)[:2] == ["last.weight", "last.bias"]
+    assert program(X)[0].shape == (2, 2)
+
+
 def test_a_module_can_ask_whether_it_is_exported() -> None:
     asked = []
 
@@ -233,6 +250,25 @@ REFUSED = {
     "dynamic_shapes has 2 entries for 1 arguments": lambda: gc.onnx.export(gc.relu, (X,), dynamic_shapes=(None, None)),
     "dynamic_shapes has 1 entries for the 2 of xs": lambda: gc.onnx.export(
         lambda xs: xs[0], ([X, X],), dynamic_shapes=([None],)
+    ),
+    "dynamic_shapes has 'ab' for input: need a dict or tuple or list": lambda: gc.onnx.export(
+        gc.relu, (X,), dynamic_shapes=("ab",)
+    ),
+    "dynamic_shapes has 0 for the arguments: need a dict": lambda: gc.onnx.export(gc.relu, (X,), dynamic_shapes=0),
+    "dynamic_shapes has {0: {0: 'n'}} for xs: need a tuple or list": lambda: gc.onnx.export(
+        lambda xs: xs[0], ([X],), dynamic_shapes=({0: {0: "n"}},)
+    ),
+    "dynamic_shapes names 'b', which d has not": lambda: gc.onnx.export(
+        lambda d: d["a"] * 2, ({"a": X}, {}), dynamic_shapes=({"b": {0: "n"}},)
+    ),
+    "dynamic_shapes has {0: 'n'} for k, which is no tensor": lambda: gc.onnx.export(
+        lambda x, k: x * k, (X, 3), dynamic_shapes=(None, {0: "n"})
+    ),
+    "an input or another result has the name 'y', too": lambda: gc.onnx.export(
+        lambda x: (x, x + 1), (X,), output_names=["y", "y"]
+    ),
+    "an input or another result has the name 'x', too": lambda: gc.onnx.export(
+        gc.relu, (X,), input_names=["x"], output_names=["x"]
     ),
     "input has 2 dimensions, none is 2": lambda: gc.onnx.export(gc.relu, (X,), dynamic_shapes=({2: "n"},)),
     "the size 'n' is 2 at axis 0 of input and 3 at axis 1": lambda: gc.onnx.export(
