@@ -29,6 +29,8 @@ NAMESPACES = {
     "graphc.distributions": "Probability distributions.",
     "graphc.distributed": "Many processes.",
     "graphc.amp": "Mixed precision.",
+    "graphc.library": "Operators of one's own.",
+    "graphc.onnx": "Models for other runtimes.",
     "graphc.viz": "Pictures of graphs.",
     "graphc.profiler": "Times of calls, in PyTorch's manner.",
     "graphc.callbacks": "What a Trainer calls.",
