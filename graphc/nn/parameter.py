@@ -83,8 +83,8 @@ class _Uninitialized:
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Makes this an ordinary parameter or buffer of that shape, its content yet to be filled."""
-        own = Tensor.detach(self)  # type: ignore[arg-type]
-        with eagerly():
+        with eagerly():  # a recording would keep the tensor that has no shape
+            own = Tensor.detach(self)  # type: ignore[arg-type]
             made = empty(tuple(shape), dtype=dtype or own.dtype, device=own.device if device is None else device)
         object.__setattr__(self, "__class__", self._becomes)
         self._data, self._version = made._data, counter_of(made)

@@ -458,3 +458,28 @@ def test_half_precision_layers_keep_their_dtype(dtype):
     loss = nn.CrossEntropyLoss()(model(gc.tensor(X).to(dtype)), gc.tensor(CLASSES % 3))
     loss.backward()
     assert loss.dtype is dtype and all(p.grad.dtype is dtype for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: nn.LazyLinear(2), (2, 3)),
+        (lambda: nn.LazyConv2d(2, 3), (2, 3, 5, 5)),
+        (lambda: nn.LazyConvTranspose1d(2, 3), (2, 3, 5)),
+        (lambda: nn.LazyBatchNorm2d(), (2, 3, 5, 5)),
+        (lambda: nn.Sequential(nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(2)), (2, 3)),
+    ],
+)
+def test_lazy_layers_take_their_sizes_where_they_are_first_recorded(make, shape):
+    x = gc.randn(*shape)
+    gc.manual_seed(0)
+    want = make()(x)
+    gc.manual_seed(0)
+    compiled = gc.compile(make())
+    for _ in range(2):
+        assert_close(compiled(x), want)
+    gc.manual_seed(0)
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder(shape, name="x")
+        result = make()(given)
+    assert_close(gc.Session(graph).run(result, {given: x}), want)
