@@ -114,13 +114,15 @@ class ONNXProgram:
         return tuple([SLOTS.new_tensor(array) for array in self.run([host(x.detach()._data) for x in tensors])])
 
     def run(self, arrays: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        """The results of onnxruntime, one array an input of the graph; OnnxExporterError for another number of them."""
+        """The results of onnxruntime, one array an input; OnnxExporterError for other counts, dtypes or sizes."""
         if self._session is None:
             self.initialize_inference_session()
         given = self.model.graph.inputs
         if len(given) != len(arrays):
             names = ", ".join(v.name for v in given)
             raise OnnxExporterError(f"ONNXProgram: {len(arrays)} tensors for the {len(given)} inputs {names}")
+        for v, array in zip(given, arrays, strict=True):
+            _check_input(v, np.asarray(array))
         binding = self._session.io_binding()
         kept = [_value(array, v.dtype) for array, v in zip(arrays, given, strict=True)]
         for v, value in zip(given, kept, strict=True):
@@ -139,6 +141,20 @@ class ONNXProgram:
             scale = float(np.max(np.abs(b), initial=0.0, where=np.isfinite(b)))
             if a.shape != b.shape or not np.allclose(a, b, rtol=0.0, atol=1e-3 * scale, equal_nan=True):
                 raise OnnxExporterError(f"onnx.export: onnxruntime gives another result {i} than the function")
+
+
+def _check_input(value: Any, array: np.ndarray[Any, Any]) -> None:
+    """Raises for an array of another dtype or shape than that input has."""
+    sizes = tuple(value.shape)
+    fits = len(sizes) == array.ndim and all(
+        n == m for n, m in zip(sizes, array.shape, strict=True) if isinstance(n, int)
+    )  # fmt: skip
+    if array.dtype != value.dtype.numpy() or not fits:
+        need = ", ".join(map(str, sizes))
+        raise OnnxExporterError(
+            f"ONNXProgram: the input {value.name!r} is {value.dtype.numpy()}[{need}], "
+            f"not {array.dtype}[{', '.join(map(str, array.shape))}]"
+        )
 
 
 def _cpu_session(model: Any) -> Any:

@@ -276,6 +276,11 @@ REFUSED = {
     ),
     "the function returns no tensor": lambda: gc.onnx.export(lambda x: 3, (X,)),
     "nothing to export: fill graph.outputs": lambda: gc.onnx.export(gc.Graph()),
+    "the input 'input' is float32[n, 3], not float64[2, 3]": lambda: gc.onnx.export(
+        gc.relu, (X,), dynamic_shapes=({0: "n"},)
+    )(X.double()),
+    "the input 'input' is float32[2, 3], not float32[2, 4]": lambda: gc.onnx.export(gc.relu, (X,))(gc.ones(2, 4)),
+    "the input 'input' is float32[2, 3], not float32[2]": lambda: gc.onnx.export(gc.relu, (X,))(gc.ones(2)),
     "1 tensors for the 2 inputs x, y": lambda: gc.onnx.export(lambda x, y: x + y, (X, X))(X),
 }
 
