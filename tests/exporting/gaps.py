@@ -14,6 +14,7 @@ REFUSED: dict[str, str] = {
     "ONNX has no equations and decompositions of linear algebra": """
         solve solve_triangular matrix_exponential log_determinant cholesky lu_factor row_order qr eigh svd pseudo_inverse
     """,
+    "an ONNX model shows nothing while it runs": "show",
     "an ONNX model is one process's": "all_reduce broadcast all_gather reduce_scatter",
 }
 

@@ -165,6 +165,12 @@ def test_an_input_nobody_reads_is_still_an_input() -> None:
 # --- modes, doors ---------------------------------------------------------------------------------------------------
 
 
+def test_what_is_printed_is_left_out(capsys: Any) -> None:
+    program = gc.onnx.export(lambda x: gc.print(x * 2) + 1, (X,))
+    assert_close(program(X)[0], gc.full((2, 3), 3.0))
+    assert capsys.readouterr().out == ""
+
+
 def test_modes() -> None:
     net, x = model().train(), gc.randn(16, 20)
     net[3].eval()
@@ -240,7 +246,13 @@ def test_nodes_tell_their_lines_and_weights_are_not_copied_into_nodes() -> None:
 
 # --- refusals -------------------------------------------------------------------------------------------------------
 
+
+def _loop_that_prints(x: Any) -> Any:
+    return gc.scan(lambda total, row: (gc.print(total) + row, row), gc.zeros(3), x)
+
+
 REFUSED = {
+    "show at ": lambda: gc.onnx.export(_loop_that_prints, (X,)),
     "graphc writes the opsets 18 to ": lambda: gc.onnx.export(gc.relu, (X,), opset_version=11),
     "takes no custom_translation_table": lambda: gc.onnx.export(gc.relu, (X,), custom_translation_table={1: 2}),
     "input_names has 2 names for 1 tensors": lambda: gc.onnx.export(gc.relu, (X,), input_names=["a", "b"]),
