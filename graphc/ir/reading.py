@@ -28,7 +28,7 @@ from graphc.ir.serialise import find, node_of
 
 _BY_SHORT = {dtype.short: dtype for dtype in BY_NAME.values()}
 _HEAD = re.compile(r"(\w+)\((.*)\):")
-_CALL = re.compile(r"(\w+)\((.*)\)")
+_CALL = re.compile(r"([\w:.]+)\((.*)\)")
 _ORIGIN = re.compile(r"(.+?):(\d{1,9})(?: (?!\()(\S+))?(?: \((\w+)\))?")
 _SIZES: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
@@ -192,6 +192,8 @@ class _Reader:
         found = _CALL.fullmatch(text)
         if found is None:
             raise line.wrong("a node is written `%0: f32[3] = op(...)`")
+        if ":" in found[1]:
+            raise line.wrong(f"{found[1]} is an operator of somebody's own: a Python function, which no text holds")
         try:
             op = find(found[1])
         except FileFormatError as error:

@@ -78,7 +78,8 @@ def to_graphml(x: Any, optimized: bool = False, stage: str = "") -> str:
 def to_text(x: Any, optimized: bool = False, stage: str = "") -> str:
     """`x` as text that tells everything, a line a node, with the user's lines as comments: `from_text` reads it again.
 
-    Takes what `to_dot` takes, but no eager tensor: GraphError. The same code gives the same text, so that two can be compared.
+    Takes what `to_dot` takes, but no eager tensor: GraphError. Custom operators are named, and cannot be read again.
+    The same code gives the same text, so that two can be compared.
     """
     program, _, _ = drawn(x, stage or ("optimized" if optimized else ""))
     return program_text(program, lines=True, full=True)

@@ -124,6 +124,7 @@ def test_spaces_comments_and_empty_lines_do_not_matter() -> None:
         ("x = 3", "line 1: a program begins with a line such as"),
         (GOOD.replace("negate(x)", "negate(y)"), "line 2: nothing above is called y"),
         (GOOD.replace("negate", "negated"), "line 2: unknown op 'negated'"),
+        (GOOD.replace("negate", "mine::twice"), "line 2: mine::twice is an operator of somebody's own"),
         (GOOD.replace("negate(x)", "negate(x, x)"), "line 2: negate: 2 operands, it takes 1"),
         (GOOD.replace("%0: f32[3]", "%0: f32[4]"), r"line 2: negate makes f32\[3\] here, not f32\[4\]"),
         (GOOD.replace("%0: f32[3]", "%0: f99[3]"), r"line 2: 'f99\[3\]' is not what belongs there"),
