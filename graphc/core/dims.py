@@ -141,7 +141,8 @@ class Dim:
     def __str__(self) -> str:
         text = ""
         for monomial, c in self.terms:
-            factors = [_show_factor(f) for f in monomial]
+            alone = c == 1 and len(monomial) == 1  # else `2*(n)//(3)` would be read as `(2*n)//3`
+            factors = [f"({_show_factor(f)})" if f[:1] == ("//",) and not alone else _show_factor(f) for f in monomial]
             if abs(c) != 1 or not factors:
                 factors.insert(0, str(abs(c)))
             text += (" - " if c < 0 else " + ") + "*".join(factors)

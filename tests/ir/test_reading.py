@@ -78,6 +78,14 @@ def test_unknown_sizes_checks_and_origins() -> None:
     assert again.checks == program.checks
 
 
+@pytest.mark.parametrize("factor", [2, -1, -3, m, 2 * m])
+def test_multiples_of_quotients_are_read_as_they_were(factor) -> None:
+    for size in ((n + 1) // 2, size_max(n, m + 1)):
+        b = Builder()
+        again = same_again(b.program(b(creation.size, dim=factor * size + m)))
+        assert again.outputs[0].node.attrs["dim"] == factor * size + m
+
+
 def test_names_of_any_kind() -> None:
     b = Builder()
     names = ["0.weight", "x, y", "%0", "a: b", "it's", "#1", 'say "a"', "same", ""]
