@@ -7,9 +7,9 @@ import warnings
 from typing import Any
 
 from graphc.core.autocast import AUTOCAST, CPU_FULL, LOWER, brought, casts
-from graphc.core.context import set_grad
+from graphc.core.context import STATE, set_grad
 from graphc.core.dims import Dim, product
-from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError
+from graphc.core.errors import ArgumentTypeError, DtypeError, ShapeError, SymbolicError, user_line
 from graphc.core.tape import TensorBase
 from graphc.core.tensor_types import FLOAT, float32, float64, int64
 from graphc.functions import return_types
@@ -309,6 +309,12 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
         raise ShapeError(problem)
     if as_int(minlength, "minlength") < 0:
         raise ShapeError("minlength should be >= 0")
+    if STATE.recorder is not None:
+        raise SymbolicError(
+            f"bincount at {user_line()}: the largest element, and with it how many bins there are, is known only when the "
+            "graph runs\n  hint: where no element reaches n, torch.zeros(n, dtype=torch.int64).scatter_add(0, x, "
+            "torch.ones_like(x)) counts them; or call it eagerly"
+        )
     places = cast_to(x, int64)
     longest = minlength
     if x.shape[0] != 0:

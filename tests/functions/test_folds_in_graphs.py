@@ -70,3 +70,17 @@ def test_what_depends_on_values_is_refused_in_a_graph(call: Any) -> None:
         x = gc.placeholder((None,), dtype=gc.int64, name="x")
         with pytest.raises(SymbolicError):
             call(x)
+
+
+def test_bins_that_only_a_run_knows_are_told_what_to_write():
+    def counted(x):
+        return gc.bincount(x, minlength=4)
+
+    x = gc.tensor([0, 2, 2])
+    with pytest.raises(
+        SymbolicError, match=r"bincount at .*: the largest element, and with it how many bins"
+    ) as caught:
+        gc.compile(counted)(x)
+    assert "torch.zeros(n, dtype=torch.int64).scatter_add(0, x, torch.ones_like(x))" in str(caught.value)
+    written = gc.compile(lambda x: gc.zeros(4, dtype=gc.int64).scatter_add(0, x, gc.ones_like(x)))
+    assert gc.equal(written(x), counted(x))
