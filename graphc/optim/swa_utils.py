@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from graphc.core.context import set_grad
+from graphc.core.context import STATE, set_grad
 from graphc.core.errors import ArgumentError, UnsupportedError
 from graphc.core.tensor_types import int64
+from graphc.functions.comparisons import where
 from graphc.functions.creation import scalar_tensor
 from graphc.functions.promotion import cast_to
 from graphc.nn.modules.batchnorm import _BatchNorm
@@ -104,15 +105,20 @@ class AveragedModel(Module):
         averaged = [p.detach() for p in mine]
         newest = [p.detach().to(mean.device) for mean, p in zip(averaged, its, strict=False)]
         with set_grad(False):
-            if self.n_averaged == 0:
-                for mean, p in zip(averaged, newest, strict=False):
-                    mean.copy_(p)
-            else:
-                self._take_in(averaged[: len(newest)], newest)
+            self._update(averaged[: len(newest)], newest)
             if not self.use_buffers:
                 for mine_, its_ in zip(self.module.buffers(), model.buffers(), strict=True):
                     mine_.detach().copy_(its_.detach().to(mine_.device))
             self.n_averaged += 1
+
+    def _update(self, averaged: list[Any], newest: list[Any]) -> None:
+        first = self.n_averaged == 0
+        recorded = STATE.recorder is not None  # then only a run knows whether it is the first
+        if recorded or not first:
+            self._take_in(averaged, newest)
+        if recorded or first:
+            for mean, p in zip(averaged, newest, strict=True):
+                mean.copy_(where(first.to(mean.device), p, mean) if recorded else p)
 
     def _take_in(self, averaged: list[Any], newest: list[Any]) -> None:
         """The averages of tensors of one dtype and device go to a function for lists at once."""
