@@ -193,6 +193,9 @@ class Graph(Recorder):
     def note_capture(self, tensor: Any) -> None:
         """Graphs read captured tensors anew at each run and guard nothing."""
 
+    def not_replayed(self, call: str, hint: str) -> None:
+        """Nothing: while a graph is made, Python's state changes between its runs."""
+
     def at_start(self, tensor: Any) -> Any:
         """A variable's value when a run starts, whatever writes are recorded so far."""
         shadow = self.shadow(tensor)

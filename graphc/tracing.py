@@ -22,7 +22,16 @@ from graphc.autodiff import order_entries
 from graphc.core.arrays import DeviceArray, extent, is_array, shares_memory
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.dims import Dim, Size, assumptions, substitute
-from graphc.core.errors import AliasError, OperandError, SymbolicError, TraceLeakError, show_line, user_frame, user_line
+from graphc.core.errors import (
+    AliasError,
+    OperandError,
+    SymbolicError,
+    TraceLeakError,
+    show_line,
+    user_frame,
+    user_line,
+    warn_user,
+)
 from graphc.core.op import Op
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, tape_entry
 from graphc.core.tensor_types import TensorType, float64, type_of_array
@@ -418,6 +427,10 @@ class Recorder:
     def guard(self, owner: Any, name: str, value: Any) -> None:
         """Notes a fact the recorded code depends on; the first answer of each owner counts."""
         self.guards.setdefault((id(owner), name), Guard(owner, name, value))
+
+    def not_replayed(self, call: str, hint: str) -> None:
+        """Warns that `call` changes Python's state now, and not at each run."""
+        warn_user(f"{call} runs while the function is traced, and not when the compiled function is called", hint)
 
     def note_function(self, name: str, outputs: tuple[Any, ...]) -> None:
         """Notes that a custom function made these values."""

@@ -20,7 +20,15 @@ import numpy as np
 from graphc.backends.nan_checks import problem_of, range_of
 from graphc.core.arrays import host, is_array
 from graphc.core.context import STATE
-from graphc.core.errors import GradientError, NonFiniteError, module_path, show_line, user_frame, user_line, user_place
+from graphc.core.errors import (
+    GradientError,
+    NonFiniteError,
+    module_path,
+    user_frame,
+    user_line,
+    user_place,
+    warn_user,
+)
 from graphc.core.tape import TensorBase
 from graphc.ir.program import Origin, toposort
 from graphc.profiler.watching import Namer, Watch
@@ -149,10 +157,7 @@ class Anomalies(Watch):
 
 
 def _warn(problem: str) -> None:
-    frame = user_frame(2)
-    file, line = (frame.f_code.co_filename, frame.f_lineno) if frame else ("<graphc>", 0)
-    text = f"{problem} (at {show_line(file, line)})\n  hint: call optimizer.zero_grad() before backward()"
-    warnings.warn_explicit(text, UserWarning, file, line)
+    warn_user(problem, "call optimizer.zero_grad() before backward()")
 
 
 def _tensors(nest: Any) -> Iterator[Any]:

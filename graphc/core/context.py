@@ -46,6 +46,9 @@ class Recorder(Protocol):
     def guard(self, owner: Any, name: str, value: Any) -> None:
         """Notes that what is recorded depends on `owner` having `value` under `name`."""
 
+    def not_replayed(self, call: str, hint: str) -> None:
+        """Warns that `call` changes Python's state now, and not at each run."""
+
     def grad_of(self, tensor: TensorBase) -> TensorBase | None:
         """What `tensor.grad` is at this point of the recorded code."""
 

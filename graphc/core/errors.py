@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from types import FrameType
 from typing import Any
 
@@ -255,6 +256,13 @@ def user_line() -> str:
     """`path:LINE` of the innermost user frame, relative to the working directory where that is shorter."""
     frame = user_frame(2)
     return "" if frame is None else show_line(frame.f_code.co_filename, frame.f_lineno)
+
+
+def warn_user(problem: str, hint: str) -> None:
+    """Warns of `problem` at the user's line."""
+    frame = user_frame(2)
+    file, line = (frame.f_code.co_filename, frame.f_lineno) if frame else ("<graphc>", 0)
+    warnings.warn_explicit(f"{problem} (at {show_line(file, line)})\n  hint: {hint}", UserWarning, file, line)
 
 
 def user_spot() -> tuple[str, int] | None:

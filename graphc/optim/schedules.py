@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from graphc.core.context import STATE
 from graphc.core.errors import ArgumentError, ArgumentTypeError
 from graphc.core.tape import TensorBase
 from graphc.optim.optimizer import Optimizer
@@ -90,6 +91,9 @@ class LRScheduler:
 
     def _apply(self, rates: Callable[[], Sequence[Any]]) -> None:
         """Sets what `rates` gives; user code finds out by `_get_lr_called_within_step` that it is asked for from here."""
+        if STATE.recorder is not None and not self._is_initial:
+            hint = "call it outside, after the compiled step: the rates are read anew at each call"
+            STATE.recorder.not_replayed(f"{type(self).__name__}.step()", hint)
         self._get_lr_called_within_step = True
         try:
             found = rates()

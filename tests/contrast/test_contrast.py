@@ -320,7 +320,8 @@ def test_losses_that_disagree_are_told():
         rate.step()  # Python's, at the first call only once it is compiled
         return loss
 
-    found = job.contrast(step, calls=4)
+    with pytest.warns(UserWarning, match=r"StepLR.step\(\) runs while the function is traced"):
+        found = job.contrast(step, calls=4)
     assert found.data["summary"]["agree"] is False and "NO: losses differ by at most" in str(found)
     assert found.data["losses"][0]["difference"] < 1e-6 < found.data["losses"][-1]["difference"]
     left = "StepLR.last_epoch is 4 after these calls eagerly, 1 compiled"

@@ -100,6 +100,86 @@ def test_the_average_of_a_model_trained_by_a_compiled_step():
     assert averaged.n_averaged.item() == 4
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.9)},
+        {"avg_fn": lambda mean, newest, n: mean / n + newest},  # infinite for the first, which is copied
+        {"use_buffers": True},
+    ],
+)
+def test_an_average_within_a_compiled_step(options):
+    def train(prepare):
+        gc.manual_seed(0)
+        net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+        optimizer, averaged = SGD(net.parameters(), lr=0.1), swa_utils.AveragedModel(net, **options)
+
+        def step(x):
+            optimizer.zero_grad()
+            net(x).square().sum().backward()
+            optimizer.step()
+            averaged.update_parameters(net)
+
+        step, states = prepare(step), []
+        for i in range(3):
+            step(gc.tensor(np.random.default_rng(i).normal(size=(5, 2)).astype(np.float32)))
+            states.append({k: v.numpy().copy() for k, v in averaged.state_dict().items()})
+        return states
+
+    for eager, compiled in zip(train(lambda step: step), train(gc.compile), strict=True):
+        for key, value in eager.items():
+            np.testing.assert_allclose(compiled[key], value, rtol=1e-5, atol=1e-6, err_msg=key)
+
+
+def _step_with_schedule(make):
+    net = nn.Linear(2, 1)
+    optimizer = SGD(net.parameters(), lr=1.0)
+    schedule = make(optimizer)
+
+    def step(x):
+        optimizer.zero_grad()
+        net(x).sum().backward()
+        optimizer.step()
+        schedule.step()
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda o: lr_scheduler.StepLR(o, 1), "StepLR"),
+        (lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 5), "CosineAnnealingWarmRestarts"),
+        (
+            lambda o: lr_scheduler.SequentialLR(
+                o, [lr_scheduler.ConstantLR(o), lr_scheduler.ExponentialLR(o, 0.9)], milestones=[3]
+            ),
+            "ConstantLR",
+        ),
+        (lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ExponentialLR(o, 0.9)]), "ExponentialLR"),
+    ],
+)
+def test_a_schedule_that_a_compiled_step_would_not_move_warns(make, name):
+    step = _step_with_schedule(make)
+    with pytest.warns(UserWarning, match=rf"{name}.step\(\) runs while the function is traced, and not when") as told:
+        gc.compile(step)(gc.ones(3, 2))
+    assert [x.filename for x in told] == [__file__]
+    assert "the rates are read anew at each call" in str(told[0].message)
+
+
+def test_a_schedule_beside_a_default_graph_does_not_warn():
+    net = nn.Linear(2, 1)
+    optimizer = SGD(net.parameters(), lr=1.0)
+    schedule = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    with gc.Graph().as_default() as graph, gc.Session(graph) as session:
+        train = optimizer.minimize(net(gc.ones(3, 2)).sum())
+        for _ in range(2):
+            session.run(train)
+            schedule.step()
+    assert schedule.get_last_lr() == [0.25]
+
+
 def test_a_schedule_resumes_from_its_state(tmp_path):
     optimizer = SGD([parameter([1.0])], lr=1.0)
     first = lr_scheduler.MultiStepLR(optimizer, [2, 4], 0.5)
