@@ -97,6 +97,7 @@ def _grouped(stage: Data, group: Grouping, absorb: bool = True) -> list[list[int
             and groups
             and reads
             and leaf
+            and keys[reads[0]][0] != "node"
             and (_is_state(node) or any(nodes[b]["role"] == "update" for b in reads))
         ):
             keys[i] = keys[reads[0]]

@@ -7,6 +7,8 @@ from collections import Counter
 import pytest
 from contrast_sample import STEP, report
 
+import graphc as gc
+from graphc import nn, optim
 from graphc.contrast.levels import levels
 
 DATA = report(3)
@@ -97,3 +99,22 @@ def test_what_gathers_from_everywhere_stands_below_the_last_it_gathers_from():
     step, head = vertices[f"line:{STEP}:update"], vertices["module:Stack.head:forward"]
     assert step["y"] > head["y"]
     assert abs(step["x"] - head["x"]) < 400, "not set aside, as what has no edges is"
+
+
+def test_a_parameter_read_first_by_what_is_in_no_kernel_stands_by_itself():
+    w, x = nn.Parameter(gc.eye(4) * 2), gc.randn(8, 4)
+    opt = optim.SGD([w], lr=0.1)
+
+    def step(x):
+        opt.zero_grad()
+        loss = (x @ w.T).exp().mean() - gc.linalg.slogdet(w)[1]
+        loss.backward()
+        opt.step()
+        return loss
+
+    stage = gc.contrast(step, x, calls=2).data["stages"][-1]
+    outside = {node["id"] for node in stage["nodes"] if node["op"] == "permute" and not node["kernel"]}
+    parameter = next(node["id"] for node in stage["nodes"] if node["op"] == "w")
+    assert any(a == parameter and b in outside for a, b, _ in stage["edges"])
+    kernels = {level["name"]: level for level in levels(stage, {})}["kernels"]
+    assert [parameter] in [held(v) for v in kernels["vertices"]]
