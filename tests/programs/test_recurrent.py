@@ -349,6 +349,17 @@ def test_a_packed_sequence_from_outside_is_refused_in_a_trace():
         gc.compile(lambda: layer(packed)[0].data.sum())()
 
 
+def test_lengths_that_only_a_run_knows_are_told_what_to_give():
+    def packed(x, lengths):
+        return pack_padded_sequence(x, lengths).data
+
+    x, lengths = gc.ones(4, 2, 3), gc.tensor([4, 2])
+    with pytest.raises(gc.errors.SymbolicError, match=r"the lengths of the sequences are known only when") as caught:
+        gc.compile(packed)(x, lengths)
+    assert "give them as a list of ints" in str(caught.value)
+    assert gc.equal(gc.compile(packed)(x, lengths.tolist()), packed(x, lengths))
+
+
 def test_packed_sequences_are_taken_apart_as_they_were_put_together():
     x = gc.tensor(numbers(3, 4, 2))
     whole, lengths = pad_packed_sequence(pack_padded_sequence(x, [2, 4, 1], True, enforce_sorted=False), True)

@@ -163,7 +163,14 @@ def _as_lengths(lengths: Any) -> list[int]:
             raise ShapeError(
                 f"'lengths' argument should be a 1D CPU int64 tensor, but got {len(lengths.shape)}D {lengths.dtype.name}"
             )
-        lengths = lengths.tolist()
+        try:
+            lengths = lengths.tolist()
+        except SymbolicError:
+            raise SymbolicError(
+                f"the lengths of the sequences are known only when the graph runs (at {user_line()})\n"
+                "  hint: give them as a list of ints, which makes a build for each list, or leave the batch padded and mask "
+                "what lies behind the ends: torch.arange(steps) < lengths[:, None]"
+            ) from None
     found = [int(n) for n in lengths]
     if not found or min(found) <= 0:
         raise ShapeError(
