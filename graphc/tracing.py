@@ -500,7 +500,8 @@ class Trace(Recorder):
                 error = TraceLeakError(
                     f"a symbolic tensor {tensor._data.type} made at {tensor._data.origin_text()} outlives the traced call "
                     "without being returned: a replay would not see that assignment\n  hint: return it, write it in place "
-                    "into a tensor that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module"
+                    "into a tensor that exists outside (`h.copy_(...)`), or register that tensor as a buffer of its module; "
+                    "what only the call itself reads, drop before it ends (`self.h = None`)"
                 )
                 error.line = tensor._data.node.origins[0].place if tensor._data.node.origins else error.line
                 raise error

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import graphc as gc
-from graphc import nn
+from graphc import nn, optim
 from graphc.core.errors import TraceLeakError
 
 SCALE = 1.0
@@ -268,6 +268,44 @@ def test_a_leaf_made_inside_and_kept_is_a_leak() -> None:
         TraceLeakError, match=r"a symbolic tensor f32\[3\] made at .*test_compiled_habits.py:\d+ outlives"
     ):
         gc.compile(fn)(gc.ones(3))
+
+
+class Penalised(nn.Linear):
+    """Leaves a penalty behind that the step reads, as layers of Bayesian nets and gates of experts do."""
+
+    penalty: Any = None
+
+    def forward(self, x: Any) -> Any:
+        self.penalty = self.weight.square().sum()
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_only_the_call_reads_is_dropped_before_it_ends(dropped: bool) -> None:
+    def build(wrap: Any) -> list[float]:
+        gc.manual_seed(0)
+        layer = Penalised(2, 1)
+        opt = optim.SGD(layer.parameters(), lr=0.1)
+
+        def step(x: Any) -> Any:
+            opt.zero_grad()
+            loss = layer(x).square().mean() + 0.1 * layer.penalty
+            loss.backward()
+            opt.step()
+            if dropped:
+                layer.penalty = None
+            return loss
+
+        f = wrap(step)
+        return [f(gc.full((3, 2), float(i))).item() for i in range(3)]
+
+    if dropped:
+        both(build)
+        return
+    with pytest.raises(
+        TraceLeakError, match=r"what only the call itself reads, drop before it ends \(`self.h = None`\)"
+    ):
+        build(gc.compile)
 
 
 def test_an_exception_in_a_step_leaves_all_as_it_was() -> None:
