@@ -439,9 +439,11 @@ class Recorder:
     def read_number(self, tensor: Any, asked: str) -> Any:
         """Raises SymbolicError: the numbers of a tensor are not known while recording."""
         what = "a symbolic tensor" if not is_array(tensor._data) else "a tensor that is read anew at each run"
+        shown = "fetch it with Session.run, or return it from the compiled function; "
+        reading = shown if asked in ("item()", "tolist()", "numpy()") else ""
         raise SymbolicError(
             f"{asked} of {what}, {tensor.tensor_type}, at {user_line()}: its numbers are known only when the graph runs\n"
-            "  hint: use gc.where, gc.cond, gc.while_loop or gc.scan for decisions that depend on data, "
+            f"  hint: {reading}use gc.where, gc.cond, gc.while_loop or gc.scan for decisions that depend on data, "
             "or `with gc.eagerly():` for work that belongs outside the graph"
         )
 

@@ -50,6 +50,16 @@ def test_a_decision_that_depends_on_data_names_the_line(ask):
     assert w.item() == 0 and len(calls) == 2 and not fn.recompiles
 
 
+def test_a_number_that_is_read_is_to_be_returned_and_a_decision_is_not():
+    told = r"\n  hint: fetch it with Session.run, or return it from the compiled function; use gc.where"
+    with pytest.raises(SymbolicError, match=told):
+        gc.compile(lambda x: x.sum().item())(gc.ones(2))
+    with gc.Graph().as_default(), pytest.raises(SymbolicError, match=told):
+        float(gc.placeholder((), name="x"))
+    with pytest.raises(SymbolicError, match=r"\n  hint: use gc.where"):
+        gc.compile(lambda x: x if x.sum() > 0 else -x)(gc.ones(2))
+
+
 def test_a_data_dependent_if():
     @gc.compile
     def fn(x):
