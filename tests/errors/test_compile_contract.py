@@ -406,3 +406,17 @@ def test_a_later_call_never_changes_an_earlier_result():
     for k in range(5):
         fn(gc.full((4,), float(k)))
     assert [t.tolist() for t in first] == kept
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_batch_that_a_traced_function_reads_is_warned_of(workers):
+    loader = gc.utils.data.DataLoader(gc.arange(6.0), batch_size=2, num_workers=workers)
+    batches = iter(loader)
+    total = gc.compile(lambda: next(batches).sum())
+    with pytest.warns(
+        UserWarning,
+        match=rf"reading a batch of a DataLoader runs while .* traced(.|\n)*{HERE}(.|\n)*read the batch outside",
+    ):
+        assert total().item() == 1.0
+    with gc.Graph().as_default():
+        next(batches)  # a graph is made once, of whatever it is made of

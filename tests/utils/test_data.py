@@ -281,7 +281,7 @@ def test_batches_are_eager_inside_a_recording_context():
             seen.append(STATE.recorder)
             return tensor([float(i)])
 
-    recorder = SimpleNamespace(apply=None)
+    recorder = SimpleNamespace(apply=None, not_replayed=lambda *_: None)
     with recording(recorder):
         for batch in DataLoader(Watching(4), batch_size=2, shuffle=True):
             assert STATE.recorder is recorder

@@ -13,7 +13,7 @@ from graphc.core.lazy import lazy_import
 from graphc.functions.generators import default_generator
 from graphc.utils.data.collate import default_collate, default_convert
 from graphc.utils.data.dataset import IterableDataset
-from graphc.utils.data.fetching import Sampling, Source, check_length
+from graphc.utils.data.fetching import Sampling, Source, check_length, tell_of_recording
 from graphc.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler
 from graphc.utils.data.workers import WorkerBatches
 
@@ -139,6 +139,7 @@ class _Batches:
         return len(self._sampling)
 
     def __next__(self) -> Any:
+        tell_of_recording()
         with eagerly():
             batch = self._read(next(self._indices))
         self._given += 1

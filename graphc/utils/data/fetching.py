@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import repeat
 from typing import Any, NamedTuple
 
+from graphc.core.context import STATE
 from graphc.utils.data.collate import default_collate
 from graphc.utils.data.dataset import rows
 
@@ -58,6 +59,13 @@ class _StreamReader:
         if not samples or source.drop_last:
             raise StopIteration
         return source.collate(samples)
+
+
+def tell_of_recording() -> None:
+    """Warns where a function that is being traced reads a batch: it would be the same one at each call."""
+    if STATE.recorder is not None:
+        hint = "read the batch outside, and give it to the compiled function: each call would see this one again"
+        STATE.recorder.not_replayed("reading a batch of a DataLoader", hint)
 
 
 def check_length(told: int | None, given: int, dataset: Any, num_workers: int) -> None:

@@ -32,7 +32,7 @@ from graphc.core.errors import BackendError, GraphcError
 from graphc.core.lazy import lazy_import
 from graphc.functions.generators import manual_seed
 from graphc.utils.data import parcels
-from graphc.utils.data.fetching import Source, check_length
+from graphc.utils.data.fetching import Source, check_length, tell_of_recording
 
 multiprocessing = lazy_import("multiprocessing")
 connection = lazy_import("multiprocessing.connection")
@@ -364,6 +364,7 @@ class WorkerBatches:
     def __next__(self) -> Any:
         if self._error is not None:
             raise self._error
+        tell_of_recording()
         try:
             with eagerly():
                 kind, value = self._answer()
