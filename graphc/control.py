@@ -195,7 +195,7 @@ def _joined(true: Body, false: Body, n_operands: int) -> tuple[list[Any], list[P
 def _while_infer(*operands: TensorType, cond: Program, body: Program, n_carry: int) -> tuple[TensorType, ...]:
     """carry and closures -> carry."""
     found = cond.outputs[0].type
-    if is_static(found.shape) and found.size != 1:
+    if (is_static(found.shape) and found.size != 1) or found.dtype.category != BOOL:
         raise ShapeError("the condition must be one bool", f"bool[], got {found}")
     return tuple(v.type for v in body.outputs)
 
@@ -284,7 +284,8 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
         return found
 
     def condition(*symbols: Any) -> list[Any]:
-        return [_tensors(cond_fn(*unflatten(structure, symbols)))]
+        found = _tensors(cond_fn(*unflatten(structure, symbols)))
+        return [found if found.dtype.category == BOOL else found != 0]
 
     shadows = [recorder.shadow(x) for x in leaves]
     types, wants = [s._data.type for s in shadows], [s._edge is not None for s in shadows]

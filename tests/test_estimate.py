@@ -230,6 +230,8 @@ def test_what_cannot_be_estimated_is_refused():
         gc.estimate(gc.exp, (-1, 3))
     with pytest.raises(ArgumentError, match=r"'f32\[n, 3\]' has no sizes\n  need numbers, such as 'f32\[64, 1000\]'"):
         gc.estimate(gc.exp, "f32[n, 3]")
+    with pytest.raises(ArgumentError, match=r"'f32\[3 4\]' has no sizes\n  need numbers, such as 'f32\[64, 1000\]'"):
+        gc.estimate(gc.exp, "f32[3 4]")
     with pytest.raises(gc.errors.SymbolicError, match="test_estimate"):
         gc.estimate(lambda x: x if x.sum() > 0 else -x, (3,))
     with pytest.raises(gc.errors.BackendError, match="no backend is called 'abacus'"):

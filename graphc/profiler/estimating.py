@@ -98,7 +98,7 @@ def _blank(x: Any) -> Any:
         type_ = x if isinstance(x, TensorType) else TensorType(tuple(x), defaults.float_dtype)
         return SLOTS.new_tensor(_room(type_))
     if isinstance(x, str) and (found := re.fullmatch(r"(\w+)\[(.*)\]", x)) and found[1] in _SHORT:
-        if not re.fullmatch(r"[\d, ]*", found[2]):
+        if not re.fullmatch(r"(\s*\d+\s*(,\s*\d+\s*)*,?\s*)?", found[2]):
             raise ArgumentError(f"{x!r} has no sizes", f"numbers, such as '{found[1]}[64, 1000]'")
         shape = tuple(int(n) for n in found[2].split(",") if n.strip())
         return SLOTS.new_tensor(_room(TensorType(shape, _SHORT[found[1]])))

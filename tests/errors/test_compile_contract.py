@@ -420,3 +420,17 @@ def test_a_batch_that_a_traced_function_reads_is_warned_of(workers):
         assert total().item() == 1.0
     with gc.Graph().as_default():
         next(batches)  # a graph is made once, of whatever it is made of
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_a_condition_that_is_a_number_holds_unless_it_is_zero(backend):
+    def loop():
+        return gc.while_loop(lambda k: 300 - k, lambda k: k + 1, gc.tensor(0))
+
+    def branch(x):
+        return gc.cond(x, lambda x: x * 2, lambda x: x - 1, (x,))
+
+    assert loop().item() == gc.compile(loop, backend=backend)().item() == 300
+    for number in (256, 0):
+        x = gc.tensor(number)
+        assert branch(x).item() == gc.compile(branch, backend=backend)(x).item()
