@@ -28,7 +28,7 @@ TESTED_IN = {
     "_foreach_copy_": "parity/test_small_namespaces.py", "autograd.profiler.profile": "parity/test_small_namespaces.py",
     "jit.script": "parity/test_small_namespaces.py", "jit.trace": "parity/test_small_namespaces.py",
     "hub.load": "test_namespaces.py", "hub.load_state_dict_from_url": "test_namespaces.py",
-    "onnx.export": "test_namespaces.py", "utils.tensorboard.SummaryWriter": "test_namespaces.py",
+    "onnx.export": "exporting/test_options.py", "utils.tensorboard.SummaryWriter": "test_namespaces.py",
     **dict.fromkeys(
         [f"nn.utils.rnn.{n}" for n in ("pack_padded_sequence", "pad_packed_sequence", "pad_sequence")],
         "parity/test_recurrent.py",
