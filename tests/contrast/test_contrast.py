@@ -347,7 +347,8 @@ def test_iterators_are_told_of():
     job = Job()
     loader = DataLoader(TensorDataset(gc.randn(400, 6), gc.randint(0, 3, (400,))), batch_size=4)
     batches = iter(loader)
-    found = gc.contrast(lambda: job.step(*next(batches)), calls=2)
+    with pytest.warns(UserWarning, match="reading a batch of a DataLoader runs while the function is traced"):
+        found = gc.contrast(lambda: job.step(*next(batches)), calls=2)
     assert found.data["summary"]["agree"] is False
     assert found.data["summary"]["left_behind"] == [
         "batches is an iterator, which goes on and cannot be put back: both ways may see other items"
