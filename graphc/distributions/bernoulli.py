@@ -28,8 +28,15 @@ def take_probs_or_logits(distribution: Any, probs: Any, logits: Any, *others: An
 class BinaryParameters:
     """What distributions with a probability, or its log-odds, have in common."""
 
-    probs: Any
-    logits: Any
+    @lazy_property
+    def logits(self) -> Any:
+        """The log-odds."""
+        return probs_to_logits(self.probs, is_binary=True)
+
+    @lazy_property
+    def probs(self) -> Any:
+        """The probabilities: the sigmoid of the log-odds."""
+        return logits_to_probs(self.logits, is_binary=True)
 
     _param = property(lambda self: self.__dict__["probs"] if "probs" in self.__dict__ else self.__dict__["logits"])
     param_shape = property(lambda self: self._param.size(), doc="The shape of probs and logits.")
@@ -46,16 +53,6 @@ class Bernoulli(BinaryParameters, ExponentialFamily):
     def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
         take_probs_or_logits(self, probs, logits)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        """The probabilities of 1."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     mean = property(lambda self: self.probs, doc="probs")
     variance = property(lambda self: self.probs * (1 - self.probs), doc="p (1 - p)")

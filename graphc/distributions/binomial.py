@@ -9,7 +9,6 @@ from graphc.core.errors import SymbolicError
 from graphc.distributions import constraints
 from graphc.distributions.bernoulli import BinaryParameters, take_probs_or_logits
 from graphc.distributions.distribution import Distribution
-from graphc.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
 from graphc.functions.creation import arange
 from graphc.functions.random_families import binomial_up_to
 
@@ -35,16 +34,6 @@ class Binomial(BinaryParameters, Distribution):
     def support(self) -> Any:
         """From 0 to total_count."""
         return constraints.integer_interval(0, self.total_count)
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        """The probabilities of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     mean = property(lambda self: self.total_count * self.probs, doc="n p")
     variance = property(lambda self: self.total_count * self.probs * (1 - self.probs), doc="n p (1 - p)")

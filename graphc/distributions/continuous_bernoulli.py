@@ -8,7 +8,7 @@ from typing import Any
 from graphc.distributions import constraints
 from graphc.distributions.bernoulli import BinaryParameters, take_probs_or_logits
 from graphc.distributions.distribution import ExponentialFamily, fails
-from graphc.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits
+from graphc.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs
 from graphc.functions.comparisons import where
 from graphc.functions.random import rand
 from graphc.nn.losses import binary_cross_entropy_with_logits
@@ -37,11 +37,6 @@ class ContinuousBernoulli(BinaryParameters, ExponentialFamily):
             self.__dict__["probs"] = clamp_probs(self.probs)
         self._lims = lims
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds of probs."""
-        return probs_to_logits(self.probs, is_binary=True)
 
     @lazy_property
     def probs(self) -> Any:

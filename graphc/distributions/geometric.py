@@ -7,7 +7,7 @@ from typing import Any
 from graphc.distributions import constraints
 from graphc.distributions.bernoulli import BinaryParameters, take_probs_or_logits
 from graphc.distributions.distribution import Distribution, fails
-from graphc.distributions.utils import broadcast_all, lazy_property, logits_to_probs, probs_to_logits
+from graphc.distributions.utils import broadcast_all
 from graphc.functions.creation import zeros_like
 from graphc.functions.dtypes import finfo
 from graphc.functions.random import rand
@@ -31,16 +31,6 @@ class Geometric(BinaryParameters, Distribution):
                 f"Expected parameter probs ({type(self.probs).__name__} of shape {tuple(self.probs.shape)}) of distribution "
                 f"{self!r} to be positive but found invalid values:\n{self.probs[self.probs <= 0]}"
             )
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        """The probabilities of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     mean = property(lambda self: 1.0 / self.probs - 1.0, doc="1 / p - 1")
     mode = property(lambda self: zeros_like(self.probs), doc="0")

@@ -39,7 +39,46 @@ def scale_tril_of_precision(p: Any) -> Any:
     return solve_triangular(inverse, eye, upper=False)
 
 
-class MultivariateNormal(Distribution):
+class CovarianceParameters:
+    """What distributions with a covariance, given by one of three matrices, have in common."""
+
+    _batch_shape: Any
+    _unbroadcasted_scale_tril: Any
+
+    @staticmethod
+    def _chosen(error: type[Exception], **given: Any) -> tuple[str, Any]:
+        """The name and value of the one that is not None; raises `error` unless it is one."""
+        chosen = [(name, value) for name, value in given.items() if value is not None]
+        if len(chosen) != 1:
+            raise error("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
+        return chosen[0]
+
+    @staticmethod
+    def _factor(name: str, value: Any) -> Any:
+        """The Cholesky factor of the covariance that the matrix of that name stands for."""
+        factors = {"scale_tril": lambda x: x, "covariance_matrix": linalg_cholesky}
+        return factors.get(name, scale_tril_of_precision)(value)
+
+    def _whole(self, matrices: Any) -> Any:
+        return matrices.expand((*self._batch_shape, *matrices.shape[-2:]))
+
+    @lazy_property
+    def scale_tril(self) -> Any:
+        """The Cholesky factor of the covariance."""
+        return self._whole(self._unbroadcasted_scale_tril)
+
+    @lazy_property
+    def covariance_matrix(self) -> Any:
+        """The covariance."""
+        return self._whole(matmul(self._unbroadcasted_scale_tril, self._unbroadcasted_scale_tril.mT))
+
+    @lazy_property
+    def precision_matrix(self) -> Any:
+        """The inverse of the covariance."""
+        return self._whole(cholesky_inverse(self._unbroadcasted_scale_tril))
+
+
+class MultivariateNormal(CovarianceParameters, Distribution):
     """Normal vectors of mean loc f[*, n], given by one of covariance_matrix, precision_matrix (its inverse) and scale_tril
     (its Cholesky factor).
     """
@@ -60,40 +99,16 @@ class MultivariateNormal(Distribution):
     ) -> None:  # fmt: skip
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
-        given = {
-            "covariance_matrix": covariance_matrix, "scale_tril": scale_tril, "precision_matrix": precision_matrix,
-        }  # fmt: skip
-        chosen = [(name, value) for name, value in given.items() if value is not None]
-        if len(chosen) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, value),) = chosen
+        name, value = self._chosen(
+            ValueError, covariance_matrix=covariance_matrix, scale_tril=scale_tril, precision_matrix=precision_matrix
+        )
         if value.dim() < 2:
             raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
         batch = tuple(broadcast_shapes(value.shape[:-2], loc.shape[:-1]))
         setattr(self, name, value.expand((*batch, *value.shape[-2:])))
         self.loc = loc.expand((*batch, loc.shape[-1]))
         super().__init__(batch, self.loc.shape[-1:], validate_args=validate_args)
-        factors = {"scale_tril": lambda x: x, "covariance_matrix": linalg_cholesky}
-        self._unbroadcasted_scale_tril = factors.get(name, scale_tril_of_precision)(value)
-
-    def _whole(self, matrices: Any) -> Any:
-        n = self._event_shape[0]
-        return matrices.expand((*self._batch_shape, n, n))
-
-    @lazy_property
-    def scale_tril(self) -> Any:
-        """The Cholesky factor of the covariance."""
-        return self._whole(self._unbroadcasted_scale_tril)
-
-    @lazy_property
-    def covariance_matrix(self) -> Any:
-        """The covariance."""
-        return self._whole(matmul(self._unbroadcasted_scale_tril, self._unbroadcasted_scale_tril.mT))
-
-    @lazy_property
-    def precision_matrix(self) -> Any:
-        """The inverse of the covariance."""
-        return self._whole(cholesky_inverse(self._unbroadcasted_scale_tril))
+        self._unbroadcasted_scale_tril = self._factor(name, value)
 
     mean = mode = property(lambda self: self.loc, doc="loc")
 
@@ -120,4 +135,4 @@ class MultivariateNormal(Distribution):
         return found.expand(tuple(self._batch_shape))
 
 
-__all__ = ["MultivariateNormal", "as_vectors", "half_log_determinant", "mahalanobis", "scale_tril_of_precision"]
+__all__ = ["CovarianceParameters", "MultivariateNormal", "as_vectors", "half_log_determinant", "mahalanobis"]

@@ -7,7 +7,6 @@ from typing import Any
 from graphc.distributions import constraints
 from graphc.distributions.bernoulli import BinaryParameters, take_probs_or_logits
 from graphc.distributions.distribution import Distribution
-from graphc.distributions.utils import lazy_property, logits_to_probs, probs_to_logits
 from graphc.functions.activations import logsigmoid
 from graphc.functions.random_families import poisson, standard_gamma
 from graphc.grad_mode import no_grad
@@ -30,16 +29,6 @@ class NegativeBinomial(BinaryParameters, Distribution):
         (count,) = take_probs_or_logits(self, probs, logits, total_count)
         self.total_count = count.to(self._param.dtype)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        """The probabilities of success."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     mean = property(lambda self: self.total_count * self.logits.exp(), doc="n p / (1 - p)")
     mode = property(

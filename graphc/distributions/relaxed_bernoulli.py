@@ -9,7 +9,7 @@ from graphc.distributions.bernoulli import BinaryParameters, take_probs_or_logit
 from graphc.distributions.distribution import Distribution
 from graphc.distributions.transformed_distribution import TransformedDistribution
 from graphc.distributions.transforms import SigmoidTransform
-from graphc.distributions.utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits
+from graphc.distributions.utils import broadcast_all, clamp_probs
 from graphc.functions.random import rand
 
 
@@ -27,16 +27,6 @@ class LogitRelaxedBernoulli(BinaryParameters, Distribution):
         self.temperature = temperature
         take_probs_or_logits(self, probs, logits)
         super().__init__(self._param.shape, validate_args=validate_args)
-
-    @lazy_property
-    def logits(self) -> Any:
-        """The log-odds."""
-        return probs_to_logits(self.probs, is_binary=True)
-
-    @lazy_property
-    def probs(self) -> Any:
-        """The probabilities."""
-        return logits_to_probs(self.logits, is_binary=True)
 
     def rsample(self, sample_shape: Any = ()) -> Any:
         """Log-odds, with gradients."""

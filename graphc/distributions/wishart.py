@@ -11,10 +11,9 @@ from graphc.core.context import STATE
 from graphc.distributions import constraints
 from graphc.distributions.distribution import ExponentialFamily
 from graphc.distributions.gamma import gamma_sample
-from graphc.distributions.multivariate_normal import half_log_determinant, scale_tril_of_precision
-from graphc.distributions.utils import lazy_property
+from graphc.distributions.multivariate_normal import CovarianceParameters, half_log_determinant
 from graphc.functions.creation import arange, tensor
-from graphc.functions.decompositions import cholesky_inverse, cholesky_solve, linalg_cholesky, slogdet
+from graphc.functions.decompositions import cholesky_solve, slogdet
 from graphc.functions.dtypes import finfo
 from graphc.functions.gamma_functions import mvlgamma
 from graphc.functions.linalg import matmul
@@ -24,10 +23,8 @@ from graphc.functions.shaping import broadcast_shapes
 from graphc.grad_mode import no_grad
 from graphc.primitives.elementwise import logical_not, where
 
-_GIVEN = "Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified."
 
-
-class Wishart(ExponentialFamily):
+class Wishart(CovarianceParameters, ExponentialFamily):
     """Sums of x x^T over df normal vectors x f[n] of a covariance, given by one of covariance_matrix, precision_matrix (its
     inverse) and scale_tril (its Cholesky factor); df may be any number above n - 1.
 
@@ -44,13 +41,12 @@ class Wishart(ExponentialFamily):
         self, df: Any, covariance_matrix: Any = None, precision_matrix: Any = None, scale_tril: Any = None,
         validate_args: bool | None = None,
     ) -> None:  # fmt: skip
-        given = {
-            "covariance_matrix": covariance_matrix, "scale_tril": scale_tril, "precision_matrix": precision_matrix,
-        }  # fmt: skip
-        chosen = [(name, value) for name, value in given.items() if value is not None]
-        if len(chosen) != 1:
-            raise AssertionError(_GIVEN)
-        ((name, value),) = chosen
+        name, value = self._chosen(
+            AssertionError,
+            covariance_matrix=covariance_matrix,
+            scale_tril=scale_tril,
+            precision_matrix=precision_matrix,
+        )
         if value.dim() < 2:
             raise ValueError("scale_tril must be at least two-dimensional, with optional leading batch dimensions")
         event = value.shape[-2:]
@@ -60,8 +56,7 @@ class Wishart(ExponentialFamily):
         _check_df(df, self.df, event[-1])
         setattr(self, name, value.expand((*batch, *event)))
         super().__init__(batch, event, validate_args=validate_args)
-        factors = {"scale_tril": lambda x: x, "covariance_matrix": linalg_cholesky}
-        self._unbroadcasted_scale_tril = factors.get(name, scale_tril_of_precision)(value)
+        self._unbroadcasted_scale_tril = self._factor(name, value)
 
     @property
     def arg_constraints(self) -> Any:
@@ -70,24 +65,6 @@ class Wishart(ExponentialFamily):
             "covariance_matrix": constraints.positive_definite, "precision_matrix": constraints.positive_definite,
             "scale_tril": constraints.lower_cholesky, "df": constraints.greater_than(self.event_shape[-1] - 1),
         }  # fmt: skip
-
-    def _whole(self, matrices: Any) -> Any:
-        return matrices.expand((*self._batch_shape, *self._event_shape))
-
-    @lazy_property
-    def scale_tril(self) -> Any:
-        """The Cholesky factor of the covariance."""
-        return self._whole(self._unbroadcasted_scale_tril)
-
-    @lazy_property
-    def covariance_matrix(self) -> Any:
-        """The covariance."""
-        return self._whole(matmul(self._unbroadcasted_scale_tril, self._unbroadcasted_scale_tril.mT))
-
-    @lazy_property
-    def precision_matrix(self) -> Any:
-        """The inverse of the covariance."""
-        return self._whole(cholesky_inverse(self._unbroadcasted_scale_tril))
 
     @property
     def mean(self) -> Any:
