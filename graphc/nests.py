@@ -85,6 +85,13 @@ def flatten(nest: Any, leaves: list[Any], paths: list[str] | None = None, path: 
     return Other(nest)
 
 
+def tensors_in(nest: Any) -> list[Any]:
+    """The tensors of a nest, in order."""
+    leaves: list[Any] = []
+    flatten(nest, leaves)
+    return leaves
+
+
 @dataclasses.dataclass(frozen=True)
 class _Record:
     """The kind of a nest that is a dataclass instance."""

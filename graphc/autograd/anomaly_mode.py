@@ -29,8 +29,8 @@ from graphc.core.errors import (
     user_place,
     warn_user,
 )
-from graphc.core.tape import TensorBase
 from graphc.ir.program import Origin, toposort
+from graphc.nests import tensors_in
 from graphc.profiler.watching import Namer, Watch
 from graphc.tensors import Tensor
 
@@ -95,12 +95,12 @@ class Anomalies(Watch):
         """Whether a call that begins has operands, all finite, and no infinity that was written there on purpose."""
         if not self.forward or STATE.role == "backward":  # a gradient is looked at when it is whole
             return False
-        read = [x for x in _tensors(args) if is_array(x._data)]
+        read = [x for x in tensors_in(args) if is_array(x._data)]
         return bool(read) and all(isfinite(x) for x in args if isinstance(x, float)) and all(map(_is_finite, read))
 
     def _look(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         """Notes the line on the tape, and looks for what is not finite; `args`: none where the call is not to be blamed."""
-        made = [x for x in _tensors(result) if is_array(x._data) and x._base is None]
+        made = [x for x in tensors_in(result) if is_array(x._data) and x._base is None]
         _note_lines(made)
         if not args:
             return
@@ -108,7 +108,7 @@ class Anomalies(Watch):
         bad = next((x for x in (*made, *written) if not _is_finite(x)), None)
         if bad is not None:
             read = [
-                x for x in _tensors(args) if is_array(x._data) and x is not result
+                x for x in tensors_in(args) if is_array(x._data) and x is not result
             ]  # what is written is written over
             error = NonFiniteError(problem_of(host(bad._data)))
             operands = [(chr(97 + i % 26), f"{x.tensor_type}{range_of(host(x._data))}", "") for i, x in enumerate(read)]
@@ -158,14 +158,6 @@ class Anomalies(Watch):
 
 def _warn(problem: str) -> None:
     warn_user(problem, "call optimizer.zero_grad() before backward()")
-
-
-def _tensors(nest: Any) -> Iterator[Any]:
-    if isinstance(nest, TensorBase):
-        yield nest
-    elif isinstance(nest, tuple | list):
-        for x in nest:
-            yield from _tensors(x)
 
 
 def _is_in_place(name: str, value: Any) -> bool:

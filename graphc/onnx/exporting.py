@@ -19,7 +19,8 @@ from graphc.core.tensor_types import int64
 from graphc.graphs import Graph
 from graphc.ir.program import Program
 from graphc.ir.specialise import specialise
-from graphc.onnx.inputs import Given, tensors_in
+from graphc.nests import tensors_in
+from graphc.onnx.inputs import Given
 from graphc.onnx.lowering import lower
 from graphc.onnx.model import ONNXProgram
 from graphc.onnx.programs import write_program

@@ -9,7 +9,6 @@ from typing import Any
 from graphc.core.dims import Dim, Size
 from graphc.core.tape import TensorBase
 from graphc.graphs import Graph
-from graphc.nests import flatten
 from graphc.onnx.writer import OnnxExporterError
 
 
@@ -142,10 +141,3 @@ def _axis(name: str, axis: Any, ndim: int) -> int:
     if not isinstance(axis, int) or not -ndim <= axis < ndim:
         raise OnnxExporterError(f"onnx.export: {name} has {ndim} dimensions, none is {axis!r}")
     return axis % ndim
-
-
-def tensors_in(nest: Any) -> list[Any]:
-    """The tensors of a nest, in order."""
-    leaves: list[Any] = []
-    flatten(nest, leaves)
-    return leaves

@@ -21,8 +21,8 @@ from graphc.compiled_backward import Backward
 from graphc.core.arrays import DeviceArray
 from graphc.core.context import STATE
 from graphc.core.errors import user_frame
-from graphc.core.tape import TensorBase
 from graphc.ir.program import Origin
+from graphc.nests import tensors_in
 from graphc.primitives.elementwise import add
 from graphc.profiler.events import FunctionEvent
 from graphc.profiler.watching import Namer, Watch
@@ -232,7 +232,7 @@ def _globals_of(fn: Any) -> list[dict[str, Any]]:
 
 def memories_of(result: Any) -> set[Any]:
     """The memories of devices that tensors of a result are in."""
-    return {x._data.memory for x in _tensors(result) if type(x._data) is DeviceArray}
+    return {x._data.memory for x in tensors_in(result) if type(x._data) is DeviceArray}
 
 
 def executables_of(runs: Any) -> Iterator[Any]:
@@ -252,25 +252,14 @@ def _plain(name: str | Namer, args: tuple[Any, ...]) -> str:
     return found.removeprefix("aten::")
 
 
-def _tensors(nest: Any) -> Iterator[TensorBase]:
-    """The tensors of a nest of lists, tuples and dicts."""
-    if isinstance(nest, TensorBase):
-        yield nest
-    elif isinstance(nest, list | tuple):
-        for x in nest:
-            yield from _tensors(x)
-    elif isinstance(nest, dict):
-        yield from _tensors([*nest.values()])
-
-
 def _entries_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> set[int]:
     """The tape entries that made a call's arguments."""
-    return {id(x._edge[0]) for x in _tensors((args, kwargs)) if type(x._edge) is tuple}
+    return {id(x._edge[0]) for x in tensors_in((args, kwargs)) if type(x._edge) is tuple}
 
 
 def _mark(result: Any, known: set[int], origin: Origin) -> None:
     """Gives the tape entries that a call has made, up to those `known`, its line."""
-    pending = [x._edge[0] for x in _tensors(result) if type(x._edge) is tuple]
+    pending = [x._edge[0] for x in tensors_in(result) if type(x._edge) is tuple]
     while pending:
         entry = pending.pop()
         if entry.line or id(entry) in known:

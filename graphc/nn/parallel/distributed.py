@@ -11,7 +11,7 @@ from typing import Any
 from graphc.core.context import STATE, eagerly, guard
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GradientError
 from graphc.distributed.groups import group_of
-from graphc.nests import flatten
+from graphc.nests import tensors_in
 from graphc.nn.modules.module import Module
 from graphc.nn.parallel.reducing import Reducer, check_alike, send_state
 
@@ -82,7 +82,7 @@ class DistributedDataParallel(Module):
         result = self.module(*inputs, **kwargs)
         if not STATE.grad:
             return result
-        self.reducer.prepare(syncs, _tensors_in(result) if self.find_unused_parameters else None)
+        self.reducer.prepare(syncs, tensors_in(result) if self.find_unused_parameters else None)
         return result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
@@ -104,12 +104,6 @@ class DistributedDataParallel(Module):
 
 def _syncs(model: Any) -> bool:
     return model is not None and bool(model.require_backward_grad_sync)
-
-
-def _tensors_in(nest: Any) -> list[Any]:
-    tensors: list[Any] = []
-    flatten(nest, tensors)
-    return tensors
 
 
 def _check_devices(module: Any, device_ids: Any, output_device: Any) -> None:
