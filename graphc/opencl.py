@@ -1,20 +1,20 @@
 """OpenCL devices: what `graphc.cuda` says of CUDA's, said of OpenCL's."""
 
-from graphc import accelerators
-from graphc.accelerators import NAMES, Accelerator
+from graphc import device_kinds
+from graphc.device_kinds import NAMES, Accelerator
 from graphc.core.errors import OutOfMemoryError
 
 _opencl = Accelerator("opencl", "OpenCL")
 globals().update({name: getattr(_opencl, name) for name in NAMES})
 
 
-class Stream(accelerators.Stream):
+class Stream(device_kinds.Stream):
     """An OpenCL device's queue."""
 
     kind = "opencl"
 
 
-class Event(accelerators.Event):
+class Event(device_kinds.Event):
     """A moment of an OpenCL device."""
 
     stream_type = Stream

@@ -86,7 +86,7 @@ FLOORS: dict[int, list[list[str]]] = {
         *(
             ["profiler/", "autograd/", "batching.py", "func.py"],
             [
-                *("nn/", "distributions/", "optim/", "amp/", "accelerators.py", "cuda/", "opencl.py", "accelerator.py"),
+                *("nn/", "distributions/", "optim/", "amp/", "device_kinds.py", "cuda/", "opencl.py", "accelerator.py"),
                 *("utils/", "vision/"),
             ],
             ["viz/"],

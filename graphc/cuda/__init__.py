@@ -1,6 +1,6 @@
 """`torch.cuda`: CUDA devices. Where there is none, questions are answered with no, and work on a device is refused."""
 
-from graphc.accelerators import NAMES, Accelerator, Event, Stream
+from graphc.device_kinds import NAMES, Accelerator, Event, Stream
 from graphc.core.errors import OutOfMemoryError
 from graphc.core.lazy import lazy_attributes
 from graphc.tensors import constructors_on
