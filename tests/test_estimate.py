@@ -221,6 +221,20 @@ def test_graphs_are_estimated_for_fetches_and_shapes():
         gc.estimate(graph, x=(32, 20), y=(31,))
 
 
+def test_sessions_are_estimated_by_their_own_backend():
+    graph = gc.Graph("net")
+    with graph.as_default():
+        x = gc.placeholder((None, 20), name="x")
+        graph.outputs["y"] = nn.Linear(20, 50)(x).relu()
+    with gc.Session(graph, backend="numpy") as session:
+        found = gc.estimate(session, x=(32, 20))
+        assert (found.data["backend"], found.data["what"]) == ("numpy", "session of graph net")
+        assert found.flops == gc.estimate(graph, x=(32, 20), backend="numpy").flops > 2 * 32 * 20 * 50
+        assert gc.estimate(session, "y", x=(32, 20), backend="null").data["backend"] == "null"
+        assert session.builds() == [] and session.recompiles == []
+    assert gc.estimate(gc.Session(graph, backend="eager"), x=(3, 20)).data["backend"] == gc.get_default_backend()
+
+
 def test_what_cannot_be_estimated_is_refused():
     with pytest.raises(ArgumentTypeError, match="cannot estimate int\n  need a function or module, compiled or not"):
         gc.estimate(3)

@@ -44,21 +44,26 @@ def estimate(fn: Any, /, *types: Any, backend: str | None = None, **kwargs: Any)
     """Tells what `fn(*types, **kwargs)` would compute, hold in memory and take, without data: it is traced and planned.
 
     fn: a function or module, compiled or not; for arguments give tensors, or types in their place: `gc.float32[64, 1000]`,
-    `"f32[64, 1000]"` or a shape, `(64, 1000)`, of the default dtype; other values are themselves. Or a Graph, for its outputs
-    or for the fetches given, the shapes of placeholders by name: `estimate(graph, [loss, train], x=(64, 1000))`. Nothing runs,
-    no parameter changes; an optimizer may make its state, as it would in its first step. A module or function whose result is
-    differentiated outside also has a gradient program.
+    `"f32[64, 1000]"` or a shape, `(64, 1000)`, of the default dtype; other values are themselves. Or a Graph or a Session, for
+    the graph's outputs or for the fetches given, the shapes of placeholders by name: `estimate(session, [loss, train],
+    x=(64, 1000))`. Nothing runs, no parameter changes; an optimizer may make its state, as it would in its first step. A
+    module or function whose result is differentiated outside also has a gradient program.
     FLOPs and bytes are those of the plan for `backend` (default: that of `compile`), loops with all their turns. The time is a
     prediction: each step takes what its FLOPs or bytes take at the rates measured once on this machine, on the processor at
     least what its kernel's arithmetic takes by the cost model; calling is not counted. Raises what tracing raises, and
     ArgumentTypeError, ArgumentError and ShapeError for what cannot be estimated.
     """
+    if isinstance(fn, Session):
+        own = config.backend if fn.backend == "eager" else fn.backend
+        session = Session(fn.graph, backend=_PLANNER, optimize=fn.optimize, strict=fn.graph.strict)
+        return _of_session(session, f"session of graph {fn.graph.name}", types, kwargs, backend or own)
     name = backend or getattr(_compiled(fn), "backend", None) or config.backend
     if isinstance(fn, Graph):
-        return _of_graph(fn, types, kwargs, name)
+        session = Session(fn, backend=_PLANNER, strict=fn.strict)
+        return _of_session(session, f"graph {fn.name}", types, kwargs, name)
     if not callable(fn):
         raise ArgumentTypeError(
-            f"cannot estimate {type(fn).__name__}", "a function or module, compiled or not, or a Graph"
+            f"cannot estimate {type(fn).__name__}", "a function or module, compiled or not, a Graph or a Session"
         )
     run = _compiled(fn)
     bound = fn.args if run is not None and isinstance(fn, functools.partial) else ()
@@ -143,12 +148,14 @@ def _planned(
 # --- graphs ------------------------------------------------------------------------------------------------------------
 
 
-def _of_graph(graph: Graph, fetches: tuple[Any, ...], shapes: Mapping[str, Any], backend: str) -> Estimate:
+def _of_session(
+    session: Session, what: str, fetches: tuple[Any, ...], shapes: Mapping[str, Any], backend: str
+) -> Estimate:
+    graph = session.graph
     if not fetches and not graph.outputs:
         raise GraphError(
             "nothing to estimate: name fetches, or fill graph.outputs, for example graph.outputs['loss'] = loss"
         )
-    session = Session(graph, backend=_PLANNER, strict=graph.strict)
     prepared = session.prepare(list(fetches) or list(graph.outputs.values()))
     built, fed = prepared.built, {value: name for name, value in graph.fed.items()}
     given = dict(_shape_fed(graph, name, shape) for name, shape in shapes.items())
@@ -160,7 +167,7 @@ def _of_graph(graph: Graph, fetches: tuple[Any, ...], shapes: Mapping[str, Any],
             raise ArgumentError(f"the placeholder {name} is {value.type}: an estimate needs its sizes", f"{name}=(...)")
     built.check(full, [fed.get(value, value.node.attrs["name"]) for value in inputs])
     kinds = {value: "argument" if value in fed else "variable" for value in inputs}
-    return Estimate(estimate_data(f"graph {graph.name}", backend, [_planned("run", built, full, kinds, backend)]))
+    return Estimate(estimate_data(what, backend, [_planned("run", built, full, kinds, backend)]))
 
 
 def _shape_fed(graph: Graph, name: str, shape: Any) -> tuple[Value, tuple[int, ...]]:
