@@ -524,3 +524,62 @@ def test_what_python_does_in_native_code_is_named() -> None:
     f(gc.eye(3))
     (advice,) = checked(gc.explain(f))["builds"][0]["advice"]
     assert advice["line"].endswith(line_of("python")) and "native code stops for svd" in advice["says"]
+
+
+def advised(f: Any, *args: Any) -> list[dict[str, str]]:
+    compiled = gc.compile(f)
+    compiled(*args)
+    return checked(gc.explain(compiled))["builds"][0]["advice"]
+
+
+def test_a_loop_that_is_unrolled_is_named() -> None:
+    def f(x: Any, w: Any, turns: int) -> Any:
+        for _ in range(turns):
+            x = gc.tanh(x @ w)  # unrolled
+        return x
+
+    x, w = gc.ones(2, 8), gc.ones(8, 8)
+    (advice,) = advised(f, x, w, 30)
+    assert advice["line"].endswith(line_of("unrolled"))
+    assert "recorded 30 times: a loop of Python's is unrolled" in advice["says"]
+    assert advised(f, x, w, 10) == []
+    rows = gc.ones(30, 2, 8)
+    assert advised(lambda rows, x, w: gc.scan(lambda x, row: (gc.tanh(x @ w + row),) * 2, x, rows)[0], rows, x, w) == []
+
+
+def test_layers_of_a_deep_net_are_no_loop() -> None:
+    net = nn.Sequential(*[nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(30)])
+    assert advised(net.forward, gc.ones(2, 8)) == []
+
+
+def test_a_softmax_before_the_loss_is_named() -> None:
+    x, y = gc.rand(4, 5), gc.tensor([0, 1, 2, 3])
+    functional = nn.functional
+    (twice,) = advised(lambda x, y: functional.cross_entropy(functional.softmax(x, -1), y), x, y)
+    assert "the softmax of a softmax" in twice["says"] and HERE in twice["line"]
+    (log,) = advised(lambda x, y: functional.nll_loss(gc.log(functional.softmax(x, 1)), y), x, y)
+    assert "the logarithm of a softmax" in log["says"] and HERE in log["line"]
+    for good in (functional.cross_entropy, lambda x, y: functional.softmax(functional.softmax(x, 1) @ x.T, 1)):
+        assert advised(good, x, y) == []
+
+
+def test_parameters_that_no_optimizer_has_are_named() -> None:
+    def step_of(model: Any, optimizer: Any) -> Any:
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    every, last = (optim.SGD(x.parameters(), lr=0.1) for x in (model, model[1]))
+    x = gc.ones(3, 4)
+    assert advised(step_of(model, every), x) == []
+    (advice,) = advised(step_of(model, last), x)
+    assert re.search(r"\bmodel\.0\.weight\b.*\bmodel\.0\.bias\b require a gradient", advice["says"])
+    model[0].requires_grad_(False)
+    assert advised(step_of(model, last), x) == []
+    assert advised(lambda x: model(x).sum(), x) == []

@@ -55,7 +55,7 @@ def build_data(
         "ms": round(built.ms, 3),
         "program": program_text(built.program),
         "plans": plans,
-        "advice": of_build(built.program, plans),
+        "advice": of_build(program, built.program, new, sources, plans),
     }
 
 

@@ -30,13 +30,19 @@ _TAKEN = "a compiled function or module, a Session, a Graph, or the path of a fi
 
 
 class Explanation:
-    """What graphc has made of something. `data`: plain dicts, lists, strings and numbers; `str()` shows them as text."""
+    """What graphc has made of something. `data`: plain dicts, lists, strings and numbers; `str()` shows them as text, of large
+    programs the costliest steps, and the loops of the costliest of these.
+    """
 
     def __init__(self, data: Data):
         self.data = data
 
+    def text(self, everything: bool = False) -> str:
+        """The text; with `everything` all steps, and the loops of each."""
+        return render(self.data, everything)
+
     def __str__(self) -> str:
-        return render(self.data)
+        return self.text()
 
     __repr__ = __str__
 

@@ -1,9 +1,14 @@
-"""The text of an explanation, made from its data and nothing else. No line is longer than 118 columns."""
+"""The text of an explanation, made from its data and nothing else. No line is longer than 118 columns.
+
+Of large programs it has the steps that cost most, and the loops of the costliest; `everything` shows all of them.
+"""
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from graphc.planning.costs import Cost, duration
 from graphc.planning.descriptions import Data
@@ -11,11 +16,68 @@ from graphc.planning.descriptions import Data
 WIDTH = 118
 #: Lines of a kernel, and members of a list (lines of the user's, modules, outputs) that are shown; `.data` has them all.
 MOST_LINES, MOST_SHOWN = 32, 4
+#: Steps of a plan that are shown, those of them whose loops are, and places of its arena.
+MOST_STEPS, MOST_LOOPS, MOST_PLACES = 40, 8, 24
+#: What was left out of a step, or of a plan.
+_LOOPS_LEFT, _LEFT = "loops left out", "left out"
 
 
-def render(data: Data) -> str:
+def render(data: Data, everything: bool = False) -> str:
     """The text."""
-    return "\n".join(shown for line in _lines(data) for shown in _fitted(line))
+    shown = data if everything else _shortened(data)
+    return "\n".join(fitted for line in _lines(shown) for fitted in _fitted(line))
+
+
+# --- what is left out --------------------------------------------------------------------------------------------------
+
+
+def _shortened(data: Data) -> Data:
+    """The data with marks on what the text leaves out."""
+    return data | {"builds": [_shortened_build(build) for build in data["builds"]]}
+
+
+def _shortened_build(build: Data) -> Data:
+    found = build | {"plans": [_shortened_plan(plan) for plan in build["plans"]]}
+    return found | {"gradient": _shortened_build(build["gradient"])} if "gradient" in build else found
+
+
+def _shortened_plan(plan: Data) -> Data:
+    """A plan without the loops of cheap steps, and of long plans without cheap steps."""
+    if "steps" not in plan:
+        return plan
+    ranked = sorted(_ranked(plan["steps"], 1), key=lambda x: -x[0])
+    kept = {id(step) for _, step in ranked[:MOST_STEPS]}
+    loops: dict[str, int] = {}
+    for _, step in ranked:
+        if step["text"] and len(loops) < MOST_LOOPS:
+            loops.setdefault(step["text"], id(step))
+    found = plan | {"steps": _kept(plan["steps"], kept, set(loops.values()))}
+    if len(arena := plan["memory"].get("arena") or ()) > MOST_PLACES:
+        largest = sorted(arena, key=lambda slot: -slot["bytes"])[:MOST_PLACES]
+        within = {slot["offset"] for slot in largest}
+        memory = {"arena": [x for x in arena if x["offset"] in within], _LEFT: len(arena) - len(within)}
+        found |= {"memory": plan["memory"] | memory}
+    return found
+
+
+def _ranked(steps: Sequence[Data], turns: int) -> Iterator[tuple[float, Data]]:
+    """All steps, those of loops too, with what each costs in all turns."""
+    for step in steps:
+        cost = step["cost"]
+        ns = step.get("measured_ns") or step.get("estimated_ns") or 0
+        yield turns * (ns + 1e-9 * (cost["flops"] + cost["bytes_read"] + cost["bytes_written"])), step
+        for body in step.get("bodies", {}).values():
+            yield from _ranked(body, turns * (step.get("turns") or 1))
+
+
+def _kept(steps: Sequence[Data], kept: set[int], loops: set[int]) -> list[Data]:
+    found = []
+    for step in steps:
+        bodies = {name: _kept(body, kept, loops) for name, body in step.get("bodies", {}).items()}
+        is_kept = id(step) in kept or any(_LEFT not in x for body in bodies.values() for x in body)
+        marks = ({"bodies": bodies} if bodies else {}) | ({} if is_kept else {_LEFT: True})
+        found.append(step | marks | ({} if id(step) in loops else {_LOOPS_LEFT: True}))
+    return found
 
 
 def _fitted(line: str) -> list[str]:
@@ -44,6 +106,15 @@ def _lines(data: Data) -> Iterator[str]:
     for build in data["builds"]:
         yield ""
         yield from _build(build)
+    if any(_leaves_out(build) for build in data["builds"]):
+        yield ""
+        yield "the costliest steps and their loops are shown; .text(everything=True) has all of them"
+
+
+def _leaves_out(build: Data) -> bool:
+    """Whether the text leaves out loops or steps."""
+    plans = [*build["plans"], *build.get("gradient", {}).get("plans", ())]
+    return any(_LOOPS_LEFT in step for plan in plans for step in plan.get("steps", ()) if step["text"])
 
 
 def _advice(advice: Sequence[Data]) -> Iterator[str]:
@@ -157,11 +228,16 @@ def _cost(cost: Data) -> str:
 
 def _steps(steps: Sequence[Data], regions: bool) -> Iterator[str]:
     region = None
-    for step in steps:
-        if regions and step["region"] != region:
-            region = step["region"]
-            yield f"region {region}"
-        yield from _indented(_step(step), 2 if regions else 0)
+    for is_left_out, run in groupby(steps, lambda step: _LEFT in step):
+        if is_left_out:
+            counts = Counter(" ".join(dict.fromkeys([step["kind"], *step["ops"][:1]])) for step in run)
+            yield f"... and {sum(counts.values())} cheaper: {_some([f'{n} {name}' for name, n in counts.most_common()])}"
+            continue
+        for step in run:
+            if regions and step["region"] != region:
+                region = step["region"]
+                yield f"region {region}"
+            yield from _indented(_step(step), 2 if regions else 0)
 
 
 def _step(step: Data) -> Iterator[str]:
@@ -180,7 +256,7 @@ def _step(step: Data) -> Iterator[str]:
     if "how" in step:
         yield f"    {step['how']}" + (f", {step['parts']} parts" if step["parts"] > 1 else "")
     yield from (f"    alone since {reason}" for reason in step.get("alone_because", ()) if step["kind"] == "kernel")
-    text = step["text"].splitlines() if step["kind"] != "copy" else []
+    text = step["text"].splitlines() if step["kind"] != "copy" and _LOOPS_LEFT not in step else []
     yield from (f"    | {line}" for line in text[:MOST_LINES])
     if len(text) > MOST_LINES:
         yield f"    | ... and {len(text) - MOST_LINES} more lines"
@@ -209,6 +285,8 @@ def _memory(memory: Data, unit: str) -> Iterator[str]:
     for slot in memory.get("arena", ()):
         values = ", then ".join(f"{x['name']} ({x['first']}-{x['last']})" for x in slot["values"])
         yield f"    [{slot['offset']}:{slot['offset'] + slot['bytes']}] {values}"
+    if _LEFT in memory:
+        yield f"    ... and {memory[_LEFT]} smaller places"
 
 
 __all__ = ["render"]
