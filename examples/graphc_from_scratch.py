@@ -125,7 +125,7 @@ matmul = declare(
     samples=((((2, 3), (3, 4)), {}), (((3, 2), (4, 3)), {"ta": True, "tb": True})),
 )
 
-# == 2. One door, a tensor, a tape ====================================================================================
+# == 2. One entrance, a tensor, a tape ==================================================================================
 #
 # Every op goes through `apply`. In the eager context it computes; in a recording context (a Graph, part 4) it writes a
 # node down instead. Either way it puts an Entry on the tape if a gradient may be wanted. The tape does not care whether

@@ -137,6 +137,13 @@ def test_the_architecture_page_has_the_floors_of_the_layer_test():
         assert rows[str(floor)] == want, f"floor {floor} must read | {want} |"
 
 
+def test_the_page_of_settings_has_every_variable_that_the_code_reads():
+    """`graphc` reads variables of its own by `environ` or by a function that is given their name."""
+    page = set(re.findall(r"^\| `(GRAPHC_\w+)` \|", (ROOT / "docs/howto/settings.md").read_text(), re.MULTILINE))
+    sources = [path.read_text() for path in (ROOT / "graphc").rglob("*.py")]
+    assert page == {name for source in sources for name in re.findall(r'get\("(GRAPHC_\w+)"', source)}
+
+
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "examples").glob("*.py")))
 def test_examples_run(name, tmp_path):
     path = ROOT / "examples" / name
