@@ -232,7 +232,7 @@ def test_sessions_are_estimated_by_their_own_backend():
         assert found.flops == gc.estimate(graph, x=(32, 20), backend="numpy").flops > 2 * 32 * 20 * 50
         assert gc.estimate(session, "y", x=(32, 20), backend="null").data["backend"] == "null"
         assert session.builds() == [] and session.recompiles == []
-    assert gc.estimate(gc.Session(graph, backend="eager"), x=(3, 20)).data["backend"] == gc.get_default_backend()
+    assert gc.estimate(gc.Session(graph, backend="eager"), x=(3, 20)).data["backend"] == gc.config.backend
 
 
 def test_what_cannot_be_estimated_is_refused():

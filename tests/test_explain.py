@@ -549,7 +549,8 @@ def test_a_loop_that_is_unrolled_is_named() -> None:
 
 def test_layers_of_a_deep_net_are_no_loop() -> None:
     net = nn.Sequential(*[nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(30)])
-    assert advised(net.forward, gc.ones(2, 8)) == []
+    assert advised(lambda x: net(x), gc.ones(2, 8)) == []
+    assert advised(net, gc.ones(2, 8)) == []
 
 
 def test_a_softmax_before_the_loss_is_named() -> None:
@@ -579,7 +580,28 @@ def test_parameters_that_no_optimizer_has_are_named() -> None:
     x = gc.ones(3, 4)
     assert advised(step_of(model, every), x) == []
     (advice,) = advised(step_of(model, last), x)
-    assert re.search(r"\bmodel\.0\.weight\b.*\bmodel\.0\.bias\b require a gradient", advice["says"])
+    assert advice["says"].startswith(
+        "0.weight, 0.bias require a gradient, and the step, which updates others, does not"
+    )
     model[0].requires_grad_(False)
     assert advised(step_of(model, last), x) == []
     assert advised(lambda x: model(x).sum(), x) == []
+
+
+def test_of_long_programs_the_costliest_part_is_shown() -> None:
+    net = nn.Sequential(*[nn.Sequential(nn.Linear(n, n + 1), nn.Softmax(-1)) for n in range(4, 40)]).requires_grad_(
+        False
+    )
+    compiled = gc.compile(net)
+    explanation = gc.explain(compiled, gc.ones(3, 4))
+    shown, whole = (text.splitlines() for text in (str(explanation), explanation.text(everything=True)))
+    (plan,) = checked(explanation)["builds"][0]["plans"]
+    assert len(plan["steps"]) > 60
+    assert 8 <= sum(line.lstrip().startswith("| ") for line in shown) < sum(x.lstrip().startswith("| ") for x in whole)
+    left = [int(found[1]) for line in shown if (found := re.search(r"\.\.\. and (\d+) cheaper: \d+ \w+", line))]
+    assert sum(left) == len(plan["steps"]) - 40
+    assert f"    ... and {2 * 36 - 16} more" in shown and len(whole) > 2 * len(shown)
+    dearest = max(plan["steps"], key=lambda step: step["measured_ns"])
+    assert any(line.strip().startswith(f"makes {dearest['makes'][0]['name']}: ") for line in shown)
+    short = str(gc.explain(gc.compile(lambda x: x + 1), gc.ones(2)))
+    assert "everything=True" in shown[-1] and all("everything=True" not in text for text in (*whole, short))

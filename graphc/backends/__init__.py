@@ -82,12 +82,12 @@ def device_count(kind: str) -> int:
 
 
 def _load_llvm() -> Backend:
-    _runtime.prepare()  # compiles, if it must, while Python imports the rest
+    _common.prepare()  # compiles, if it must, while Python imports the rest
     return _llvm.LlvmBackend()
 
 
 _numpy = lazy_import("graphc.backends.numpy_backend")
-_runtime = lazy_import("graphc.backends.llvm.runtime")
+_common = lazy_import("graphc.backends.llvm.common")
 _llvm = lazy_import("graphc.backends.llvm.backend")
 _opencl = lazy_import("graphc.backends.opencl.backend")
 _nvidia = lazy_import("graphc.backends.nvidia.backend")

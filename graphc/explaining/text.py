@@ -16,8 +16,8 @@ from graphc.planning.descriptions import Data
 WIDTH = 118
 #: Lines of a kernel, and members of a list (lines of the user's, modules, outputs) that are shown; `.data` has them all.
 MOST_LINES, MOST_SHOWN = 32, 4
-#: Steps of a plan that are shown, those of them whose loops are, and places of its arena.
-MOST_STEPS, MOST_LOOPS, MOST_PLACES = 40, 8, 24
+#: Steps of a plan that are shown, those of them whose loops are, places of its arena, and captured variables.
+MOST_STEPS, MOST_LOOPS, MOST_PLACES, MOST_VARIABLES = 40, 8, 24, 16
 #: What was left out of a step, or of a plan.
 _LOOPS_LEFT, _LEFT = "loops left out", "left out"
 
@@ -38,6 +38,8 @@ def _shortened(data: Data) -> Data:
 
 def _shortened_build(build: Data) -> Data:
     found = build | {"plans": [_shortened_plan(plan) for plan in build["plans"]]}
+    if (left := len(build["captures"]) - MOST_VARIABLES) > 0:
+        found |= {"captures": build["captures"][:MOST_VARIABLES], _LEFT: left}
     return found | {"gradient": _shortened_build(build["gradient"])} if "gradient" in build else found
 
 
@@ -108,13 +110,15 @@ def _lines(data: Data) -> Iterator[str]:
         yield from _build(build)
     if any(_leaves_out(build) for build in data["builds"]):
         yield ""
-        yield "the costliest steps and their loops are shown; .text(everything=True) has all of them"
+        yield "this is the costliest part: .text(everything=True) has all steps, their loops, and all variables"
 
 
 def _leaves_out(build: Data) -> bool:
-    """Whether the text leaves out loops or steps."""
-    plans = [*build["plans"], *build.get("gradient", {}).get("plans", ())]
-    return any(_LOOPS_LEFT in step for plan in plans for step in plan.get("steps", ()) if step["text"])
+    """Whether the text leaves out loops, steps or variables."""
+    if "gradient" in build and _leaves_out(build["gradient"]):
+        return True
+    steps = (step for plan in build["plans"] for step in plan.get("steps", ()))
+    return _LEFT in build or any(_LEFT in step or (_LOOPS_LEFT in step and step["text"]) for step in steps)
 
 
 def _advice(advice: Sequence[Data]) -> Iterator[str]:
@@ -154,6 +158,8 @@ def _build(build: Data) -> Iterator[str]:
     if build["captures"]:
         yield "  captured variables:"
         yield from _indented(_table([_variable(x, x["is"]) for x in build["captures"]]), 4)
+        if _LEFT in build:
+            yield f"    ... and {build[_LEFT]} more"
     if build["assumed_sizes"]:
         yield "  sizes taken for equal:"
         yield from _indented([f"{x['a']} and {x['b']}, at {x['line']}" for x in build["assumed_sizes"]], 4)

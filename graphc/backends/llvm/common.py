@@ -22,6 +22,15 @@ def texts() -> Iterator[tuple[str, str]]:
     yield "chains of convolutions", chains.module(target)
 
 
+def prepare() -> None:
+    """Begins to compile the runtime where it is not on the disk: every program needs it, and much can be done meanwhile.
+
+    Then nothing else is there either, and so are large products begun, whose text takes LLVM longer than any other.
+    """
+    if begin(host_text()):
+        begin(gemm_kernels.module("float32", machine(), copies=True))
+
+
 def warm() -> None:
     """Compiles them all, as many at once as there are CPUs; what is on the disk already is left."""
     wanted = list(texts())
@@ -31,4 +40,4 @@ def warm() -> None:
         code(text, label)
 
 
-__all__ = ["texts", "warm"]
+__all__ = ["prepare", "texts", "warm"]

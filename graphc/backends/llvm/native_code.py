@@ -16,15 +16,16 @@ _codes: dict[str, host.Code] = {}
 _lock = threading.RLock()
 
 
-def begin(text: str) -> None:
-    """Sees to it that a text is compiled, if it is not on the disk, while the caller goes on."""
+def begin(text: str) -> bool:
+    """Sees to it that a text is compiled, if it is not on the disk, while the caller goes on; whether that was so."""
     if text in _codes or text in _begun:
-        return
+        return False
     with _lock:
         if text in _codes or text in _begun:
-            return
+            return False
         data = cache.get(text)
         _begun[text] = compilers().submit(text) if data is None else data
+        return data is None
 
 
 def code(text: str, label: str = "") -> host.Code:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.llvm.host import machine
-from graphc.backends.llvm.native_code import begin, code
+from graphc.backends.llvm.native_code import code
 
 _WINDOWS = sys.platform == "win32"
 
@@ -113,11 +113,6 @@ def runtime_text(architecture: str, windows: bool = False) -> str:
 def host_text() -> str:
     """The IR of the runtime for the machine we run on."""
     return runtime_text(machine().triple.partition("-")[0], _WINDOWS)
-
-
-def prepare() -> None:
-    """Begins to compile the runtime where it is not on the disk: every program needs it, and much can be done meanwhile."""
-    begin(host_text())
 
 
 def address_of(function: Any) -> int:
