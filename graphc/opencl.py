@@ -1,8 +1,8 @@
 """OpenCL devices: what `graphc.cuda` says of CUDA's, said of OpenCL's."""
 
 from graphc import device_kinds
-from graphc.device_kinds import NAMES, Accelerator
 from graphc.core.errors import OutOfMemoryError
+from graphc.device_kinds import NAMES, Accelerator
 
 _opencl = Accelerator("opencl", "OpenCL")
 globals().update({name: getattr(_opencl, name) for name in NAMES})

@@ -1,8 +1,8 @@
 """`torch.cuda`: CUDA devices. Where there is none, questions are answered with no, and work on a device is refused."""
 
-from graphc.device_kinds import NAMES, Accelerator, Event, Stream
 from graphc.core.errors import OutOfMemoryError
 from graphc.core.lazy import lazy_attributes
+from graphc.device_kinds import NAMES, Accelerator, Event, Stream
 from graphc.tensors import constructors_on
 
 _cuda = Accelerator("cuda", "CUDA")

@@ -130,7 +130,7 @@ def _not_updated(recorded: Program, written: Mapping[Any, Value], sources: Seque
     inputs = dict(zip(sources, recorded.inputs, strict=True))
     left = {x: value for x, value in inputs.items() if is_parameter(x) and x not in written}
     if updated and left:
-        read = {value for value in left.values()}
+        read = set(left.values())
         first = next(node for node in recorded.nodes if read.intersection(node.inputs))
         names = [x.name for x in left]
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
