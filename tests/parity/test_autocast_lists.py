@@ -52,6 +52,8 @@ DIFFERENT = {
     "nn.functional.linear_cross_entropy.chunked": "PyTorch saves memory by another way, which rounds",
     "nn.functional.linear_cross_entropy.chunked_none": "PyTorch saves memory by another way, which rounds",
 }
+#: operators of which PyTorch refuses all samples under autocast, so that nothing is compared
+REFUSED = {"linalg.pinv.singular"}
 FLOATING = [
     name
     for name, op in ENTRIES.items()
@@ -68,7 +70,7 @@ def kinds(op: Callable[..., Any], library: Any, args: Any, kwargs: Any) -> list[
 
 @pytest.mark.parametrize("name", FLOATING)
 def test_dtypes_on_the_cpu(name: str) -> None:
-    op = ENTRIES[name]
+    op, compared = ENTRIES[name], 0
     mine: Any = ours(op)
     for given in samples(name):
         for args, kwargs in (given, with_floats(given, lambda x: x.bfloat16())):
@@ -78,6 +80,8 @@ def test_dtypes_on_the_cpu(name: str) -> None:
             except (RuntimeError, NotImplementedError):
                 continue  # what PyTorch cannot do there, graphc may
             assert kinds(mine, gc, told_args, told_kwargs) == want
+            compared += 1
+    assert (compared == 0) is (name in REFUSED)
 
 
 # --- on devices -------------------------------------------------------------------------------------------------------
