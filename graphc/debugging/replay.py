@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import linecache
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -252,9 +253,14 @@ def _nodes(program: Program) -> Iterator[Node]:
 
 def _is_at(node: Node, file: str, line: int) -> bool:
     return any(
-        origin.line == line and (not file or str(origin).endswith(f"{file}:{line}") or origin.file.endswith(file))
-        for origin in node.origins
+        o.line == line and (not file or _ends_with(o.file, file) or _ends_with(str(o), f"{file}:{line}"))
+        for o in node.origins
     )
+
+
+def _ends_with(path: str, end: str) -> bool:
+    """Whether a path is this one or ends with these whole parts."""
+    return path == end or path.endswith((f"/{end}", f"{os.sep}{end}"))
 
 
 def _evaluated(node: Node, operands: Sequence[Any]) -> tuple[Any, ...]:

@@ -189,6 +189,16 @@ def test_breakpoints_at_lines_get_the_steps():
     assert got[3:] == ["full", "add", "tanh", "multiply", "reduce_sum", "full", "subtract"]
 
 
+def test_a_file_is_named_by_whole_parts_of_its_path():
+    replay = gc.debug(chain, *operands())
+    line = line_of("the tanh").rpartition(":")[2]
+    for file in (HERE, "test_replay.py", "debugging/test_replay.py", __file__):
+        assert [step.op for step in replay.at(f"{file}:{line}")] == ["full", "add", "tanh"]
+    for file in ("replay.py", "ging/test_replay.py"):
+        with pytest.raises(ArgumentError, match=f"no node was made at {file}:{line}"):
+            replay.at(f"{file}:{line}")
+
+
 def test_a_line_without_nodes_is_refused():
     replay = gc.debug(chain, *operands())
     with pytest.raises(ArgumentError, match=rf"no node was made at 1\n  need one of .*{line_of('the tanh')}"):
