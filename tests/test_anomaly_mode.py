@@ -104,7 +104,7 @@ def test_functions_methods_and_operators(call, op, ranges):
     [
         (lambda x: x.log_(), "log_"),
         (lambda x: x[0].div_(gc.zeros(2)), "div_"),
-        (lambda x: x.__itruediv__(gc.zeros(2)), "divide"),
+        (lambda x: x.__itruediv__(gc.zeros(2)), "div_"),
         (lambda x: x.addcdiv_(gc.ones(2), gc.zeros(2)), "addcdiv_"),
     ],
 )

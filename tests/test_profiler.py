@@ -55,6 +55,7 @@ def test_nothing_is_different_before_and_after():
     with pytest.raises(ZeroDivisionError), profile():
         raise ZeroDivisionError
     assert before == (gc.Tensor.__add__, gc.nn.functional.linear, gc.ones, gc.Tensor.relu, gc.optim.SGD.step)
+    assert profile().events() == []
     assert Watch.running is None
 
 
@@ -75,6 +76,39 @@ def test_times_add_up():
     assert outer.depth == 0 and {e.depth for e in inner} == {1}
     assert outer.cpu_time_total >= sum(e.cpu_time_total for e in inner)
     assert prof.key_averages().self_cpu_time_total == pytest.approx(outer.cpu_time_total)
+
+
+def test_stretches_that_overlap_add_up():
+    with profile(schedule=schedule(wait=0, warmup=0, active=3)) as prof:
+        for _ in range(2):
+            with record_function("whole"):
+                gc.exp(gc.ones(1000))
+                prof.step()
+                gc.exp(gc.ones(10))
+    events = prof.events()
+    names = [e.name for e in events if not e.name.startswith("aten")]
+    assert names == ["ProfilerStep#0", "whole", "ProfilerStep#1", "whole", "ProfilerStep#2"]
+    assert min(e.self_cpu_time_total for e in events) >= 0
+    whole = max(e.end for e in events) - min(e.start for e in events)
+    assert events.self_cpu_time_total <= whole / 1e3 * (1 + 1e-9)
+    assert all(e.start < e.end for e in events)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda x: x / x, "div"), (lambda x: 1 / x, "div"), (lambda x: 2 - x, "rsub"), (lambda x: x // x, "floor_divide"),
+        (lambda x: x % 3, "remainder"), (lambda x: x & x, "bitwise_and"), (lambda x: x | 1, "bitwise_or"),
+        (lambda x: 1 ^ x, "bitwise_xor"), (lambda x: x << 1, "bitwise_left_shift"), (lambda x: ~x, "bitwise_not"),
+        (lambda x: -x, "neg"), (lambda x: x ** 2, "pow"), (lambda x: x == x, "eq"), (lambda x: x.__iadd__(1), "add_"),
+        (lambda x: x.__ior__(1), "bitwise_or_"), (lambda x: x[0], "getitem"), (lambda x: x.__setitem__(0, 1), "setitem"),
+    ],
+)  # fmt: skip
+def test_every_operator_is_seen_once(call, name):
+    x = gc.tensor([1, 2])
+    with profile() as prof:
+        call(x)
+    assert seen_by(prof)[f"aten::{name}"] == 1
 
 
 def test_shapes_are_told_if_asked_for():

@@ -37,8 +37,7 @@ from graphc.tensors import Tensor
 _WARNING = (
     "Anomaly Detection has been enabled. This mode will increase the runtime and should only be enabled for debugging."
 )
-_OPERATORS = ("truediv", "floordiv", "mod")  # those that are no function's name
-_NAMES = {"div": "divide", "truediv": "divide", "mul": "multiply", "sub": "subtract", "pow": "power", "neg": "negate"}
+_NAMES = {"div": "divide", "mul": "multiply", "sub": "subtract", "rsub": "subtract", "pow": "power", "neg": "negate"}
 
 
 class Anomalies(Watch):
@@ -73,9 +72,6 @@ class Anomalies(Watch):
 
     def _replace(self) -> None:
         super()._replace()
-        for name in _OPERATORS:
-            for method in (f"__{name}__", f"__r{name}__", f"__i{name}__"):
-                self._put(Tensor, method, self._timed(vars(Tensor)[method], name, "function"))
         for name, value in list(vars(Tensor).items()):
             if _is_in_place(name, value):
                 self._put(Tensor, name, self._timed(value, name, "function"))

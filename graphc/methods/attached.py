@@ -153,31 +153,16 @@ def attach(cls: Any, function_files: tuple[Any, ...]) -> None:
                 setattr(cls, name + "_", _make_inplace(name, getattr(file, name)))
         for name in getattr(file, "FILLS", ()):
             setattr(cls, name, getattr(file, name))
-    operators = {
-        "add": pointwise.add, "sub": pointwise.sub, "mul": pointwise.mul, "floordiv": pointwise.floor_divide,
-        "truediv": pointwise.div, "mod": pointwise.remainder, "pow": pointwise.pow, "and": pointwise.bitwise_and,
-        "or": pointwise.bitwise_or, "xor": pointwise.bitwise_xor, "lshift": pointwise.bitwise_left_shift,
-        "rshift": pointwise.bitwise_right_shift, "matmul": linalg.matmul,
-    }  # fmt: skip
-    comparisons = {
-        "eq": pointwise.eq, "ne": pointwise.ne, "lt": pointwise.lt,
-        "le": pointwise.le, "gt": pointwise.gt, "ge": pointwise.ge,
-    }  # fmt: skip
-    for name, fn in {**operators, **comparisons}.items():
+    for name, public in (*_ARITHMETIC.items(), *_COMPARISONS.items()):
+        fn = getattr(linalg if name == "matmul" else pointwise, public)
         op = OPERATORS.get(f"__{name}__")
         forward, reflected = _plain_operator(name, fn) if op is None else _binary_operator(name, fn, op)
         setattr(cls, f"__{name}__", forward)
-        if name in operators:
+        if name in _ARITHMETIC:
             setattr(cls, f"__r{name}__", reflected)
-            inplace = "bitwise_" + name if name in ("and", "or", "xor") else _INPLACE_NAMES.get(name, name)
-            setattr(cls, f"__i{name}__", _in_place_operator(_make_inplace(inplace, fn)))
-    for name, plain in (
-        ("neg", pointwise.neg),
-        ("abs", pointwise.abs),
-        ("invert", _invert),
-        ("pos", pointwise.positive),
-    ):
-        setattr(cls, f"__{name}__", plain)
+            setattr(cls, f"__i{name}__", _in_place_operator(_make_inplace(public, fn)))
+    for name, public in _UNARY.items():
+        setattr(cls, f"__{name}__", _invert if name == "invert" else getattr(pointwise, public))
     for name, dtype in _CASTS.items():
         setattr(cls, name, _make_cast(name, dtype))
 
@@ -188,7 +173,21 @@ OPERATORS = {
     "__eq__": comparison.equal, "__ne__": comparison.not_equal, "__lt__": comparison.less,
     "__le__": comparison.less_equal, "__gt__": comparison.greater, "__ge__": comparison.greater_equal,
 }  # fmt: skip
-_INPLACE_NAMES = {"truediv": "div", "floordiv": "floor_divide", "mod": "remainder"}
+#: Operators, with the public functions they are.
+_ARITHMETIC = {
+    "add": "add", "sub": "sub", "mul": "mul", "floordiv": "floor_divide", "truediv": "div", "mod": "remainder", "pow": "pow",
+    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift", "matmul": "matmul",
+}  # fmt: skip
+_COMPARISONS = {name: name for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+_UNARY = {"neg": "neg", "abs": "abs", "invert": "bitwise_not", "pos": "positive"}
+#: What calls of operators are called: `x -= y` is a `sub_`. Not of `~`, which calls the public function by its name.
+OPERATOR_NAMES = {
+    **{f"__{name}__": public for name, public in (_ARITHMETIC | _COMPARISONS | _UNARY).items() if name != "invert"},
+    **{f"__r{name}__": "rsub" if name == "sub" else public for name, public in _ARITHMETIC.items()},
+    **{f"__i{name}__": f"{public}_" for name, public in _ARITHMETIC.items()},
+    "__getitem__": "getitem", "__setitem__": "setitem",
+}  # fmt: skip
 _CASTS = {
     "float": float32, "double": float64, "half": float16, "bfloat16": bfloat16, "long": int64, "int": int32,
     "short": int16, "char": int8, "byte": uint8, "bool": bool_,

@@ -155,7 +155,7 @@ class profile:  # noqa: N801
             self.on_trace_ready(self)
 
     def events(self) -> EventList:
-        """The calls that were recorded last, in the order in which they began; BackendError before any were."""
+        """The calls that were recorded last, in the order in which they began; none before any were."""
         seen = self._events if self._watch is None else self._watch.events
         return EventList(sorted(seen, key=lambda event: event.start))
 

@@ -16,13 +16,17 @@ from graphc.core.errors import ArgumentError
 
 @dataclass
 class FunctionEvent:
-    """One call: its name, thread, start and end in nanoseconds, and how long it was in calls that were seen too."""
+    """One call: its name, thread, start and end in nanoseconds, and how long it was in calls that were seen too.
+
+    `since`: from when on it is in the call around it; later than `start` where the one it began in has ended.
+    """
 
     name: str
     thread: int
     start: int
     end: int = 0
     inner: int = 0
+    since: int = 0
     depth: int = 0
     input_shapes: list[Any] = field(default_factory=list)
 

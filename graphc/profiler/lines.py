@@ -116,6 +116,9 @@ class LineWatch(Watch):
         super().stop()
         self.clock.close()
 
+    def _note(self, event: FunctionEvent) -> None:
+        """Nothing: what `record_function` names is no call, and has no line."""
+
     def follow_kernels(self) -> None:
         """Measures what compiled functions and sessions that were called run, from now on."""
         for run in (*self.compiled.values(), *self.sessions.values()):
@@ -151,7 +154,7 @@ class LineWatch(Watch):
         """The stand-in of a module's call, which is noted with the module's name, and in whose lines it is named."""
         timed = self._timed(fn, lambda args: type(args[0]).__name__, "module")
 
-        def inside(module: Any, *args: Any, **kwargs: Any) -> Any:
+        def inside(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             if STATE.recorder is not None or self._thread != threading.get_ident():
                 return fn(module, *args, **kwargs)
             self._scopes.enter(module)

@@ -20,6 +20,7 @@ from graphc.core.arrays import DeviceArray
 from graphc.core.context import STATE
 from graphc.core.errors import BackendError
 from graphc.core.tape import TensorBase
+from graphc.methods.attached import OPERATOR_NAMES
 from graphc.profiler.events import FunctionEvent
 from graphc.session import Session
 from graphc.tensors import FUNCTION_FILES, Tensor
@@ -35,6 +36,21 @@ class _Stack(threading.local):
 
 
 _STACK = _Stack()
+
+
+def _leave(event: FunctionEvent) -> None:
+    """Takes a call that has ended from those that have not. One that began within it and goes on is from now on in what is
+    around both, as when `with record_function(...)` ends after the step it began in."""
+    calls = _STACK.open
+    at = next((n for n in reversed(range(len(calls))) if calls[n] is event), None)
+    if at is None:  # begun by another thread
+        return
+    if at + 1 < len(calls):
+        event.inner += event.end - calls[at + 1].since
+        calls[at + 1].since = event.end
+    if at:
+        calls[at - 1].inner += event.end - event.since
+    del calls[at]
 
 
 class Watch:
@@ -70,7 +86,7 @@ class Watch:
         shapes = [list(a.shape) if isinstance(a, TensorBase) else [] for a in args] if self.shapes else []
         event = FunctionEvent(name, threading.get_ident(), 0, depth=len(_STACK.open), input_shapes=shapes)
         _STACK.open.append(event)
-        event.start = time.perf_counter_ns()
+        event.start = event.since = time.perf_counter_ns()
         return event
 
     def end(self, event: FunctionEvent, result: Any = None) -> None:
@@ -78,9 +94,11 @@ class Watch:
         if self.waits and isinstance(result, TensorBase) and type(result._data) is DeviceArray:
             result._data.memory.synchronize()
         event.end = time.perf_counter_ns()
-        _STACK.open.pop()
-        if _STACK.open:
-            _STACK.open[-1].inner += event.end - event.start
+        _leave(event)
+        self._note(event)
+
+    def _note(self, event: FunctionEvent) -> None:
+        """Keeps a call that has ended."""
         self.events.append(event)
 
     # --- replacing ------------------------------------------------------------------------------------------------------
@@ -118,9 +136,11 @@ class Watch:
                 found = functions.get(id(value)) if type(value) is FunctionType else None
                 if found is not None and found[0] is value:
                     self._put(owner, name, found[1])
-        for name, value in list(vars(Tensor).items()):
-            if name.startswith("__") and type(value) is FunctionType and hasattr(Tensor, name[2:-2].lstrip("ri")):
-                self._put(Tensor, name, self._timed(value, f"aten::{name[2:-2]}", "function"))
+        known = {name for owner, name, _ in self._replaced if owner is Tensor}  # operators that are public functions
+        for name, shown in OPERATOR_NAMES.items():
+            if name not in known:
+                kind: Any = next(kind for kind in Tensor.__mro__ if name in vars(kind))
+                self._put(kind, name, self._timed(vars(kind)[name], f"aten::{shown}", "function"))
         self._put(CompiledFunction, "__call__", self._timed(CompiledFunction.__call__, _compiled_name, "compiled"))
         self._put(Session, "run", self._timed(Session.run, "Session.run", "session"))
         for kind in _optimizers():
