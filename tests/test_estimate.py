@@ -106,6 +106,47 @@ def test_an_lstm_counts_every_turn_of_its_loop():
     assert [flops(turns) / turns for turns in (5, 50)] == [each, each]
 
 
+@BACKENDS
+def test_of_two_branches_the_dearer_one_is_counted(backend):
+    w = gc.rand(8, 8)
+
+    def twice(x):
+        return gc.cond(x.sum() > 0, lambda x: (x @ w).exp() @ w, lambda x: x @ w, x)
+
+    found = gc.estimate(twice, (8, 8), backend=backend)
+    with gc.no_grad():
+        cost = gc.explain(gc.compile(twice, backend=backend), gc.rand(8, 8)).data["builds"][0]["plans"][0]["cost"]
+    assert (found.flops, found.bytes) == (cost["flops"], cost["bytes_read"] + cost["bytes_written"])
+    assert 2 * 2 * 8**3 < found.flops < 2.5 * 2 * 8**3
+    assert sum(x["flops"] for x in found.data["programs"][0]["lines"]) == found.flops
+
+
+def test_what_is_checkpointed_is_counted_once():
+    net = nn.Linear(16, 16)
+
+    def flops(run):
+        return gc.estimate(run, (4, 16)).data["programs"][0]["flops"]
+
+    plain = flops(lambda x: net(x).relu())
+    assert flops(lambda x: gc.utils.checkpoint.checkpoint(lambda x: net(x).relu(), x, use_reentrant=False)) == plain > 0
+
+
+@BACKENDS
+def test_one_turn_is_counted_where_only_a_run_knows_how_many(backend):
+    w = gc.rand(8, 8)
+
+    def until(x):
+        return gc.while_loop(lambda x: x.sum() < 100, lambda x: (x @ w,), (x,))[0]
+
+    with gc.no_grad():
+        found = gc.estimate(until, (8, 8), backend=backend)
+    line = f"tests/test_estimate.py:{until.__code__.co_firstlineno + 1}"
+    assert 2 * 8**3 < found.flops < 2.5 * 2 * 8**3 and found.predicted_ns > 0
+    assert found.data["unknown_turns"] == found.data["programs"][0]["unknown_turns"] == [line]
+    assert f"of loops whose turns only a run knows one turn is counted: {line}\n" in str(found)
+    assert gc.estimate(lambda x: x * 2, (3,)).data["unknown_turns"] == []
+
+
 def test_a_module_that_is_differentiated_outside_has_a_gradient_too():
     model, _ = case()
     data = gc.estimate(model, (32, 20)).data
@@ -209,6 +250,10 @@ def test_graphs_are_estimated_for_fetches_and_shapes():
     assert products(found.data) == 3 * forward - 2 * 32 * 20 * 50 + 20 * 50 + 50 * 10 + 32 * 60
     graph.outputs["loss"] = loss
     assert products(gc.estimate(graph, x=(32, 20), y=(32,)).data) == forward + 32 * 60
+    scale = gc.Graph()
+    with scale.as_default():
+        scale.outputs["y"] = gc.placeholder((), dtype=gc.float64, name="by") * 2
+    assert all(gc.estimate(scale, by=x).flops == 1 for x in ((), gc.tensor(2.0), gc.float64[()]))
     with pytest.raises(ArgumentError, match=r"the placeholder x is f32\[.*\]: an estimate needs its sizes"):
         gc.estimate(graph, y=(32,))
     with pytest.raises(ArgumentError, match="the graph has no placeholder 'z'\n  need one of x, y"):

@@ -16,6 +16,7 @@ from graphc import autodiff, nn, optim, tanh
 from graphc.errors import ArgumentError, ArgumentTypeError, BackendError
 from graphc.ir.program import Origin
 from graphc.profiler import profile as torch_profile
+from graphc.profiler import record_function
 from graphc.profiler.lines import LineWatch
 from graphc.profiler.rates import Rates
 from graphc.profiler.tallies import planned_steps, shares_of
@@ -104,6 +105,38 @@ def test_each_op_and_gradient_rule_of_eager_code_has_its_line():
     assert "Sequential.0" in at(data, case.line("self.model(x)"))["modules"]
     backward = [x for x in data["steps"] if x["kind"] == "backward"]
     assert [x["lines"][0].rpartition(":")[2] for x in backward] == [str(case.line("loss.backward()"))]
+
+
+@runs_natively
+def test_operators_without_a_method_of_their_name_have_lines():
+    x, y = gc.rand(50, requires_grad=True), gc.rand(50)
+
+    def step():
+        z = x.exp() / y
+        z.sum().backward()
+
+    data = gc.profile(step, calls=2).data
+    steps = {x["id"]: x["title"] for x in data["steps"]}
+    line = next(x for x in data["lines"] if x["text"] == "z = x.exp() / y")
+    assert {"div", "DivideBackward"} <= {steps[i] for i in line["steps"]}
+
+
+@runs_natively
+def test_named_stretches_within_a_step_are_no_calls():
+    def step(x):
+        with record_function("part"):
+            return x.exp()
+
+    assert [x["title"] for x in gc.profile(step, gc.ones(3), calls=2).data["steps"]] == ["exp"]
+
+
+@runs_natively
+def test_a_module_may_have_a_keyword_of_any_name():
+    class Net(nn.Module):
+        def forward(self, x, module):
+            return x * module
+
+    assert gc.profile(Net(), gc.ones(3), module=2.0, calls=1).result.tolist() == [2.0] * 3
 
 
 @runs_natively
@@ -201,6 +234,25 @@ def test_steps_of_loops_count_all_their_turns():
     assert [(x.flops, x.bytes, x.floor_ns) for x in steps] == [
         (None, None, None), (700, 280, 980), (None, None, None), (None, None, None), (100, 40, 140),
     ]  # fmt: skip
+
+
+def test_of_two_branches_the_dearer_one_counts():
+    cheap, dear = described_step(), described_step(cost={"flops": 300, "bytes_read": 3, "bytes_written": 1})
+    inner = described_step(kind="cond", bodies={"true": [cheap], "false": [dear]})
+    outer = described_step(kind="cond", bodies={"true": [inner], "false": [cheap]})
+    assert [x.taken for x in planned_steps([outer, cheap], lambda *_: 1)] == [None, True, False, True, False, None]
+
+
+@runs_natively
+@pytest.mark.parametrize("positive", [True, False])
+def test_of_two_branches_what_ran_is_measured(positive):
+    def step(x):
+        return gc.cond(x.sum() > 0, lambda x: x.exp(), lambda x: (x.exp() / 3 + x.sin()).sqrt(), x)
+
+    x = gc.full((100,), 1.0 if positive else -1.0)
+    steps = gc.profile(step, x, calls=2, backend="llvm").data["steps"]
+    told = [x["flops"] for x in steps if "exp" in x["ops"]]
+    assert told == ([100, 0] if positive else [0, 500])
 
 
 @runs_natively

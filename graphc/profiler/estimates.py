@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 from graphc.core.errors import ArgumentError, ArgumentTypeError
-from graphc.ir.program import Value
+from graphc.ir.program import Program, Value
 from graphc.ir.text import value_names
 from graphc.planning.costs import CYCLES_A_NANOSECOND, SMALLEST_SHARED, duration, kernel_cycles, quantity
 from graphc.planning.descriptions import Data, describe_native, describe_plan, origins
@@ -40,11 +40,12 @@ _UNITS = {
 class Estimate:
     """What a call will do, hold and take. `data`: plain dicts.
 
-    `data` has what, backend, flops, bytes (read and written), predicted_ns, peak_bytes (what a run allocates: arena, outputs)
-    and needed_bytes (arguments, variables and constants too); and for each of its programs (forward, and gradient of what is
-    differentiated outside) the same, with steps and lines as a profile has them (ns is predicted), `timeline` (bytes in use up
-    to the last place that is needed while each region of steps runs, and those really needed), `reuse` (what lies where in the
-    arena, one after the other) and `largest` (tensors with the lines that made them).
+    `data` has what, backend, flops, bytes (read and written), predicted_ns, peak_bytes (what a run allocates: arena, outputs),
+    needed_bytes (arguments, variables and constants too) and unknown_turns (lines of loops that run until something holds, of
+    which one turn is counted); and for each of its programs (forward, and gradient of what is differentiated outside) the same,
+    with steps and lines as a profile has them (ns is predicted), `timeline` (bytes in use up to the last place that is needed
+    while each region of steps runs, and those really needed), `reuse` (what lies where in the arena, one after the other) and
+    `largest` (tensors with the lines that made them). Of two branches the dearer one is counted.
     """
 
     def __init__(self, data: Data):
@@ -88,7 +89,8 @@ def estimate_data(what: str, backend: str, programs: Sequence[Data]) -> Data:
     """The data of an estimate from those of its programs, which run one after the other."""
     sums = {key: sum(x[key] for x in programs) for key in ("flops", "bytes", "predicted_ns")}
     most = {key: max(x["memory"][key] for x in programs) for key in ("peak_bytes", "needed_bytes")}
-    return {"what": what, "backend": backend, **sums, **most, "programs": list(programs)}
+    loops = list(dict.fromkeys(line for x in programs for line in x["unknown_turns"]))
+    return {"what": what, "backend": backend, **sums, **most, "unknown_turns": loops, "programs": list(programs)}
 
 
 def program_data(
@@ -100,17 +102,30 @@ def program_data(
         timeline = _native_timeline(described["memory"], plan)
     else:
         described = describe_plan(plan, {})
-        timeline = _node_timeline(plan)
-    steps = planned_steps(described["steps"], rates.floor_ns)
+        timeline = node_timeline(plan)
+    steps = planned_steps(described["steps"], rates.floor_ns, unknown=1)
     cycles = _kernel_ns(plan, threads) if isinstance(plan, NativePlan) and not device else [0.0] * len(steps)
     for step, ns in zip(steps, cycles, strict=True):
-        step.ns[0] = round(max(step.floor_ns or 0, ns * (step.turns or 1)))
+        step.ns[0] = 0 if step.taken is False else round(max(step.floor_ns or 0, ns * (step.turns or 1)))
+        if step.taken is False:
+            step.leave_out()
     memory = _memory(plan, kinds)
     return {
         "name": name, "flops": _sum(step.flops for step in steps), "bytes": _sum(step.bytes for step in steps),
         "predicted_ns": sum(step.ns[0] for step in steps), "memory": memory, "timeline": timeline,
-        "reuse": described["memory"]["arena"], "largest": _largest(plan, kinds), **_shown_steps(steps),
+        "reuse": described["memory"]["arena"], "largest": _largest(plan, kinds),
+        "unknown_turns": list(dict.fromkeys(_open_loops(plan.program))), **_shown_steps(steps),
     }  # fmt: skip
+
+
+def _open_loops(program: Program) -> Iterator[str]:
+    """The lines of loops whose turns only a run knows."""
+    for node in program.nodes:
+        if node.op.name == "while_loop":
+            yield str(node.origins[0]) if node.origins else "no line"
+        for body in node.attrs.values():
+            if isinstance(body, Program):
+                yield from _open_loops(body)
 
 
 def _sum(numbers: Iterable[int | None]) -> int:
@@ -155,7 +170,7 @@ def _native_timeline(memory: Data, plan: NativePlan) -> list[Data]:
     return found
 
 
-def _node_timeline(plan: Plan) -> list[Data]:
+def node_timeline(plan: Plan) -> list[Data]:
     """The same for each step of a plan of nodes, whose arena is there from the first on, while NumPy makes other arrays."""
     found = []
     for n in range(len(plan.steps)):
@@ -192,6 +207,8 @@ def _largest(plan: Plan | NativePlan, kinds: Mapping[Value, str]) -> list[Data]:
 def _text(data: Data) -> Iterator[str]:
     yield f"estimate of {data['what']}: backend {data['backend']}, nothing was run"
     yield f"{quantity(data['flops'], 'FLOP')}, moves {quantity(data['bytes'], 'B')}, about {duration(data['predicted_ns'])}"
+    if data["unknown_turns"]:
+        yield f"of loops whose turns only a run knows one turn is counted: {cut(', '.join(data['unknown_turns']))}"
     yield f"needs {size(data['needed_bytes'])} at once, of which a run allocates {size(data['peak_bytes'])}"
     for program in data["programs"]:
         yield ""
@@ -249,4 +266,4 @@ def size(n: int) -> str:
     return f"{n} B"
 
 
-__all__ = ["Estimate", "bytes_of", "estimate_data", "program_data", "size"]
+__all__ = ["Estimate", "bytes_of", "estimate_data", "node_timeline", "program_data", "size"]

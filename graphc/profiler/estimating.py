@@ -48,10 +48,11 @@ def estimate(fn: Any, /, *types: Any, backend: str | None = None, **kwargs: Any)
     the graph's outputs or for the fetches given, the shapes of placeholders by name: `estimate(session, [loss, train],
     x=(64, 1000))`. Nothing runs, no parameter changes; an optimizer may make its state, as it would in its first step. A
     module or function whose result is differentiated outside also has a gradient program.
-    FLOPs and bytes are those of the plan for `backend` (default: that of `compile`), loops with all their turns. The time is a
-    prediction: each step takes what its FLOPs or bytes take at the rates measured once on this machine, on the processor at
-    least what its kernel's arithmetic takes by the cost model; calling is not counted. Raises what tracing raises, and
-    ArgumentTypeError, ArgumentError and ShapeError for what cannot be estimated.
+    FLOPs and bytes are those of the plan for `backend` (default: that of `compile`): loops with all their turns, one turn of
+    those that run until something holds, the dearer of two branches. The time is a prediction: each step takes what its FLOPs
+    or bytes take at the rates measured once on this machine, on the processor at least what its kernel's arithmetic takes by
+    the cost model; calling is not counted. Raises what tracing raises, and ArgumentTypeError, ArgumentError and ShapeError for
+    what cannot be estimated.
     """
     if isinstance(fn, Session):
         own = config.backend if fn.backend == "eager" else fn.backend
@@ -174,7 +175,10 @@ def _shape_fed(graph: Graph, name: str, shape: Any) -> tuple[Value, tuple[int, .
     """A placeholder and its shape, from a shape, a type, or something that has one."""
     if name not in graph.fed:
         raise ArgumentError(f"the graph has no placeholder {name!r}", f"one of {', '.join(graph.fed) or 'none'}")
-    found, want = _blank(getattr(shape, "shape", shape)), graph.fed[name].type
+    want, given = graph.fed[name].type, getattr(shape, "shape", shape)
+    if isinstance(given, tuple) and not given:  # as an argument of a function it is no shape
+        given = TensorType((), want.dtype)
+    found = _blank(given)
     if not isinstance(found, TensorBase):
         raise ArgumentTypeError(f"{name} needs a shape, got {shape!r}", f"sizes for {want}, such as (32, 64)")
     sizes = tuple(int(n) for n in found.shape)

@@ -44,12 +44,18 @@ class Step:
     bytes: int | None = None
     floor_ns: int | None = None
     turns: int | None = 1
+    #: whether the branch that it is in is taken, as far as is known; None outside of branches
+    taken: bool | None = None
     ns: dict[int, int] = field(default_factory=dict)
 
     @property
     def origins(self) -> list[Origin]:
         """Where its ops come from."""
         return list(dict.fromkeys(share.origin for share in self.shares if share.origin is not None))
+
+    def leave_out(self) -> None:
+        """It is in a branch that is not taken."""
+        self.flops, self.bytes, self.floor_ns = (n if n is None else 0 for n in (self.flops, self.bytes, self.floor_ns))
 
 
 @dataclass
@@ -71,6 +77,9 @@ class Tally:
         for n, call in enumerate(calls):
             for event in sorted(call.events, key=lambda e: e.start):
                 self._add(n, event)
+        for step in self.steps.values():
+            if step.taken is not None and not any(step.ns.values()):
+                step.leave_out()
 
     def _add(self, n: int, event: LineEvent) -> None:
         for step, ns in self.kernels(event):
@@ -109,14 +118,16 @@ class Tally:
         return found
 
 
-def planned_steps(described: Sequence[Data], floor: Floor, before: int = 0) -> list[Step]:
-    """The steps of a described plan, in the order in which executables tell their times; `before`: how many there are."""
-    return [_planned_step(f"K{n}", *x, floor) for n, x in enumerate(_planned(described), before + 1)]
+def planned_steps(described: Sequence[Data], floor: Floor, before: int = 0, unknown: int | None = None) -> list[Step]:
+    """The steps of a described plan, in the order in which executables tell their times; `before`: how many there are;
+    `unknown`: the turns that are counted where only a run knows them."""
+    planned = enumerate(_planned(described, unknown), before + 1)
+    return [_planned_step(f"K{n}", *x, floor) for n, x in planned]
 
 
-def _planned_step(name: str, data: Data, turns: int | None, floor: Floor) -> Step:
+def _planned_step(name: str, data: Data, turns: int | None, taken: bool | None, floor: Floor) -> Step:
     title = " ".join(data["ops"]) if data["ops"] else data["kind"]
-    step = Step(name, data["kind"], title, data["ops"], shares_of(data), turns=turns)
+    step = Step(name, data["kind"], title, data["ops"], shares_of(data), turns=turns, taken=taken)
     if turns is not None and "bodies" not in data:
         step.flops, step.bytes = turns * data["cost"]["flops"], turns * _bytes(data)
         step.floor_ns = turns * floor(data["cost"]["flops"], _bytes(data), dtype_made(data))
@@ -133,13 +144,26 @@ def dtype_made(data: Data) -> str:
     return str(made.partition("[")[0])
 
 
-def _planned(steps: Sequence[Data], turns: int | None = 1) -> Iterator[tuple[Data, int | None]]:
-    """Described steps in the order in which executables tell their times, with how often each is done, None: nobody knows."""
+def _planned(
+    steps: Sequence[Data], unknown: int | None, turns: int | None = 1, taken: bool | None = None
+) -> Iterator[tuple[Data, int | None, bool | None]]:
+    """Described steps in the order in which executables tell their times, with how often each is done, None: nobody knows;
+    and of those in branches whether these are the dearer ones."""
     for data in steps:
-        yield data, turns
-        for name, body in data.get("bodies", {}).items():
-            often = data.get("turns") if name in ("body", "condition") else 1
-            yield from _planned(body, None if turns is None or often is None else turns * often)
+        yield data, turns, taken
+        bodies = data.get("bodies", {})
+        dearer = max(bodies, key=lambda name: _cost(bodies[name])) if "true" in bodies else None
+        for name, body in bodies.items():
+            often = data.get("turns", unknown) if dearer is None else 1
+            product = None if turns is None or often is None else turns * often
+            yield from _planned(
+                body, unknown, product, taken if dearer is None else name == dearer and taken is not False
+            )
+
+
+def _cost(steps: Sequence[Data]) -> tuple[int, int]:
+    """FLOPs and bytes of a body, by which the dearer of two is found."""
+    return sum(data["cost"]["flops"] for data in steps), sum(map(_bytes, steps))
 
 
 def shares_of(data: Data) -> list[Share]:
