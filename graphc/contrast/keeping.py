@@ -32,13 +32,16 @@ from graphc.core.errors import is_internal
 from graphc.core.op import Op
 from graphc.core.tape import TensorBase
 from graphc.graphs import Graph
+from graphc.nn.modules.compiled import CompiledModule
 from graphc.session import Session
 
 _MISSING = object()
 _CLOSED = (
     bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range, CodeType, np.dtype, np.generic,
-    weakref.ref, Op, Graph, Session,
+    weakref.ref, Op, Graph, Session, random.SystemRandom,
 )  # fmt: skip
+#: What traces note at tensors, which builds that live on count on.
+_MARKS = {"_watched", "_grad_watched"}
 #: Whose objects belong to the process, not to a step.
 _SHARED = ("asyncio", "concurrent", "logging", "multiprocessing", "threading", "tqdm")
 _LIBRARIES = tuple(
@@ -70,11 +73,11 @@ class Kept:
             undo()
         EPOCH.bump()
 
-    def plain(self) -> dict[str, Any]:
-        """The numbers, words and flags that variables, attributes and named lists and dicts hold now."""
+    def plain(self) -> dict[tuple[int, str], Any]:
+        """The numbers, words and flags that variables, attributes and named lists and dicts hold now, by holder and name."""
         return {
-            f"{label}{name}": value
-            for label, items in self._holders
+            (n, f"{label}{name}"): value
+            for n, (label, items) in enumerate(self._holders)
             for name, value in items()
             if isinstance(value, bool | int | float | str | type(None))
         }
@@ -113,9 +116,14 @@ class Kept:
             self._pending += (x.func, x.args, x.keywords)
         elif isinstance(x, CompiledFunction):
             self._pending.append(x.fn)
+        elif isinstance(x, CompiledModule):
+            self._pending += (x._orig_mod, x._run)
         elif isinstance(x, np.random.Generator):
-            bits = x.bit_generator
-            self._undo.append(partial(setattr, bits, "state", bits.state))
+            self._pending.append(x.bit_generator)
+        elif isinstance(x, np.random.BitGenerator):
+            self._undo.append(partial(setattr, x, "state", x.state))
+        elif isinstance(x, np.random.RandomState):
+            self._undo.append(partial(x.set_state, x.get_state(legacy=False)))
         elif isinstance(x, random.Random):
             self._undo.append(partial(x.setstate, x.getstate()))
         elif isinstance(x, type):
@@ -131,7 +139,7 @@ class Kept:
         view = x._base
         writeable = view is None and shadow_of(data).flags.writeable
         self._undo.append(partial(_restore_tensor, x, data, duplicate(data) if writeable else None, edge, grad, view))
-        self._undo.append(partial(x.__dict__.update, x.__dict__.copy()))
+        self._undo.append(partial(_restore_own, x.__dict__, x.__dict__.copy()))
         self._pending += (*x.__dict__.values(), *(() if grad is _MISSING else (grad,)))
         if view is not None:
             self._pending.append(view.base)
@@ -246,6 +254,13 @@ def _restore_tensor(x: Any, data: Any, elements: Any, edge: Any, grad: Any, view
         x._grad = grad
     elif hasattr(x, "_grad"):
         del x._grad
+
+
+def _restore_own(held: dict[str, Any], content: dict[str, Any]) -> None:
+    """What a tensor has beside its elements."""
+    for name in held.keys() - content.keys() - _MARKS:
+        del held[name]
+    held.update(content)
 
 
 def _same_items(now: Any, content: Any) -> bool:

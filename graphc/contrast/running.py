@@ -55,7 +55,7 @@ class Run:
     #: some more calls, measured by line and by kernel; None where the backend cannot tell
     profile: Profile | None = None
     #: plain values that can be reached from the step, after all calls
-    plain: dict[str, Any] = field(default_factory=dict)
+    plain: dict[tuple[int, str], Any] = field(default_factory=dict)
 
     @property
     def totals(self) -> list[int]:
@@ -231,11 +231,17 @@ def _steps(base: Any) -> list[Target]:
 
 def left_behind(subject: Subject, eager: Run, graph: Run) -> list[str]:
     """What calls of the step change in Python, and calls of the compiled step do not change alike."""
-    start = subject.kept.plain()
+    start, compiled = subject.kept.plain(), graph.plain
     moved = [f"{name} is an iterator, which goes on and cannot be put back: both ways may see other items"
              for name in subject.kept.iterators]  # fmt: skip
-    return moved + [
-        f"{name} is {value!r} after these calls eagerly, {graph.plain.get(name)!r} compiled"
-        for name, value in eager.plain.items()
-        if value != start.get(name) and value != graph.plain.get(name)
+    moved += [
+        f"{key[1]} is {value!r} after these calls eagerly, {compiled.get(key)!r} compiled"
+        for key, value in eager.plain.items()
+        if not _same(value, start.get(key)) and not _same(value, compiled.get(key))
     ]
+    return list(dict.fromkeys(moved))  # the same variable, or alike ones of two objects
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two plain values are equal, two NaNs, too."""
+    return bool(a == b or (a != a and b != b))
