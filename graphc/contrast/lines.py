@@ -20,7 +20,8 @@ def line_data(program: Program, boxes: Sequence[Box], sources: Sources, ids: Any
         if node.op is INPUT or node.op is CONSTANT:
             continue
         for origin in node.origins[:1]:
-            nodes[(origin.file, origin.line)].append(node)
+            if origin.line:  # of nobody's line otherwise, as in a thread that is the package's own from the start
+                nodes[(origin.file, origin.line)].append(node)
     found = []
     for place, made in nodes.items():
         costs = [node_cost(node) for node in made]

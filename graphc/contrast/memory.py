@@ -14,6 +14,7 @@ from graphc.planning import descriptions
 from graphc.planning.descriptions import Data
 from graphc.planning.native_plan import NativePlan
 from graphc.planning.plan import nbytes_of
+from graphc.profiler.estimates import node_timeline
 
 
 def eager_data(events: Sequence[MemoryEvent], sources: Sources) -> list[Data]:
@@ -33,12 +34,15 @@ def plan_data(executable: Any, boxes: Sequence[Box], sources: Sources, ids: Any)
     plan = executable.plan
     said = executable.describe()["memory"] if hasattr(executable, "describe") else _native_memory(plan)
     lives = [(slot["offset"], life) for slot in said["arena"] for life in slot["values"]]
-    made = _outputs_made(plan)
-    steps = []
-    for n, box in enumerate(boxes):
-        live = sum(life["bytes"] for _, life in lives if life["first"] <= box.region <= life["last"])
-        live += sum(nbytes for first, nbytes in made if first <= box.region) + said.get("working_bytes", 0)
-        steps.append({"step": n, "kernel": box.id, "bytes": live})
+    if isinstance(plan, NativePlan):
+        made = _outputs_made(plan)
+        live = [_native_bytes(box, lives, made) + said.get("working_bytes", 0) for box in boxes]
+    else:
+        timeline = node_timeline(plan)
+        live = [timeline[box.region]["live_bytes"] for box in boxes]
+    steps = [
+        {"step": n, "kernel": box.id, "bytes": nbytes} for n, (box, nbytes) in enumerate(zip(boxes, live, strict=True))
+    ]
     return steps, _buffers(plan, boxes, lives, sources, ids)
 
 
@@ -47,11 +51,13 @@ def _native_memory(plan: NativePlan) -> Data:
     return found
 
 
-def _outputs_made(plan: Any) -> list[tuple[int, int]]:
-    """From when on (region, or step of a plan of nodes) each output that has memory of its own is there, and its bytes."""
-    if not isinstance(plan, NativePlan):
-        first = {v: n for n, step in enumerate(plan.steps) for v in step.node.outputs}
-        return [(first.get(x.value, 0), nbytes_of(x.value.type)) for x in plan.outputs]
+def _native_bytes(box: Box, lives: Sequence[tuple[int, Data]], made: Sequence[tuple[int, int]]) -> int:
+    live = sum(life["bytes"] for _, life in lives if life["first"] <= box.region <= life["last"])
+    return int(live + sum(nbytes for first, nbytes in made if first <= box.region))
+
+
+def _outputs_made(plan: NativePlan) -> list[tuple[int, int]]:
+    """From which region on each output that has memory of its own is there, and its bytes."""
     found: dict[Any, int] = {}
     for n, region in enumerate(plan.regions):
         for step in region:

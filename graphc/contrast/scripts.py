@@ -397,8 +397,10 @@ class _Writer:
             yield from (*self.lines, *self.writes())
             return
         at = self.lines.index(GRADIENTS)
-        yield from (*self.lines[:at], self.gradient(function), "with gc.no_grad():")
-        yield from (f"    {line}" for line in (*self.lines[at + 1 :], *self.writes()))
+        after = [*self.lines[at + 1 :], *self.writes()]
+        yield from (*self.lines[:at], self.gradient(function))
+        if not all(line.startswith("#") for line in after):
+            yield from ("with gc.no_grad():", *(f"    {line}" for line in after))
 
     def loss_word(self) -> str:
         """The loss."""

@@ -6,6 +6,7 @@ import math
 import statistics
 import textwrap
 from collections.abc import Sequence
+from itertools import accumulate
 
 from graphc.contrast.running import Run
 from graphc.planning.costs import duration, quantity
@@ -44,12 +45,12 @@ def break_even(eager: Sequence[int], graph: Sequence[int], eager_ns: int, graph_
 
     What was measured counts as it was; beyond it, each call takes what a warm one takes.
     """
-    ahead = 0
-    for n, (a, b) in enumerate(zip(eager, graph, strict=True), 1):
-        ahead += a - b
-        if ahead >= 0 and eager_ns > graph_ns:
-            return n
-    return len(eager) + math.ceil(-ahead / (eager_ns - graph_ns)) if eager_ns > graph_ns else None
+    if eager_ns <= graph_ns:
+        return None
+    ahead = [*accumulate(a - b for a, b in zip(eager, graph, strict=True))]
+    if ahead[-1] < 0:
+        return len(ahead) + math.ceil(-ahead[-1] / (eager_ns - graph_ns))
+    return 1 + max((n for n, lead in enumerate(ahead, 1) if lead < 0), default=0)  # a later build may lose a lead
 
 
 def numbers(data: Data, eager: Run, graph: Run, peak: int) -> Data:

@@ -306,6 +306,7 @@ def test_the_tape_is_what_backward_found():
         ([10, 10], [10, 10], (10, 10), None),
         ([10, 10], [5, 20], (10, 20), None),
         ([10, 10], [5, 2], (10, 2), 1),
+        ([1000, 10, 10], [900, 500, 2], (10, 2), 3 + 48),  # a second build loses the lead: 382 behind, 8 a call
     ],
 )
 def test_break_even(eager, graph, steady, calls):
