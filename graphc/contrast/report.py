@@ -104,21 +104,43 @@ def contrast_call(
         raise ArgumentError(
             f"contrast: calls={calls!r}", "a whole number from 2 on: the first call of a compiled step builds it"
         )
-    function = running.plain_step(step)
-    while isinstance(function, functools.partial):  # a method that is compiled is one
-        args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
-        function = running.plain_step(function.func)
-    subject = Subject(function, args, kwargs, Kept([function, args, kwargs]))
+    function: Any = step
+    options: dict[str, Any] = {}
+    while (run := running.compiled_within(function)) is not None or isinstance(function, functools.partial):
+        if run is not None:
+            function, options = run.fn, options or run.options
+        else:  # a method that is compiled is one
+            args, kwargs = (*function.args, *args), {**function.keywords, **kwargs}
+            function = function.func
+    running.check_step(function)
     name = getattr(function, "__name__", type(function).__name__)
+    options = _with_backend(options, backend, name)
+    subject = Subject(function, args, kwargs, Kept([function, args, kwargs]), options)
     where = os.path.basename(user_line().rpartition(":")[0])
     with eagerly():
-        return Contrast(*_collected(subject, title or (f"{where}: {name}" if where else name), calls, backend))
+        return Contrast(*_collected(subject, title or (f"{where}: {name}" if where else name), calls))
 
 
-def _collected(subject: Subject, title: str, calls: int, backend: str | None) -> tuple[Data, Scripts]:
+def _with_backend(options: dict[str, Any], backend: str | None, name: str) -> dict[str, Any]:
+    """The options of a compiled step with the backend that was asked for; ArgumentError where it names another one itself."""
+    own = options.get("backend")
+    if own is not None and backend not in (None, own):
+        raise ArgumentError(
+            f"contrast: {name} is compiled for the backend {own!r}, not for {backend!r}", "`backend` left out"
+        )
+    return {**options, "backend": own or backend}
+
+
+def _collected(subject: Subject, title: str, calls: int) -> tuple[Data, Scripts]:
     eager = running.run_eagerly(subject, calls)
     watch = _watched(subject)
-    graph = running.run_compiled(subject, backend, calls)
+    graph = running.run_compiled(subject, calls)
+    if not graph.build.built.executables:
+        raise ArgumentError(
+            "contrast: an argument shares memory with another one or with a variable, and one of them is written: such "
+            "calls of a compiled step run define-by-run",
+            "arguments with memory of their own, such as x.clone()",
+        )
     collection = _Collection(subject, title, eager, graph, watch)
     return collection.data(), collection.scripts
 
@@ -127,9 +149,10 @@ def _watched(subject: Subject) -> EagerWatch:
     """A call seen op by op, after one that makes what later calls find made."""
     watch = EagerWatch()
     try:
-        subject.call(subject.step)
-        with watch:
+        with running.uncompiled():
             subject.call(subject.step)
+            with watch:
+                subject.call(subject.step)
     finally:
         subject.kept.put_back()
     return watch

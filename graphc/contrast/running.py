@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from graphc.core.tensor_types import FLOAT
 from graphc.eager_calls import prepare
 from graphc.ir.program import Origin
 from graphc.nests import flatten
+from graphc.nn.modules.module import Module
 from graphc.optim.lr_scheduler import LRScheduler
 from graphc.optim.optimizer import Optimizer
 from graphc.passes.pipelines import optimise
@@ -65,25 +68,27 @@ class Run:
 
 @dataclass
 class Subject:
-    """A step with the arguments of its calls, and its state at the start."""
+    """A step with the arguments of its calls, its state at the start, and the options it is compiled with."""
 
     step: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     kept: Kept
+    options: Mapping[str, Any]
 
     def call(self, fn: Callable[..., Any]) -> Any:
         """One call of the step, or of what was made of it."""
         return fn(*self.args, **self.kwargs)
 
 
-def plain_step(step: Any) -> Callable[..., Any]:
-    """The function itself where a compiled one is given; ArgumentTypeError for what cannot be called, or does nothing then."""
-    if isinstance(step, CompiledFunction):
-        return step.fn
-    run = getattr(step, "_run", None)
-    if isinstance(run, CompiledFunction):
-        return run.fn
+def compiled_within(step: Any) -> CompiledFunction | None:
+    """What `gc.compile` made of a function, where a step is that or a module with it."""
+    run = step if isinstance(step, CompiledFunction) else getattr(step, "_run", None)
+    return run if isinstance(run, CompiledFunction) else None
+
+
+def check_step(step: Any) -> None:
+    """ArgumentTypeError for what cannot be called, or does nothing then."""
     if not callable(step):
         raise ArgumentTypeError(
             f"contrast: a {type(step).__name__} is no step", "a function that trains once when it is called"
@@ -93,8 +98,6 @@ def plain_step(step: Any) -> Callable[..., Any]:
             f"contrast: {step.__name__} only makes a generator or a coroutine when it is called",
             "a function that trains once",
         )
-    found: Callable[..., Any] = step
-    return found
 
 
 def loss_of(result: Any) -> tuple[float | None, Any]:
@@ -108,12 +111,34 @@ def loss_of(result: Any) -> tuple[float | None, Any]:
 
 
 def run_eagerly(subject: Subject, calls: int) -> Run:
-    """The step define-by-run. Forward is what is neither a gradient, nor an update, nor the compilation of an op."""
+    """The step define-by-run, with what it has compiled. Forward is no gradient, no update, no compilation of an op."""
     found = Run()
     other: list[Target] = [prepare, (Optimizer, "zero_grad"), *_steps(Optimizer), *_steps(LRScheduler)]
     backward = (autodiff.pull_to_leaves, autodiff.pull_to)
-    _run(subject, subject.step, calls, Spans({"backward": backward, "other": other}, "forward"), found)
+    with uncompiled():
+        _run(subject, subject.step, calls, Spans({"backward": backward, "other": other}, "forward"), found)
     return found
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Within, compiled functions and modules run define-by-run; only what optimizers compile for themselves is as it is."""
+    compiled = CompiledFunction.__call__
+
+    @wraps(compiled)
+    def call(run: CompiledFunction, /, *args: Any, **kwargs: Any) -> Any:
+        if type(run.fn) is FunctionType and run.fn.__module__ == Optimizer.__module__:
+            return compiled(run, *args, **kwargs)
+        module = getattr(run.fn, "__self__", None)
+        if isinstance(module, Module) and module._compiled_call is run:  # whose call would lead here again
+            return module._call_with_hooks(args, kwargs)
+        return run.fn(*args, **kwargs)
+
+    CompiledFunction.__call__ = call  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        CompiledFunction.__call__ = compiled  # type: ignore[method-assign]
 
 
 @dataclass
@@ -132,10 +157,10 @@ class GraphRun(Run):
     numbers: list[dict[Any, float]] = field(default_factory=list)
 
 
-def run_compiled(subject: Subject, backend: str | None, calls: int) -> GraphRun:
+def run_compiled(subject: Subject, calls: int) -> GraphRun:
     """The step compiled at its first call."""
-    found = GraphRun(compiled=CompiledFunction(subject.step, backend))
-    kinds = {kind for x in _backends(subject, backend) for kind in type(x).__mro__ if "compile" in vars(kind)}
+    found = GraphRun(compiled=CompiledFunction(subject.step, **subject.options))
+    kinds = {kind for x in _backends(subject) for kind in type(x).__mro__ if "compile" in vars(kind)}
     targets: dict[str, Sequence[Target]] = {
         "trace": [(CompiledFunction, "_new_build"), (CompiledFunction, "_trace_again")],
         "passes": [optimise],
@@ -151,14 +176,16 @@ def run_compiled(subject: Subject, backend: str | None, calls: int) -> GraphRun:
         for build in found.compiled.builds():
             if id(build) not in found.first_calls:
                 found.first_calls[id(build)], found.build = n, build
-                owners.update(((id(x.owner), x.key), x.owner) for x in build.sources if _is_number(x))
+                arrays = found.notes.first_reads.get(id(build.built), ())
+                for x, array in zip(build.sources, arrays, strict=False):
+                    if _is_number(x):  # nobody knew before the call that it would be read
+                        owners[id(x.owner), x.key] = x.owner
+                        found.numbers[-1][id(x.owner), x.key] = float(host(array))
         if n == calls:  # the state of optimizers is gone when all is put back
             found.names = names_of(subject.step, subject.args, subject.kwargs)
 
     with found.notes:
         _run(subject, found.compiled, calls, Spans(targets, "run"), found, read, after)
-    read()  # all is as it was before the first call
-    found.numbers[0] = found.numbers.pop()
     return found
 
 
@@ -166,12 +193,12 @@ def _is_number(source: Any) -> bool:
     return isinstance(source, Capture) and source.owner is not None
 
 
-def _backends(subject: Subject, backend: str | None) -> list[Any]:
+def _backends(subject: Subject) -> list[Any]:
     """The backends that may build the step: the one it is compiled for, and that of the device its arguments are on."""
     leaves: list[Any] = []
     flatten((subject.args, dict(subject.kwargs)), leaves)
     kinds = {memory.device.type for memory in (memory_of(x._data) for x in leaves) if memory is not None}
-    return [find_backend(backend or config.backend), *map(find_backend, kinds)]
+    return [find_backend(subject.options["backend"] or config.backend), *map(find_backend, kinds)]
 
 
 def _nothing(*_: Any) -> None:

@@ -113,7 +113,7 @@ class EagerWatch:
 
     def _compiled(self, fn: Callable[..., Any], function: Callable[[Any], Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
-        def call(run: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(run: Any, /, *args: Any, **kwargs: Any) -> Any:
             if STATE.recorder is not None:
                 return fn(run, *args, **kwargs)
             leaves: list[Any] = []
@@ -127,7 +127,7 @@ class EagerWatch:
 
     def _module(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
-        def call(module: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(module: Any, /, *args: Any, **kwargs: Any) -> Any:
             if STATE.recorder is not None:
                 return fn(module, *args, **kwargs)
             self._scopes.enter(module)
@@ -151,7 +151,7 @@ class EagerWatch:
 
     def _sweep(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(fn)
-        def call(roots: Any, *args: Any, **kwargs: Any) -> Any:
+        def call(roots: Any, /, *args: Any, **kwargs: Any) -> Any:
             if STATE.recorder is None and self.tape is None:
                 edge, cotangent = roots[0]
                 self.tape = TapeDrawing(edge, cotangent.tensor_type)
