@@ -549,3 +549,13 @@ def test_a_buffer_that_would_change_its_shape_in_a_trace_is_refused():
     with pytest.raises(RuntimeError, match=r"buffer 'seen' of Growing is f32\[3, 2\] and cannot become f32\[6, 2\]"):
         gc.compile(model)(gc.ones(3, 2))
     assert model.seen.shape == (3, 2)
+
+
+def test_functional_call_puts_everything_back_after_an_error(net):
+    weight, other = net.first.weight, gc.zeros(4, 3)
+    with pytest.raises(AttributeError, match="Net has no attribute `third`"):
+        nn.utils.stateless.functional_call(net, {"first.weight": other, "third.weight": other}, gc.ones(1, 3))
+    assert net.first.weight is weight
+    with pytest.raises(RuntimeError):
+        nn.utils.stateless.functional_call(net, {"first.weight": other}, gc.ones(1, 5))
+    assert net.first.weight is weight

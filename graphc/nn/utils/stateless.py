@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,18 +39,19 @@ def _check_names(module: Any, given: Mapping[str, Any]) -> None:
         raise RuntimeError(f"Error(s) in reparametrizing for {module._get_name()}:\n\t" + "\n\t".join(problems))
 
 
-def _swap(module: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts tensors where parameters and buffers are; returns what was there."""
-    before = {}
-    for path, tensor in tensors.items():
+def _places(module: Any, names: Iterable[str]) -> dict[str, tuple[dict[str, Any], str]]:
+    """For each dotted name the group of its owner's parameters or buffers, and the name there.
+
+    AttributeError where there is no such module. Names in neither group are left out: as in PyTorch only `strict` minds.
+    """
+    found = {}
+    for path in names:
         head, _, name = path.rpartition(".")
         owner = module.get_submodule(head)
         group = owner._parameters if name in owner._parameters else owner._buffers
-        if name not in group:  # as in PyTorch: only `strict` minds
-            continue
-        before[path], group[name] = group[name], tensor
-    EPOCH.bump()
-    return before
+        if name in group:
+            found[path] = group, name
+    return found
 
 
 @contextmanager
@@ -58,12 +59,19 @@ def _swapped(module: Any, given: Any, tie_weights: bool, strict: bool) -> Iterat
     tensors = _tied(module, given) if tie_weights else dict(given)
     if strict:
         _check_names(module, tensors)
-    before = _swap(module, tensors)
+    places = _places(module, tensors)
+    before = [(group, name, group[name]) for group, name in places.values()]
+    for path, (group, name) in places.items():
+        group[name] = tensors[path]
+    EPOCH.bump()
     try:
         yield
     finally:
-        after = _swap(module, before)
-        given.update({name: after[name] for name in given if name in after})
+        after = {path: group[name] for path, (group, name) in places.items() if path in given}
+        for group, name, tensor in before:
+            group[name] = tensor
+        EPOCH.bump()
+        given.update(after)
 
 
 def functional_call(
