@@ -78,6 +78,8 @@ class Assembly:
             None, taped, [at[id(w)] for w in wants], guards, self.surroundings, spent, leaves=self.leaves,
         )  # fmt: skip
         build.layouts, build.decisions = trace.layouts.assumed()
+        gradient = None if joint is None else (joint.identity, tuple(build.wants), len(self.values))
+        build.identity = program.identity, gradient, tuple(sorted(replaced_inputs(build).items()))
         known = None if reuse is None else reuse(build)
         if known is not None:
             build.built, build.backward = known.built, known.backward

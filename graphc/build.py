@@ -313,8 +313,7 @@ class CompiledFunction:
         )
 
     def _identity(self, call: Call, build: Build) -> Any:
-        program = build.built.recorded
-        return (call.key, call.shapes, program.identity, tuple(i for _, i in build.updates), len(build.grads))
+        return (call.key, call.shapes, *build.identity)
 
     def _trace_again(self, call: Call, table: Table) -> Build:
         """A trace that drew from the host's random state: traced at each call, built once per program."""

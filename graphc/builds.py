@@ -115,6 +115,8 @@ class Build:
     #: outputs that are leaves made by the call, with the result that is their gradient
     leaves: dict[int, int | None] = field(default_factory=dict)
     reached: dict[int, Any] = field(default_factory=dict)
+    #: equal in builds that may share their code: the programs of the call and of its gradient, and what replaces which input
+    identity: tuple[Any, ...] = ()
     #: whether an entry may still be made; asked once, not at every call
     may_be_short: bool = True
 

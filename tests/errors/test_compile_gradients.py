@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from pathlib import Path
 
@@ -355,3 +356,22 @@ def test_decorator_forms_and_methods():
     assert gc.compile(chain, disable=True) is chain
     assert gc.compile(gc.nn.functional.relu)(gc.tensor([-1.0, 1.0])).tolist() == [0, 1]
     assert gc.compile(gc.compile(lambda x: x + 1))(gc.ones(1)).item() == 2
+
+
+def test_traces_of_equal_values_with_other_gradients():
+    def fn(a, b):
+        return ((a.detach() * b, a * b.detach(), (a * b).detach())[random.randrange(3)] * 2).sum()
+
+    compiled, found = gc.compile(fn), set()
+    for seed in range(24):
+        grads = []
+        for f in (compiled, fn):
+            a, b = gc.full((2,), 3.0, requires_grad=True), gc.full((2,), 5.0, requires_grad=True)
+            random.seed(seed % 12)
+            out = f(a, b)
+            if out.requires_grad:
+                out.backward()
+            grads.append([None if t.grad is None else tuple(t.grad.tolist()) for t in (a, b)])
+        assert grads[0] == grads[1]
+        found.add(tuple(grads[0]))
+    assert len(found) == 3 and len(compiled.recompiles) == 3
