@@ -12,6 +12,7 @@ from typing import Any
 from graphc import eager as _eager  # noqa: F401  opens the eager door
 from graphc import errors
 from graphc.core.config import config
+from graphc.core.context import EPOCH as _EPOCH
 from graphc.core.context import SLOTS as _SLOTS
 from graphc.core.context import eagerly, get_default_device, set_default_device
 from graphc.core.devices import Device as device  # noqa: N813
@@ -74,6 +75,7 @@ def set_default_dtype(d: Any) -> None:
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise errors.ArgumentTypeError(f"only floating-point types are supported as the default type, got {d}")
     defaults.float_dtype = d
+    _EPOCH.bump()
 
 
 def use_deterministic_algorithms(mode: Any, *, warn_only: Any = False) -> None:

@@ -42,6 +42,7 @@ from graphc.core.context import EPOCH, SLOTS, STATE, recording
 from graphc.core.dims import comparisons
 from graphc.core.errors import ShapeError, SymbolicError, user_line
 from graphc.core.tape import LEAF, Entry
+from graphc.core.tensor_types import defaults
 from graphc.entries import SLOW, make_entry
 from graphc.executable import Built
 from graphc.functions.casting import kind_of_all
@@ -350,6 +351,7 @@ class CompiledFunction:
     ) -> tuple[Trace, Build]:
         trace = Trace(table)
         trace.kind = kind_of_all(call.leaves)
+        trace.guard(defaults, "float_dtype", defaults.float_dtype)
         surroundings = Surroundings(self.fn, objects_in(call.structure))
         arguments, symbols = argument_symbols(trace, call, pattern)
         args, kwargs = unflatten(call.structure, symbols)

@@ -170,11 +170,13 @@ def highest(dtype: DType) -> float | int | bool:
     return True if dtype.category == BOOL else int(np.iinfo(dtype.np).max)
 
 
-class _Defaults:
+class Defaults:
+    """What holds where nothing is said."""
+
     float_dtype: DType = float32
 
 
-defaults = _Defaults()
+defaults = Defaults()
 
 
 def scalar_dtype(x: Any) -> DType:
