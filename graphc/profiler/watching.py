@@ -120,6 +120,7 @@ class Watch:
         return call
 
     def _put(self, owner: Any, name: str, value: Any) -> None:
+        value.__dict__["_stands_for"] = vars(owner)[name]  # compiled functions do not take it for another one
         self._replaced.append((owner, name, vars(owner)[name]))
         setattr(owner, name, value)
 

@@ -1,0 +1,179 @@
+"""What a function reads around itself may change between calls of the compiled one: by binding, in place, in classes."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+import graphc as gc
+
+
+class Holder:
+    act: Any
+
+
+def often(compiled, eager, *args):
+    """Three calls, of which the last goes the short way; what the last gave."""
+    for _ in range(3):
+        a, b = compiled(*args), eager(*args)
+        assert a.dtype is b.dtype and a.tolist() == b.tolist()
+    return a.tolist()
+
+
+def test_attributes_of_classes_and_attributes_set_later():
+    class Base:
+        scale = 1.0
+
+    class Config(Base):
+        debug = False
+        names: ClassVar[list[str]] = ["a"]
+
+    class Slots:
+        __slots__ = ("k",)
+
+    class Call:
+        def __call__(self, x):
+            return x * self.k
+
+    config, slots, module, call = Config(), Slots(), ModuleType("settings"), Call()
+    slots.k = module.k = call.k = 1.0
+
+    def fn(x):
+        y = x * Config.scale * config.scale + (1 if config.debug else 0) + len(Config.names)
+        return y * slots.k * module.k + getattr(config, "extra", 0.0) + hasattr(Config, "more")
+
+    compiled, called, x = gc.compile(fn), gc.compile(call), gc.ones(2)
+    often(compiled, fn, x), often(called, call, x)
+    for change in (
+        lambda: setattr(Base, "scale", 2.0),
+        lambda: setattr(Config, "scale", 3.0),
+        lambda: setattr(config, "scale", 4.0),
+        lambda: setattr(config, "debug", True),
+        lambda: Config.names.append("b"),
+        lambda: setattr(slots, "k", 5.0),
+        lambda: setattr(module, "k", 6.0),
+        lambda: setattr(config, "extra", 7.0),
+        lambda: setattr(Config, "more", None),
+        lambda: delattr(config, "scale"),
+    ):
+        count = len(compiled.recompiles)
+        change()
+        often(compiled, fn, x)
+        assert len(compiled.recompiles) == count + 1
+    call.k = 8.0
+    assert often(called, call, x) == [8.0, 8.0]
+
+
+def test_a_property_or_method_is_not_called_to_compare():
+    asked = []
+
+    class Counted:
+        @property
+        def k(self):
+            asked.append(1)
+            return 2.0
+
+        def __getattr__(self, name):
+            asked.append(name)
+            return 3.0
+
+    counted = Counted()
+    compiled, x = gc.compile(lambda x: x * counted.k * counted.other), gc.ones(2)
+    assert [compiled(x).tolist() for _ in range(3)] == [[6.0, 6.0]] * 3
+    assert asked == [1, "other"]
+
+
+def test_functions_and_classes_rebound():
+    act, holder, table = gc.relu, Holder(), {"f": gc.relu, "k": 1.0}
+    holder.act = gc.relu
+    kinds = [type("Kind", (), {"k": k}) for k in (1.0, 5.0)]
+    Kind, helper = kinds[0], gc.abs
+
+    def fn(x):
+        return act(x) + holder.act(x) + table["f"](x) * table["k"] + Kind.k + sum(helper(v) for v in [x])
+
+    compiled, x = gc.compile(fn), gc.full((2,), 0.5)
+    often(compiled, fn, x)
+    act = gc.tanh
+    often(compiled, fn, x)
+    holder.act = gc.tanh
+    often(compiled, fn, x)
+    table["f"] = gc.tanh
+    often(compiled, fn, x)
+    table["k"] = 2.0
+    often(compiled, fn, x)
+    Kind = kinds[1]
+    often(compiled, fn, x)
+    helper = gc.exp
+    often(compiled, fn, x)
+    assert len(compiled.recompiles) == 7
+
+
+def test_a_function_made_again_by_the_same_line_is_the_same():
+    def make(k):
+        return lambda x: x * k
+
+    act = make(2.0)
+    compiled, x = gc.compile(lambda x: act(x)), gc.ones(2)
+    for k in (2.0, 2.0, 3.0, 3.0, 2.0):
+        act = make(k)
+        assert compiled(x).tolist() == [k, k]
+    assert len(compiled.recompiles) == 2
+
+
+def test_decorated_functions_are_looked_into():
+    offset = 1.0
+
+    @gc.no_grad()
+    def fn(x):
+        return x + offset
+
+    compiled, x = gc.compile(fn), gc.ones(2)
+    often(compiled, fn, x)
+    offset = 2.0
+    assert often(compiled, fn, x) == [3.0, 3.0]
+
+
+def test_values_in_containers_count_by_type_and_bits():
+    options, ways = {"s": 1, "z": 0.0}, {"double", "shift"}
+    numbers, order = (np.float32("nan"), [float("nan")]), {"a": 2.0, "b": 3.0}
+
+    def fn(x):
+        y = gc.ones(2, dtype=gc.int64) * options["s"] * len(ways)
+        for k in order.values():
+            x = (x + k) * k
+        return x * y if numbers else y
+
+    compiled, x = gc.compile(fn), gc.ones(2)
+    often(compiled, fn, x)
+    assert len(compiled.recompiles) == 1  # a NaN is itself
+    for change in (
+        lambda: options.update(s=1.0),
+        lambda: options.update(s=True),
+        lambda: options.update(z=-0.0),
+        lambda: ways.add("more"),
+        lambda: order.update(a=order.pop("a")),
+    ):
+        count = len(compiled.recompiles)
+        change()
+        often(compiled, fn, x)
+        assert len(compiled.recompiles) == count + 1
+
+
+def test_a_profile_replays_what_was_built():
+    module = ModuleType("of_the_user")
+    module.relu, module.holder = gc.relu, Holder()
+    module.holder.act = gc.relu
+    exec("def f(x): return relu(x) * holder.act(x)", vars(module))
+    compiled, x = gc.compile(module.f), gc.ones(2)
+    compiled(x)
+    sys.modules["of_the_user"] = module
+    try:
+        with gc.no_recompile(), gc.profiler.profile():
+            assert module.relu is not module.holder.act
+            compiled(x)
+    finally:
+        del sys.modules["of_the_user"]
