@@ -365,7 +365,7 @@ class CompiledFunction:
         refilled = [path for path, _ in refilled]
         del args, kwargs, mutables
         given = set(map(id, call.leaves))
-        surroundings.settle(t for t, _ in trace.shadows.values() if id(t) not in given)
+        _settle(surroundings, trace, given)
         build = Assembly(trace, call, pattern, arguments, symbols, result, surroundings, self.keep_grads).finish(
             self._make_built, reuse
         )
@@ -418,6 +418,14 @@ class CompiledFunction:
             for path, content in zip(build.refilled, contents, strict=True):
                 refill(call.args, call.kwargs, path, content)
         return returned
+
+
+def _settle(surroundings: Surroundings, trace: Trace, given: set[int]) -> None:
+    """Has the build guard what modules report that the function names, and watch what modules do not report."""
+    for module in surroundings.modules():
+        trace.guard(module, "_guard_state", None)  # asked when the trace is assembled
+    modules = [guard.owner for guard in trace.guards.values() if guard.name == "_guard_state"]
+    surroundings.settle((t for t, _ in trace.shadows.values() if id(t) not in given), modules)
 
 
 def _parameter_names(fn: Callable[..., Any]) -> list[str]:

@@ -27,6 +27,7 @@ from graphc.functions.promotion import cast_to
 from graphc.graphs import Graph
 from graphc.optim.lbfgs import LBFGS
 from graphc.session import Session
+from graphc.surroundings import Surroundings
 from graphc.utils.data.dataloader import DataLoader
 from graphc.utils.data.dataset import Dataset, IterableDataset, TensorDataset
 
@@ -97,10 +98,15 @@ class _Recorded:
             if kind == "train":
                 self.fetches = [*self.fetches, trainer.optimizer.minimize(self.fetches[0])]
         self.session = Session(self.graph, backend=trainer.backend)
+        self._surroundings = Surroundings(trainer.model)
+        guards = self.graph.guards.values()
+        self._surroundings.settle(modules=[guard.owner for guard in guards if guard.name == "_guard_state"])
         self._epoch = EPOCH.value
 
     def holds(self) -> bool:
-        """Whether model, optimizer and modes are as they were recorded; asked anew only after something was set."""
+        """Whether model, optimizer and modes are as they were recorded; guards are asked anew only after something was set."""
+        if not self._surroundings.hold():
+            return False
         if self._epoch == EPOCH.value:
             return True
         self._epoch = EPOCH.value

@@ -366,3 +366,20 @@ def test_a_model_of_several_results_cannot_be_joined():
     t = gc.Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()))
     with pytest.raises(ArgumentTypeError, match="predict joins Tensors, and the model returned tuple"):
         t.predict(X)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_container_of_the_model_changes_in_place(engine):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cfg = {"s": 1.0}
+
+        def forward(self, x):
+            return x * self.cfg["s"]
+
+    model = Scaled()
+    t = gc.Trainer(model, nn.MSELoss(), None, (), engine)
+    for s in (1.0, 2.0, 3.0):
+        model.cfg["s"] = s
+        assert t.predict(X).tolist() == (X * np.float32(s)).tolist()

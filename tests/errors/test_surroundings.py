@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 import graphc as gc
+from graphc import nn
 
 
 class Holder:
     act: Any
+    model: Any
 
 
 def often(compiled, eager, *args):
@@ -21,6 +23,82 @@ def often(compiled, eager, *args):
         a, b = compiled(*args), eager(*args)
         assert a.dtype is b.dtype and a.tolist() == b.tolist()
     return a.tolist()
+
+
+def test_what_lies_in_a_module_s_containers_and_arrays():
+    class Scaled(nn.Module):
+        shifts: ClassVar[dict[str, float]] = {"a": 0.0}
+        base = 0.0
+
+        def __init__(self):
+            super().__init__()
+            self.cfg, self.pair = {"s": 1.0, "more": [0.0]}, ([1.0], 2)
+            self.array, self.tensors = np.zeros(2, np.float32), [gc.zeros(2)]
+
+        def forward(self, x):
+            y = x * self.cfg["s"] + sum(self.cfg["more"]) + gc.tensor(self.array) + self.tensors[0]
+            return y * self.pair[0][0] + self.shifts["a"] + self.base
+
+    net, x = Scaled(), gc.ones(2)
+    whole, inside = gc.compile(net), nn.Sequential(net)
+    for compiled, eager in ((whole, net), (gc.compile(lambda x: inside(x) * 2), lambda x: inside(x) * 2)):
+        often(compiled, eager, x)
+        net.cfg["s"] += 1.0
+        often(compiled, eager, x)
+        net.cfg["more"].append(3.0)
+        often(compiled, eager, x)
+        net.pair[0][0] += 1.0
+        often(compiled, eager, x)
+        net.array[0] += 5.0
+        often(compiled, eager, x)
+        net.tensors[0] = gc.full((2,), 7.0)
+        often(compiled, eager, x)
+        Scaled.shifts["a"] += 1.0
+        often(compiled, eager, x)
+        Scaled.base += 1.0
+        often(compiled, eager, x)
+        count = len(compiled.recompiles)
+        net.cfg["s"] = float(str(net.cfg["s"]))
+        often(compiled, eager, x)
+        assert len(compiled.recompiles) == count > 7
+
+
+def test_attributes_of_a_module_that_is_not_called_itself():
+    class Coder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.cfg = 2.0, [1.0]
+
+        def encode(self, x):
+            return x * self.scale + self.cfg[0]
+
+    coder, holder, x = Coder(), Holder(), gc.ones(2)
+    holder.model = coder
+    for fn in (lambda x: coder.encode(x), lambda x: x * coder.scale, coder.encode, lambda x: holder.model.encode(x)):
+        compiled = gc.compile(fn)
+        often(compiled, fn, x)
+        coder.scale += 1.0
+        often(compiled, fn, x)
+        coder.cfg[0] += 1.0
+        often(compiled, fn, x)
+    holder.model = Coder()
+    assert often(compiled, fn, x) == [3.0, 3.0]
+
+
+def test_a_zero_of_a_module_changes_its_sign():
+    class Scaled(nn.Module):
+        z = 0.0
+
+        def forward(self, x):
+            return x * self.z
+
+    net = Scaled()
+    net.z = 0.0
+    compiled, x = gc.compile(net), gc.ones(1)
+    for z in (0.0, -0.0, 0.0):
+        net.z = z
+        assert [str(compiled(x).item()) for _ in range(3)] == [str(z)] * 3
+    assert len(compiled.recompiles) == 2
 
 
 def test_attributes_of_classes_and_attributes_set_later():

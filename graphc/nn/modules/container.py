@@ -325,6 +325,8 @@ class ParameterList(Module):
 class ParameterDict(Module):
     """A dict of parameters (tensors become parameters, other values are kept as they are)."""
 
+    _UNWATCHED = Module._UNWATCHED | {"_keys"}  # they change when an attribute is set
+
     def __init__(self, parameters: Any = None):
         super().__init__()
         self._keys: dict[str, None] = {}

@@ -7,10 +7,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import numpy as np
+
 from graphc.core.arrays import is_array
 from graphc.core.context import EPOCH, STATE, eagerly
 from graphc.core.errors import ShapeError, user_line
 from graphc.core.tape import LEAF, TensorBase
+from graphc.ir.program import attr_key
 from graphc.nn.modules.hooks import GLOBAL
 from graphc.nn.parameter import Buffer, Parameter
 from graphc.tensors import Tensor
@@ -44,14 +47,26 @@ def type_name(x: Any) -> str:
 def _stamp(value: Any) -> Any:
     """What of an attribute's value a recorded program may depend on."""
     if type(value) in _PLAIN:
-        return (type(value), value)
+        return attr_key(value)
     if type(value) is tuple:
         return tuple(map(_stamp, value))
     return Same(value)
 
 
 def _unchanged(old: Any, new: Any) -> bool:
-    return old is new or (type(old) is type(new) and type(old) in _PLAIN and old == new)
+    return old is new or (type(old) in _PLAIN and type(new) in _PLAIN and bool(attr_key(old) == attr_key(new)))
+
+
+def _changes_inside(value: Any) -> bool:
+    """Whether an attribute's value can change without being set."""
+    return isinstance(value, list | dict | set | np.ndarray) or (
+        isinstance(value, tuple) and any(map(_changes_inside, value))
+    )
+
+
+def _is_data(name: str, value: Any) -> bool:
+    """Whether what a class says under that name is a plain value or a container, as a setting is."""
+    return not name.startswith("__") and isinstance(value, (*_PLAIN, tuple, list, dict, set, frozenset, np.ndarray))
 
 
 def _made_at_once(init: Callable[..., None]) -> Callable[..., None]:
@@ -399,6 +414,22 @@ class ModuleTree:
         hooks = [Same(hook) for g in self._HOOKS[:7] for hook in fields[g].values()]
         plain = [(n, _stamp(v)) for n, v in fields.items() if n not in self._UNWATCHED]
         return (Same(self), *members, *hooks, *plain)
+
+    def _unreported(self) -> Iterator[tuple[str, Any, str]]:
+        """What here and below can change without an attribute being set: (name, owner, key or name of its attribute).
+
+        It is what lies in containers and arrays, and what the user's classes say.
+        """
+        for module in self.modules():
+            shown, fields = type(module).__name__, module.__dict__
+            for name, value in fields.items():
+                if name not in module._UNWATCHED and _changes_inside(value):
+                    yield f"{shown}.{name}", fields, name
+            for kind in type(module).__mro__:
+                if not f"{kind.__module__}.".startswith("graphc."):
+                    for name, value in vars(kind).items():
+                        if _is_data(name, value):
+                            yield f"{shown}.{name}", type(module), name
 
     _UNWATCHED: ClassVar[frozenset[str]] = frozenset(
         {*_HOOKS, "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_compiled_call"}
