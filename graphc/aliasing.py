@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from sys import getrefcount
 from typing import Any
 
-from graphc.core.arrays import is_array, write_elements
+from graphc.core.arrays import extent, is_array, shares_memory, write_elements
 from graphc.core.context import SLOTS, STATE, recording, set_grad
 from graphc.core.errors import GradientError, user_spot
 from graphc.core.op import Op, View
@@ -118,6 +118,24 @@ def refresh(tensor: TensorBase) -> None:
         tensor._data = derived._data
     if view.tracked:
         tensor._edge = edge_of(derived) if derived._edge is not None else None
+
+
+def follows(tensor: TensorBase, view: ViewOf) -> bool:
+    """Whether a concrete view still lies in its base's memory, in its base's dtype."""
+    base = view.base._data
+    return bool(
+        base.dtype == tensor._data.dtype
+        and (tensor._data.size == 0 or shares_memory(base, tensor._data, exactly=False))
+    )
+
+
+def place_in_base(tensor: TensorBase) -> Any:
+    """Where in its base a concrete view lies, None where it has left it."""
+    view = tensor._base
+    if view is None or not follows(tensor, view):
+        return None
+    here = tensor._data
+    return here.shape, here.strides, extent(here)[0] - extent(view.base._data)[0]
 
 
 def _type_of(tensor: TensorBase) -> Any:

@@ -376,7 +376,7 @@ class CompiledFunction:
         build.shows_sizes = has_sizes(build.structure)
         build.met_outside, build.refilled = trace.met_outside, refilled
         build.reached = {id(t): t for t, _ in trace.shadows.values() if id(t) not in given}
-        build.epoch = EPOCH.value
+        build.epoch, build.moves = EPOCH.value, EPOCH.moves
         return trace, build
 
     # --- running --------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from graphc.core.op import Kind
 from graphc.executable import Built
 from graphc.layouts import Decision, Form, lies
 from graphc.surroundings import Surroundings
-from graphc.tracing import Capture, Guard, ask
+from graphc.tracing import Capture, Guard, ask, overlapping
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Build:
     surroundings: Surroundings
     spent: set[int] = field(default_factory=set)
     epoch: int = 0
+    moves: int = 0
     static_only: bool = False
     shows_sizes: bool = False
     #: what was decided for the sizes of the first call
@@ -140,8 +141,21 @@ class Build:
         """Whether what moves the epoch has left everything the build depends on as it was; if so, the epoch is noted."""
         if not all(guard.holds() for guard in self.guards):
             return False
+        if self.moves != EPOCH.moves:
+            if self.meeting() is not None:
+                return False
+            self.moves = EPOCH.moves
         self.epoch = EPOCH.value
         return True
+
+    def meeting(self) -> Capture | None:
+        """A captured tensor that is written and now shares memory with another one, which the program does not follow."""
+        written = {id(source) for source, _ in self.updates if isinstance(source, Capture)}
+        if not written:
+            return None
+        captured = {id(s): s for s in (*self.sources, *(s for s, _ in self.updates)) if isinstance(s, Capture)}
+        found = overlapping(captured.values(), lambda capture: id(capture) in written)
+        return None if found is None else found[2]
 
     def failed(self) -> tuple[str, Any, Any]:
         """What changed: its name, what it was, what it is."""
@@ -151,7 +165,8 @@ class Build:
         for guard in self.guards:
             if not guard.holds():
                 return f"{type(guard.owner).__name__}.{guard.name}", guard.value, ask(guard.owner, guard.name)
-        return "", None, None
+        meeting = self.meeting() if self.moves != EPOCH.moves else None
+        return ("", None, None) if meeting is None else (f"memory of {meeting.name}", "its own", "shared")
 
 
 def matches(pattern: Any, shapes: Any) -> bool:

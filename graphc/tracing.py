@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from graphc.aliasing import mark_detached, refresh
+from graphc.aliasing import follows, mark_detached, place_in_base, refresh
 from graphc.autodiff import order_entries
 from graphc.core.arrays import DeviceArray, extent, is_array, shares_memory
 from graphc.core.context import SLOTS, STATE, recording, set_grad
@@ -33,7 +32,7 @@ from graphc.core.errors import (
     warn_user,
 )
 from graphc.core.op import Op
-from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, tape_entry
+from graphc.core.tape import LEAF, TensorBase, TypeOnly, tape_entry
 from graphc.core.tensor_types import TensorType, float64, type_of_array
 from graphc.eager import describe_operands
 from graphc.ir.program import Origin, Table, Value
@@ -104,6 +103,8 @@ def ask(owner: Any, name: str) -> Any:
         return owner._edge is not None
     if name == "type":
         return owner.tensor_type
+    if name == "place":
+        return place_in_base(owner)
     if name == "hooks":
         return tuple(getattr(owner, "_hooks", ())), tuple(getattr(owner, "_grad_hooks", ()))
     if hasattr(owner, "fact"):
@@ -288,7 +289,7 @@ class Recorder:
         if type(tensor._data) is DeviceArray:
             self.kind = tensor._data.memory.device.type
         view = tensor._base
-        if view is not None and is_array(view.base._data) and _follows(tensor, view):
+        if view is not None and is_array(view.base._data) and follows(tensor, view):
             base = self.shadow(view.base)
             with set_grad(view.tracked), recording(self):
                 derived = base
@@ -299,6 +300,7 @@ class Recorder:
                 mark_detached(derived, base)
             if tensor._edge is not None and derived._edge is None:
                 derived._edge = LEAF
+            self.guard(tensor, "place", place_in_base(tensor))
             derived.__dict__["_stands_for"] = tensor
             return derived
         capture = self.add_capture(self.name_of(tensor), tensor.tensor_type, id(tensor))
@@ -465,14 +467,6 @@ def plain_name(size: Size) -> str | None:
     return None
 
 
-def _follows(tensor: Any, view: ViewOf) -> bool:
-    """Whether a concrete view still lies in its base's memory, in its base's dtype."""
-    base = view.base._data
-    return base.dtype == tensor._data.dtype and (
-        tensor._data.size == 0 or shares_memory(base, tensor._data, exactly=False)
-    )
-
-
 class Trace(Recorder):
     """Records one call of a function."""
 
@@ -532,17 +526,30 @@ class Trace(Recorder):
 
     def check_aliases(self) -> None:
         """Raises AliasError if two captured tensors overlap without a common base and one of them is written."""
-        plain = [c for c in self.captures.values() if c.tensor is not None and c.tensor._data.size]
-        ranges = sorted((*extent(c.tensor._data), i) for i, c in enumerate(plain))
-        for (_, end, i), (start, _, j) in pairwise(ranges):
-            if start < end and shares_memory(plain[i].tensor._data, plain[j].tensor._data):
-                written = [c for c in (plain[i], plain[j]) if c.shadow._data is not c.value]
-                if written:
-                    raise AliasError(
-                        f"captured tensors {plain[i].name} and {plain[j].name} share memory without being views of one "
-                        f"tensor, and {written[0].name} is written: a graph cannot follow that\n"
-                        "  hint: make one a view of the other, or clone it"
-                    )
+        found = overlapping(self.captures.values(), lambda c: c.shadow._data is not c.value)
+        if found is not None:
+            one, other, written = found
+            raise AliasError(
+                f"captured tensors {one.name} and {other.name} share memory without being views of one tensor, and "
+                f"{written.name} is written: a graph cannot follow that\n  hint: make one a view of the other, or clone it"
+            )
+
+
+def overlapping(
+    captures: Iterable[Capture], is_written: Callable[[Capture], bool]
+) -> tuple[Capture, Capture, Capture] | None:
+    """Two captured tensors with elements in common, and the one of them that is written; None where there are none."""
+    plain = [c for c in captures if c.tensor is not None and c.tensor._data.size]
+    reaching: list[tuple[int, Capture]] = []
+    for start, end, i in sorted((*extent(c.tensor._data), i) for i, c in enumerate(plain)):
+        here = plain[i]
+        reaching = [(limit, other) for limit, other in reaching if limit > start]
+        for _, other in reaching:
+            written = next(filter(is_written, (other, here)), None)
+            if written is not None and shares_memory(other.tensor._data, here.tensor._data):
+                return other, here, written
+        reaching.append((end, here))
+    return None
 
 
 @contextmanager
@@ -571,6 +578,6 @@ def run_recorded(recorder: Recorder, fn: Callable[..., Any], *args: Any, **kwarg
 
 
 __all__ = [
-    "Capture", "Guard", "Recorder", "Trace", "paused_gc", "plain_name", "read_live", "run_recorded", "show_line", "symbolic",
-    "type_of_array",
+    "Capture", "Guard", "Recorder", "Trace", "overlapping", "paused_gc", "plain_name", "read_live", "run_recorded", "show_line",
+    "symbolic", "type_of_array",
 ]  # fmt: skip

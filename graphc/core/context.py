@@ -117,16 +117,24 @@ SLOTS = Slots()
 
 
 class Epoch:
-    """Counts changes of things builds depend on (modes, rebound attributes, flags, groups); compared at each call."""
+    """Counts changes of things builds depend on (modes, rebound attributes, flags, groups); compared at each call.
 
-    __slots__ = ("value",)
+    `moves`: how many of them gave a tensor other memory, which another tensor may have too.
+    """
+
+    __slots__ = ("moves", "value")
 
     def __init__(self) -> None:
-        self.value = 0
+        self.value = self.moves = 0
 
     def bump(self) -> None:
         """Something a build may depend on has changed."""
         self.value += 1
+
+    def bump_moves(self) -> None:
+        """A tensor has got other memory."""
+        self.moves += 1
+        self.bump()
 
 
 EPOCH = Epoch()

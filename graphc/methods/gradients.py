@@ -264,8 +264,8 @@ class Gradients(Shapes):
             recorder.layouts.matter = True
             return
         if value._data is not self._data:
-            self._data = value._data
-            EPOCH.bump()
+            self._data, self._base = value._data, None
+            EPOCH.bump_moves()
 
 
 def backward(

@@ -343,6 +343,10 @@ def test_captured_aliases_without_a_common_base():
     with pytest.raises(AliasError):
         gc.compile(lambda: (b.add_(1), c.sum(), a.sum())[-1])()
     assert not array.any()
+    inner, outer = gc.from_numpy(array[1:2]), gc.from_numpy(array[3:4])  # neighbours by their place, both within a
+    with pytest.raises(AliasError):
+        gc.compile(lambda: (outer.add_(1), a.sum() + inner.sum())[-1])()
+    assert not array.any()
     disjoint = gc.from_numpy(array[:2]), gc.from_numpy(array[2:])
     assert gc.compile(lambda: (disjoint[0].add_(1), disjoint[1] * 1)[-1])().tolist() == [0, 0]
 

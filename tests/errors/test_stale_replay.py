@@ -11,6 +11,7 @@ import pytest
 
 import graphc as gc
 from graphc import nn, optim
+from graphc.errors import AliasError
 
 HERE = rf"{Path(__file__).name}:\d+"
 SCALE = 2.0
@@ -151,6 +152,47 @@ def test_data_replaced():
         agree(compiled, fn, x)
     new.fill_(9)
     agree(compiled, fn, x)
+
+
+def test_memory_that_is_shared_after_a_build():
+    a, b = nn.Linear(2, 2), nn.Linear(2, 2)
+    opt = optim.SGD([*a.parameters(), *b.parameters()], lr=0.1)
+
+    @gc.compile
+    def step(x):
+        opt.zero_grad()
+        (a(x) + b(x)).sum().backward()
+        opt.step()
+
+    x = gc.ones(2, 2)
+    step(x), step(x)
+    b.weight.data = b.weight.data.clone()
+    step(x)
+    b.weight.data = a.weight.data
+    before = a.weight.tolist()
+    for _ in range(2):
+        with pytest.raises(AliasError, match="share memory without being views of one tensor"):
+            step(x)
+    assert a.weight.tolist() == before
+    b.weight.data = a.weight.data.clone()
+    step(x)
+    assert a.weight.tolist() != before
+
+
+def test_a_view_that_is_given_other_data():
+    base = gc.arange(6.0)
+    view = base[1:3]
+
+    def fn(x):
+        return x * view
+
+    compiled, x = gc.compile(fn), gc.ones(2)
+    for new in (view, gc.full((2,), 9.0), base[3:5], base[1:3]):
+        view.data = new.detach()
+        for _ in range(2):
+            agree(compiled, fn, x)
+        base.add_(1)
+        agree(compiled, fn, x)
 
 
 def test_train_and_eval():
