@@ -26,6 +26,7 @@ from graphc.builds import (
     Build,
     Call,
     Recompile,
+    Retraced,
     Spent,
     array_of,
     carry_over,
@@ -58,7 +59,7 @@ _NO_KEYWORDS = flatten({}, [])
 class CompiledFunction:
     """What `compile` returns: the function, traced and built at its first call of each kind, replayed after that.
 
-    `recompiles` lists every build with its reason. Calls from several threads are safe.
+    `recompiles` lists the builds, the latest thousand of them, with their reasons. Calls from several threads are safe.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class CompiledFunction:
         self.keep_grads, self.dynamic, self.check_nans = keep_grads, dynamic, check_nans
         self.recompiles: list[Recompile] = []
         self._groups: OrderedDict[Any, list[Build]] = OrderedDict()
-        self._retrace: dict[Any, Table] = {}
+        self._retrace: dict[Any, Retraced] = {}
         self._by_identity: dict[Any, Build] = {}
         self._lock = threading.RLock()
         self._entry: Callable[[tuple[Any, ...]], Any] | None = None
@@ -178,9 +179,9 @@ class CompiledFunction:
 
     def _find(self, call: Call) -> Build:
         if self._retrace:
-            table = self._retrace.get(call.key)
-            if table is not None:
-                return self._trace_again(call, table)
+            retraced = self._retrace.get(call.key)
+            if retraced is not None:
+                return self._trace_again(call, retraced)
         group = self._groups.get(call.key)
         if group is None:
             return self._new_build(call, [], self._other_value(call))
@@ -282,8 +283,10 @@ class CompiledFunction:
             trace, build = self._trace(call, pattern)
             build.static_only = True
         if _host_random_state() != state:
-            self._retrace[call.key] = trace.table
-            self._by_identity[self._identity(call, build)] = build
+            self._retrace[call.key] = Retraced(trace.table)
+            while len(self._retrace) > config.largest_cache:
+                self._retrace.pop(next(iter(self._retrace)))
+            self._keep_by_identity(self._identity(call, build), build)
         else:
             kept = [
                 b
@@ -295,9 +298,7 @@ class CompiledFunction:
             self._groups[call.key] = [*kept, build][-config.largest_cache :]
             while len(self._groups) > config.largest_cache:
                 self._groups.popitem(last=False)
-        self.recompiles.append(
-            Recompile(why[0], why[1], why[2], why[3], user_line(), (time.perf_counter() - start) * 1e3)
-        )
+        self._note_build(*why, start)
         return build
 
     def _pattern(self, group: list[Build], call: Call, why: Any) -> tuple[tuple[int | None, ...], ...]:
@@ -316,25 +317,41 @@ class CompiledFunction:
     def _identity(self, call: Call, build: Build) -> Any:
         return (call.key, call.shapes, *build.identity)
 
-    def _trace_again(self, call: Call, table: Table) -> Build:
+    def _trace_again(self, call: Call, retraced: Retraced) -> Build:
         """A trace that drew from the host's random state: traced at each call, built once per program."""
         self._name_paths(call)
         start = time.perf_counter()
 
         def reuse(candidate: Build) -> Build | None:
-            return self._by_identity.get(self._identity(call, candidate))
+            known = self._by_identity.get(self._identity(call, candidate))
+            if known is None:
+                check_may_build(f"compiled {getattr(self.fn, '__name__', 'function')}", "a program not met before")
+            return known
 
-        _, build = self._trace(call, call.shapes, table, reuse)
+        full = retraced.is_full()
+        if full:
+            for identity in [x for x in self._by_identity if x[0] == call.key]:
+                del self._by_identity[identity]
+            self._last_way = None
+            retraced.begin_anew()
+        _, build = self._trace(call, call.shapes, retraced.table, reuse)
+        if full:
+            retraced.note_start()
         identity = self._identity(call, build)
         if identity not in self._by_identity:
-            check_may_build(f"compiled {getattr(self.fn, '__name__', 'function')}", "a program not met before")
-            build.built = self._make_built(build.built.recorded, {})
-            self._by_identity[identity] = build
-            while len(self._by_identity) > config.largest_cache:
-                self._by_identity.pop(next(iter(self._by_identity)))
-            ms = (time.perf_counter() - start) * 1e3
-            self.recompiles.append(Recompile("host random state", None, None, None, user_line(), ms))
+            self._keep_by_identity(identity, build)
+            self._note_build("host random state", None, None, None, start)
         return build
+
+    def _keep_by_identity(self, identity: Any, build: Build) -> None:
+        self._by_identity[identity] = build
+        while len(self._by_identity) > config.largest_cache:
+            self._by_identity.pop(next(iter(self._by_identity)))
+
+    def _note_build(self, argument: str, dim: int | None, old: Any, new: Any, start: float) -> None:
+        """Adds to `recompiles`, of which the latest are kept."""
+        self.recompiles.append(Recompile(argument, dim, old, new, user_line(), (time.perf_counter() - start) * 1e3))
+        del self.recompiles[: -config.largest_history]
 
     # --- tracing --------------------------------------------------------------------------------------------------
 

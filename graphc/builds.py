@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from graphc.core.dims import is_static
 from graphc.core.errors import RecompileError, user_line
 from graphc.core.op import Kind
 from graphc.executable import Built
+from graphc.ir.program import Table
 from graphc.layouts import Decision, Form, lies
 from graphc.surroundings import Surroundings
 from graphc.tracing import Capture, Guard, ask, overlapping
@@ -167,6 +169,31 @@ class Build:
                 return f"{type(guard.owner).__name__}.{guard.name}", guard.value, ask(guard.owner, guard.name)
         meeting = self.meeting() if self.moves != EPOCH.moves else None
         return ("", None, None) if meeting is None else (f"memory of {meeting.name}", "its own", "shared")
+
+
+class Retraced:
+    """The table on which calls that draw from the host's random state are traced one after another.
+
+    What they share are nodes of programs built before; what is new in each, as noise that NumPy made, stays there too.
+    """
+
+    def __init__(self, table: Table):
+        self.table = table
+        self.note_start()
+
+    def note_start(self) -> None:
+        """Its first call is done."""
+        self._start = self.table.weight
+
+    def is_full(self) -> bool:
+        """Whether it holds so much more than after its first call that another table should take its place."""
+        (nodes, nbytes), (first_nodes, first_nbytes) = self.table.weight, self._start
+        return nodes > 50_000 + 16 * first_nodes or nbytes > (1 << 26) + 2 * first_nbytes
+
+    def begin_anew(self) -> None:
+        """Another table takes its place. What the old one held goes now: its nodes and values refer to each other."""
+        self.table = Table()
+        gc.collect()
 
 
 def matches(pattern: Any, shapes: Any) -> bool:

@@ -39,6 +39,8 @@ class Config:
         self.largest_fold: int = 1 << 16
         #: Builds a compiled function or session keeps before it drops the one unused longest.
         self.largest_cache: int = 64
+        #: Builds that `recompiles` tells of: the latest ones.
+        self.largest_history: int = 1000
 
 
 config = Config()

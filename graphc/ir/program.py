@@ -144,9 +144,17 @@ class Table:
 
     def __init__(self) -> None:
         self.count = 0
+        #: what the elements of its constants take
+        self.constant_bytes = 0
         self.nodes: dict[Any, Node] = {}
         #: the table of this table's control bodies, made by the first
         self.bodies: Table | None = None
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """How many nodes it holds, and how many bytes of constants, with those of the bodies."""
+        nodes, nbytes = (0, 0) if self.bodies is None else self.bodies.weight
+        return self.count + nodes, self.constant_bytes + nbytes
 
     def node(
         self,
@@ -172,8 +180,11 @@ class Table:
 
     def constant(self, array: np.ndarray[Any, Any], origins: tuple[Origin, ...] = ()) -> Value:
         """The leaf that holds these elements (the array becomes read-only)."""
-        data = ConstantData(array)
-        return self.node(CONSTANT, (), {"data": data}, lambda: (type_of_array(array),), origins).outputs[0]
+        data, before = ConstantData(array), self.count
+        found = self.node(CONSTANT, (), {"data": data}, lambda: (type_of_array(array),), origins)
+        if self.count > before:
+            self.constant_bytes += array.nbytes
+        return found.outputs[0]
 
     def apply(
         self, op: Op, inputs: Sequence[Value], attrs: Mapping[str, Any], origins: tuple[Origin, ...] = ()
