@@ -45,9 +45,14 @@ class SharedLock:
         """Holds the lock, alone if `write`."""
         with self._changed:
             self._waiting += write
-            while self._writing or (write and self._readers) or (not write and self._waiting):
-                self._changed.wait()
-            self._waiting -= write
+            try:
+                while self._writing or (write and self._readers) or (not write and self._waiting):
+                    self._changed.wait()
+            except BaseException:  # Ctrl-C: those who wait for this writer need not any more
+                self._changed.notify_all()
+                raise
+            finally:
+                self._waiting -= write
             self._writing = write
             self._readers += not write
         try:

@@ -23,6 +23,7 @@ from graphc.core.errors import (
     SymbolicError,
     VerifyError,
 )  # fmt: skip
+from graphc.session import SharedLock
 
 HERE = rf"{Path(__file__).name}:\d+"
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -579,3 +580,19 @@ def test_what_the_graph_computes_is_no_variable():
             GraphError, match=rf"made at .*{HERE} is not a variable\n  hint: .* make it before the graph"
         ):
             optim.SGD([w], lr=0.1).minimize((w * w).sum())
+
+
+def test_an_interrupt_while_a_run_waits_lets_others_run():
+    lock, raised = SharedLock(), [AssertionError("it waits for a run that is over"), KeyboardInterrupt()]
+
+    def interrupted():
+        raise raised.pop()
+
+    with lock.held(write=False):
+        lock._changed.wait = interrupted
+        with pytest.raises(KeyboardInterrupt), lock.held(write=True):
+            pass
+        with lock.held(write=False):
+            pass
+    with lock.held(write=True):
+        pass
