@@ -33,9 +33,9 @@ from graphc.nn.losses import (
     shapes_differ,
 )
 from graphc.primitives.comparison import equal, less, logical_not
-from graphc.primitives.elementwise import exp, greater_equal, logical_and
+from graphc.primitives.elementwise import add, exp, greater_equal, logical_and
 from graphc.primitives.elementwise import where as choose
-from graphc.primitives.indexing import gather, index, scatter_add
+from graphc.primitives.indexing import REFUSED, gather, index, scatter_add
 from graphc.primitives.views import expand, reshape
 
 # --- classes ----------------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def _classes(x: Any, target: Any, ignore_index: int) -> tuple[Any, Any]:
         return target, None
     ignored = equal(target, number(ignore_index, target))
     zero = number(0, target)
-    in_range = choose(less(target, zero), number(x.shape[axis], target), target)
+    in_range = choose(less(target, zero), add(target, number(REFUSED, target)), target)
     return choose(ignored, zero, in_range), ignored
 
 

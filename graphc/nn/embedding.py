@@ -15,9 +15,9 @@ from graphc.functions.indexing import searchsorted
 from graphc.functions.promotion import cast_to
 from graphc.functions.shaping import broadcast_to
 from graphc.nn.losses import number, shape_of
-from graphc.primitives.elementwise import less, logical_and, not_equal
+from graphc.primitives.elementwise import add, less, logical_and, not_equal
 from graphc.primitives.elementwise import where as choose
-from graphc.primitives.indexing import index, scatter_add
+from graphc.primitives.indexing import REFUSED, index, scatter_add
 from graphc.primitives.views import reshape
 
 
@@ -40,7 +40,7 @@ def embedding(
     if padding_idx is not None and isinstance(rows, int) and not -rows <= padding_idx < rows:
         raise AssertionError("Padding_idx must be within num_embeddings")
     # primitives wrap negative indices, PyTorch refuses them here
-    at = choose(less(at, number(0, at)), number(rows, at), at)
+    at = choose(less(at, number(0, at)), add(at, number(REFUSED, at)), at)
     out = indexing.embedding(at, weight, padding_idx, max_norm, norm_type)
     if scale_grad_by_freq:
         flat = reshape(at, shape=(product(shape_of(at)),))

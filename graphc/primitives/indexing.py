@@ -73,16 +73,22 @@ def _check_equal(name: str, value: TensorType, x: TensorType, shape: Shape) -> N
         same(have, want, f"{name} does not have the shape of the places", f"{have} == {want}")
 
 
+#: What is added to a negative index where those do not wrap; messages take it off again.
+REFUSED = -(1 << 62)
+
+
 def in_range(index: Array, size: int, axis: int) -> Array:
     """The indices with negative ones wrapped; IndexRangeError if one does not exist."""
     if not index.size:
         return index
     low, high = int(index.min()), int(index.max())
     if high >= size or low < -size:
-        wrong = high if high >= size else low
+        wrong, least = high if high >= size else low, -size
+        if wrong < REFUSED:
+            wrong, least = wrong - REFUSED, 0
         raise IndexRangeError(
             f"index {wrong} is out of bounds for dimension {axis} with size {size}",
-            need=f"{-size} <= index < {size}" if size else "no indices at all",
+            need=f"{least} <= index < {size}" if size else "no indices at all",
         )
     return np.where(index < 0, index + size, index) if low < 0 else index
 
