@@ -149,11 +149,20 @@ def check_writable(target: TensorBase) -> None:
     """Raises GradientError for writes that would lose a gradient; what is fed to a graph is fresh in each run."""
     if not STATE.grad:
         return
-    if target._edge is LEAF and not getattr(target, "is_fed", False):
+    if target._edge is LEAF and not _is_fresh(target):
         raise GradientError("a leaf Variable that requires grad is being used in an in-place operation.")
     view = target._base
-    if view is not None and view.tracked and view.base._edge is LEAF and not getattr(view.base, "is_fed", False):
+    if view is not None and view.tracked and view.base._edge is LEAF and not _is_fresh(view.base):
         raise GradientError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def _is_fresh(leaf: TensorBase) -> bool:
+    """Whether a leaf of a recording is none outside of it: it is fed, or a body's name for a tensor that may be written."""
+    outside = getattr(leaf, "_outside", None)
+    if outside is None:
+        return getattr(leaf, "is_fed", False)
+    check_writable(outside)
+    return True
 
 
 def write(target: Any, value: Any) -> Any:

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from graphc.bodies import Body
-from graphc.core.context import SLOTS, STATE
-from graphc.core.errors import ShapeError
+from graphc.aliasing import write
+from graphc.bodies import Body, Operand, Write
+from graphc.core.context import SLOTS, STATE, set_grad
+from graphc.core.errors import GradientError, ShapeError
 from graphc.core.op import Elementwise
+from graphc.core.tensor_types import TensorType
 from graphc.effects import is_turn
+from graphc.functions.creation import filled
 from graphc.functions.joining import stack
 from graphc.functions.splitting import slice_axis
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
@@ -22,13 +25,17 @@ from graphc.tracing import Trace
 
 
 class Recorded(NamedTuple):
-    """A function of one element: its program, and the tensors from outside that it reads, in the order of the last inputs."""
+    """A function of one element: its program, and the tensors from outside that it reads, in the order of the last inputs.
+
+    `changed`: the operands it writes to; their new values are the program's last outputs.
+    """
 
     program: Program
     outside: list[Any]
     #: whether it writes to any of them, as drawing random numbers does; whether it prints
     writes: bool
     shows: bool
+    changed: dict[int, Write]
 
 
 class Batched(NamedTuple):
@@ -38,18 +45,42 @@ class Batched(NamedTuple):
     has_batch: bool
 
 
-def record(fn: Callable[..., Sequence[Any]], examples: Sequence[Any]) -> Recorded:
-    """The program of a function for operands like these; it may read tensors from outside."""
+def record(fn: Callable[..., Sequence[Any]], batches: Sequence[Batched]) -> Recorded:
+    """The program of a function for single elements of these; it may read tensors from outside."""
     around: Any = STATE.recorder or Trace()
-    types, wants = [x.tensor_type for x in examples], [bool(x.requires_grad) for x in examples]
-    body = Body(around, fn, types, wants)
+    given = [
+        Operand(
+            _type_of_one(x), x.tensor.requires_grad, x.tensor if STATE.recorder is None else around.shadow(x.tensor)
+        )
+        for x in batches
+    ]
+    body = Body(around, fn, given)
     outside = body.closures
     if STATE.recorder is None:
         concrete = {id(shadow): tensor for tensor, shadow in around.shadows.values()}
         numbers = {id(c.shadow): c for c in around.captures.values() if c.owner is not None}
         outside = [concrete[id(x)] if id(x) in concrete else SLOTS.new_tensor(numbers[id(x)].read()) for x in outside]
-    turns = [is_turn(symbol._data) for _, symbol in body.written]
-    return Recorded(body.program(), outside, not all(turns), any(turns))
+    turns = [is_turn(found.symbol._data) for found in body.written]
+    program = body.program([found.symbol._data for found in body.changed.values()])
+    return Recorded(program, outside, not all(turns), any(turns), body.changed)
+
+
+def _type_of_one(x: Batched) -> TensorType:
+    type_: TensorType = x.tensor.tensor_type
+    return type_.with_shape(type_.shape[1:]) if x.has_batch else type_
+
+
+def write_operands(recorded: Recorded, operands: Sequence[Batched], found: Sequence[Batched], size: Any) -> None:
+    """Writes to operands what the function has written to their elements; `found`: the last outputs of a run."""
+    for (i, change), new in zip(recorded.changed.items(), found, strict=True):
+        x = operands[i]
+        if new.has_batch and not x.has_batch:
+            raise GradientError(
+                "vmap: inplace arithmetic is not possible because the tensor that is written is not vmapped over, and what is "
+                f"written is (at {change.symbol._data.origin_text()})"
+            )
+        with set_grad(STATE.grad and change.tracked):
+            write(x.tensor, whole(new, size) if x.has_batch else new.tensor)
 
 
 def run(recorded: Recorded, operands: Sequence[Batched], size: Any) -> list[Batched]:
@@ -129,6 +160,9 @@ def _one_by_one(node: Node, operands: list[Batched], size: Any) -> Any:
         parts = [_element(x.tensor, i) if x.has_batch else x.tensor for x in operands]
         found = node.op(*parts, **node.attrs)
         rows.append(found if isinstance(found, tuple) else (found,))
+    if not rows:
+        empty = tuple(filled((0, *v.type.shape), 0, v.dtype) for v in node.outputs)
+        return empty if node.op.n_outputs != 1 else empty[0]
     columns = tuple(stack(column) for column in zip(*rows, strict=True))
     return columns if node.op.n_outputs != 1 else columns[0]
 
@@ -169,4 +203,4 @@ _RULES: dict[str, Callable[..., Any]] = {
     "index": _looked_up,
 }
 
-__all__ = ["Batched", "Recorded", "record", "run", "whole"]
+__all__ = ["Batched", "Recorded", "record", "run", "whole", "write_operands"]

@@ -2,13 +2,13 @@
 
 A body is traced by a child recorder on a table of its own, shared by all bodies of one graph: its inputs are interned by
 position and type, so equal bodies are one object and equal loops one node. Tensors from outside become extra inputs
-(closures); those the body writes come back as extra outputs.
+(closures); what the body writes of them and of its operands comes back as extra outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,23 @@ from graphc.core.tape import LEAF, TensorBase, TypeOnly, edge_of
 from graphc.core.tensor_types import FLOAT, TensorType
 from graphc.ir.program import CONSTANT, INPUT, Program, Table, Value
 from graphc.tracing import Recorder
+
+
+class Operand(NamedTuple):
+    """What a body is given. `outside`: the tensor it is all of (`whole`) or a part of; None: only the body knows its memory."""
+
+    type: TensorType
+    wants_grad: bool
+    outside: Any = None
+    whole: bool = False
+
+
+class Write(NamedTuple):
+    """A write to a tensor from outside: that tensor, what has its new value in the body, and whether the tape was on."""
+
+    outside: Any
+    symbol: Any
+    tracked: bool
 
 
 class BodyTrace(Recorder):
@@ -36,12 +53,27 @@ class BodyTrace(Recorder):
             self.guards, self.functions, self._scopes = parent.guards, parent.functions, parent._scopes
             self.layouts, self.kind = parent.layouts, parent.kind
 
-    def add_input(self, type_: TensorType, wants_grad: bool) -> Any:
-        """The next input of the body."""
+    def add_input(self, type_: TensorType, wants_grad: bool, outside: Any = None) -> Any:
+        """The next input of the body. A write to it is checked as one to the tensor `outside`, if there is one."""
         value = self.table.input(f"in{len(self.inputs)}", self.resolve(type_))
         self.inputs.append(value)
         symbol = SLOTS.new_tensor(value)
         symbol._edge = LEAF if wants_grad else None
+        symbol.__dict__.update(_start=(value, symbol._edge), _outside=outside, is_fed=outside is None)
+        return symbol
+
+    def operand(self, given: Operand) -> Any:
+        """The symbol of an operand; a tensor that is given twice has one, which stands for it also as a closure."""
+        if not given.whole:
+            return self.add_input(given.type, given.wants_grad, given.outside)
+        symbol = self._stand_in(given.outside)
+        return self.shadows.setdefault(id(given.outside), (given.outside, symbol))[1]
+
+    def _stand_in(self, outer: Any) -> Any:
+        """The next input of the body, for a tensor of the parent."""
+        symbol = self.add_input(outer._data.type, outer._edge is not None, outer)
+        symbol._layout = getattr(outer, "_layout", None)
+        self.layouts.sharing.close_over(symbol, outer)
         return symbol
 
     def resolve(self, x: Any) -> Any:
@@ -66,9 +98,7 @@ class BodyTrace(Recorder):
         outer = self.parent.shadow(tensor)
         known = self.shadows.get(id(outer))
         if known is None:
-            symbol = self.add_input(outer._data.type, outer._edge is not None)
-            symbol._layout = getattr(outer, "_layout", None)
-            self.layouts.sharing.close_over(symbol, outer)
+            symbol = self._stand_in(outer)
             self.closures.append((outer, symbol))
             known = self.shadows[id(outer)] = (outer, symbol)
         return known[1]
@@ -92,13 +122,10 @@ class BodyTrace(Recorder):
         """`.grad` cannot be written inside a body."""
         self.grad_of(tensor)
 
-    def written(self) -> list[tuple[Any, Any]]:
-        """The closures whose value the body has changed."""
-        position = {
-            id(s): v
-            for (_, s), v in zip(self.closures, self.inputs[len(self.inputs) - len(self.closures) :], strict=True)
-        }
-        return [(outer, s) for outer, s in self.closures if s._data is not position[id(s)]]
+    def writes(self, symbols: Iterable[tuple[Any, Any]]) -> list[Write]:
+        """What the body has written to (tensor outside, symbol)s."""
+        found = [(outer, s, *s.__dict__["_start"]) for outer, s in symbols]
+        return [Write(outer, s, s._edge is not edge) for outer, s, value, edge in found if s._data is not value]
 
 
 def body_table(table: Table) -> Table:
@@ -109,13 +136,15 @@ def body_table(table: Table) -> Table:
 
 
 class Body:
-    """A traced body: the program, its closures and what it gave."""
+    """A traced body: the program, its closures and what it gave.
 
-    def __init__(
-        self, parent: Any, fn: Callable[..., Sequence[Any]], types: Sequence[TensorType], grads: Sequence[bool]
-    ):
+    `written`: writes to closures and whole operands; `changed`: those to other operands, by their place.
+    """
+
+    def __init__(self, parent: Any, fn: Callable[..., Sequence[Any]], operands: Sequence[Operand]):
         self.trace = trace = BodyTrace(body_table(parent.table), parent)
-        symbols = [trace.add_input(t, g) for t, g in zip(types, grads, strict=True)]
+        symbols = [trace.operand(x) for x in operands]
+        whole = [trace.shadows[id(x.outside)] for x in operands if x.whole]
         with recording(trace), trace.layouts.sharing.body():
             found = list(fn(*symbols))
             outputs = [trace.shadow(as_symbol(trace, t)) for t in found]
@@ -123,12 +152,14 @@ class Body:
             trace.layouts.sharing.note_read(t, (t._data,))
         self.values = [t._data for t in outputs]
         self.closures = [outer for outer, _ in trace.closures]
-        self.written = trace.written()
+        self.written = trace.writes([*trace.closures, *{id(s): (outer, s) for outer, s in whole}.values()])
+        parts = [(i, x.outside, s) for i, (x, s) in enumerate(zip(operands, symbols, strict=True)) if not x.whole]
+        self.changed = {i: write for i, outer, s in parts for write in trace.writes([(outer, s)])}
 
     @property
     def written_closures(self) -> list[Any]:
         """The outside tensors the body changes."""
-        return [outer for outer, _ in self.written]
+        return [found.outside for found in self.written]
 
     def program(self, extra_outputs: Sequence[Value] = ()) -> Program:
         """The closed program, with some more outputs."""

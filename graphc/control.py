@@ -14,7 +14,7 @@ import numpy as np
 
 from graphc.aliasing import write
 from graphc.autodiff import zeros_of
-from graphc.bodies import Body, BodyTrace, replay_body, vjp_program
+from graphc.bodies import Body, BodyTrace, Operand, Write, replay_body, vjp_program
 from graphc.control_samples import (
     cond_errors,
     cond_samples,
@@ -91,7 +91,7 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     """`true_fn(*operands)` if `pred` else `false_fn(*operands)`; in a graph decided when it runs.
 
     pred: bool[] tensor or a Python bool. Both branches must give the same nest of the same types. Gradients flow into the
-    operands and into tensors the branches use from outside.
+    operands and into tensors the branches use from outside; writes reach both.
     """
     operands = tuple(operands) if isinstance(operands, tuple | list) else (operands,)
     if STATE.recorder is None or isinstance(pred, bool):
@@ -99,7 +99,8 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
         return found if isinstance(pred, bool) else _own(found)
     leaves: list[Any] = []
     structure = flatten(operands, leaves)
-    branches = [_branch(fn, structure, leaves) for fn in (true_fn, false_fn)]
+    shadows = [STATE.recorder.shadow(x) for x in leaves]
+    branches = [_branch(fn, structure, shadows) for fn in (true_fn, false_fn)]
     (true, true_structure), (false, false_structure) = branches
     if true_structure != false_structure:
         raise ArgumentError(
@@ -108,11 +109,10 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     for i, (a, b) in enumerate(zip(true.values, false.values, strict=True)):
         if STATE.recorder.resolve(a.type) != STATE.recorder.resolve(b.type):  # type: ignore[attr-defined]
             raise ShapeError(f"cond: result {i} is {a.type} in one branch and {b.type} in the other (at {user_line()})")
-    outside, programs, written = _joined(true, false, len(leaves))
+    outside, programs, written = _joined(true, false, shadows)
     pred = pred if pred.dtype.category == BOOL else pred != 0
-    results = cond_op(pred, *leaves, *outside, true=programs[0], false=programs[1])
-    for tensor, value in zip(written, results[len(true.values) :], strict=True):
-        write(tensor, value)
+    results = cond_op(pred, *shadows, *outside, true=programs[0], false=programs[1])
+    _write_back(written, results[len(true.values) :])
     return unflatten(true_structure, results[: len(true.values)])
 
 
@@ -128,15 +128,22 @@ def recomputed(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     recorder: Any = STATE.recorder
     leaves: list[Any] = []
     structure = (tuple, flatten(args, leaves), flatten(kwargs, leaves))
-    body, out = _branch(lambda args, kwargs: fn(*args, **kwargs), structure, leaves)
-    outside, programs, written = _joined(body, body, len(leaves))
-    results = cond_op(recorder.shadow(_ALWAYS), *leaves, *outside, true=programs[0], false=programs[1])
-    for tensor, value in zip(written, results[len(body.values) :], strict=True):
-        write(tensor, value)
+    shadows = [recorder.shadow(x) for x in leaves]
+    body, out = _branch(lambda args, kwargs: fn(*args, **kwargs), structure, shadows)
+    outside, programs, written = _joined(body, body, shadows)
+    results = cond_op(recorder.shadow(_ALWAYS), *shadows, *outside, true=programs[0], false=programs[1])
+    _write_back(written, results[len(body.values) :])
     return unflatten(out, results[: len(body.values)])
 
 
-def _branch(fn: Callable[..., Any], structure: Any, leaves: list[Any]) -> tuple[Body, Any]:
+def _write_back(written: Sequence[Write], values: Sequence[Any]) -> None:
+    """What a body has written to tensors outside is written to them."""
+    for found, value in zip(written, values, strict=True):
+        with set_grad(STATE.grad and found.tracked):
+            write(found.outside, value)
+
+
+def _branch(fn: Callable[..., Any], structure: Any, shadows: list[Any]) -> tuple[Body, Any]:
     found: list[Any] = []
 
     def flat(*symbols: Any) -> list[Any]:
@@ -144,10 +151,8 @@ def _branch(fn: Callable[..., Any], structure: Any, leaves: list[Any]) -> tuple[
         found.append(flatten(_tensors(fn(*unflatten(structure, symbols))), leaves_out))
         return leaves_out
 
-    recorder: Any = STATE.recorder
-    shadows = [recorder.shadow(x) for x in leaves]
-    body = Body(recorder, flat, [s._data.type for s in shadows], [s._edge is not None for s in shadows])
-    return body, found[0]
+    operands = [Operand(s._data.type, s._edge is not None, s, whole=True) for s in shadows]
+    return Body(STATE.recorder, flat, operands), found[0]
 
 
 def _own(nest: Any) -> Any:
@@ -169,24 +174,28 @@ def _tensors(nest: Any) -> Any:
     return nest
 
 
-def _joined(true: Body, false: Body, n_operands: int) -> tuple[list[Any], list[Program], list[Any]]:
-    """Both branches over the same closures, giving the same written tensors."""
+def _joined(true: Body, false: Body, shadows: list[Any]) -> tuple[list[Any], list[Program], list[Write]]:
+    """Both branches over the same operands and closures, giving the same written tensors."""
     outside = list({id(t): t for t in (*true.closures, *false.closures)}.values())
-    written = list({id(t): t for t in (*true.written_closures, *false.written_closures)}.values())
+    written: dict[int, Write] = {}
+    for found in (*true.written, *false.written):
+        known = written.setdefault(id(found.outside), found)
+        written[id(found.outside)] = known._replace(tracked=known.tracked or found.tracked)
     programs = []
     for body in (true, false):
         trace = BodyTrace(body.trace.table, None)
-        operands = [trace.add_input(v.type, False) for v in body.trace.inputs[:n_operands]]
-        extra = {id(t): trace.add_input(t._data.type, False) for t in outside}
-        new_values = {id(outer): symbol._data for outer, symbol in body.written}
-        inner = body.program([new_values[id(t)] for t in written if id(t) in new_values])
+        operands = [trace.add_input(v.type, False) for v in body.trace.inputs[: len(shadows)]]
+        extra = {id(t): x for t, x in zip(reversed(shadows), reversed(operands), strict=True)}
+        extra |= {id(t): trace.add_input(t._data.type, False) for t in outside}
+        new_values = {id(found.outside): found.symbol._data for found in body.written}
+        inner = body.program([new_values[t] for t in written if t in new_values])
         with recording(trace), set_grad(False):
             results = replay_body(inner, [*operands, *(extra[id(t)] for t in body.closures)])
         rest = iter(results[len(body.values) :])
-        updated = [next(rest) if id(t) in new_values else extra[id(t)] for t in written]
+        updated = [next(rest) if t in new_values else extra[t] for t in written]
         outputs = [t._data for t in (*results[: len(body.values)], *updated)]
         programs.append(Program(trace.table, tuple(trace.inputs), tuple(outputs)))
-    return outside, programs, written
+    return outside, programs, list(written.values())
 
 
 # --- while_loop -----------------------------------------------------------------------------------------------------
@@ -263,11 +272,13 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     """Repeats `carried = body_fn(*carried)` while `cond_fn(*carried)` holds; returns the last `carried`.
 
     carried: a tuple (a single tensor or a dict stands for itself). body_fn returns the same nest of the same types. Zero steps
-    are allowed. In a graph first-order gradients flow into `carried` and into tensors used from outside.
+    are allowed. In a graph first-order gradients flow into `carried` and into tensors used from outside. The loop has `carried`
+    for itself: what body_fn writes into it does not show in the tensors that were given.
     """
     single = not isinstance(carried, tuple | list)
     state = (carried,) if single else tuple(carried)
     if STATE.recorder is None:
+        state = _own(state)
         while bool(cond_fn(*state)):
             state = _returned(body_fn(*state), single)
         state = _own(state)
@@ -288,16 +299,15 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
         return [found if found.dtype.category == BOOL else found != 0]
 
     shadows = [recorder.shadow(x) for x in leaves]
-    types, wants = [s._data.type for s in shadows], [s._edge is not None for s in shadows]
-    traced, test = Body(recorder, body, types, wants), Body(recorder, condition, types, wants)
-    if test.written:
-        shows = all(is_turn(symbol._data) for _, symbol in test.written)
+    operands = [Operand(s._data.type, s._edge is not None) for s in shadows]
+    traced, test = Body(recorder, body, operands), Body(recorder, condition, operands)
+    if test.written or test.changed:
+        shows = not test.changed and all(is_turn(found.symbol._data) for found in test.written)
         does = "has a gc.print or gc.breakpoint, whose place is the body" if shows else "writes into a tensor"
         raise ArgumentError(f"while_loop: the condition {does} (at {user_line()})")
     carry, rest, step, check = _closed_loop(recorder, leaves, traced, test)
     results = while_op(*carry, *rest, cond=check, body=step, n_carry=len(carry))
-    for tensor, value in zip(traced.written_closures, results[len(leaves) :], strict=True):
-        write(tensor, value)
+    _write_back(traced.written, results[len(leaves) :])
     final = unflatten(structure, results[: len(leaves)])
     return final[0] if single else final
 
@@ -306,9 +316,10 @@ def _returned(result: Any, single: bool) -> tuple[Any, ...]:
     return (result,) if single and not isinstance(result, tuple) else tuple(result)
 
 
-def _check_carry(recorder: Any, what: str, before: Sequence[TensorType], after: Sequence[TensorType]) -> None:
+def _check_carry(what: str, before: Sequence[TensorType], after: Sequence[TensorType]) -> None:
+    recorder: Any = STATE.recorder
     for i, (a, b) in enumerate(zip(before, after, strict=True)):
-        if recorder.resolve(a) != recorder.resolve(b):
+        if a != b and (recorder is None or recorder.resolve(a) != recorder.resolve(b)):
             raise ShapeError(
                 f"{what}: carry {i} goes in as {a} and comes out as {b}: it must keep its type (at {user_line()})"
             )
@@ -318,9 +329,7 @@ def _closed_loop(
     recorder: Any, leaves: list[Any], traced: Body, test: Body
 ) -> tuple[list[Any], list[Any], Program, Program]:
     """The loop's carries (with written closures), other closures, and body and condition over both."""
-    _check_carry(
-        recorder, "while_loop", [recorder.shadow(x)._data.type for x in leaves], [v.type for v in traced.values]
-    )
+    _check_carry("while_loop", [recorder.shadow(x)._data.type for x in leaves], [v.type for v in traced.values])
     written = traced.written_closures
     outside = list({id(t): t for t in (*traced.closures, *test.closures)}.values())
     rest = [t for t in outside if not any(t is w for w in written)]
@@ -329,7 +338,7 @@ def _closed_loop(
         trace = BodyTrace(body.trace.table, None)
         own = [trace.add_input(v.type, False) for v in body.trace.inputs[: len(leaves)]]
         extra = {id(t): trace.add_input(t._data.type, False) for t in (*written, *rest)}
-        inner = body.program([s._data for _, s in body.written])
+        inner = body.program([found.symbol._data for found in body.written])
         with recording(trace), set_grad(False):
             results = replay_body(inner, [*own, *(extra[id(t)] for t in body.closures)])
         programs.append(Program(trace.table, tuple(trace.inputs), tuple(t._data for t in results)))
@@ -457,7 +466,8 @@ def scan(fn: Callable[[Any, Any], Any], init: Any, xs: Any, dim: int = 0, revers
     """Runs `carry, y = fn(carry, x)` along dimension `dim` of xs; returns `(carry, ys)`, ys stacked along dimension 0.
 
     init, xs and y are tensors or nests of them; the carry keeps its types. `reverse` starts at the end (ys stay in the order
-    of xs). Zero steps are allowed. Gradients flow into init, xs and tensors that fn uses from outside.
+    of xs). Zero steps are allowed. Gradients flow into init, xs and tensors that fn uses from outside. What fn writes into x is
+    written to xs; the carry is the loop's own, so that what fn writes into it does not show in init.
     """
     leaves: list[Any] = []
     xs_structure = flatten(xs, leaves)
@@ -480,14 +490,20 @@ def same_or_unified(a: Size, b: Size) -> None:
 
 
 def _eager_scan(fn: Any, init: Any, leaves: list[Any], xs_structure: Any, length: int, reverse: bool) -> Any:
-    carry = init
-    found: list[list[Any]] = []
+    carry, found = _own(init), list[list[Any]]()
     y_structure: Any = None
+    before: list[Any] = []
+    structure = flatten(carry, before)
+    types = [x.tensor_type for x in before]
     for t in range(length - 1, -1, -1) if reverse else range(length):
         carry, y = fn(carry, unflatten(xs_structure, [x[t] for x in leaves]))
+        after: list[Any] = []
         ys: list[Any] = []
+        if flatten(carry, after) == structure:
+            _check_carry("scan", types, [x.tensor_type for x in after])
         y_structure = flatten(y, ys)
-        found.append(ys)
+        # the next step may write what others than ys hold
+        found.append([y if y._version is None and not any(y is x for x in after) else copy_op(y) for y in ys])
     if not length:
         return _own(carry), _empty_ys(fn, init, leaves, xs_structure)
     if reverse:
@@ -528,22 +544,30 @@ def _graph_scan(fn: Any, init: Any, leaves: list[Any], xs_structure: Any, length
         y_structure.append(flatten(_tensors(result[1]), out))
         return out
 
-    shadows = [recorder.shadow(x) for x in (*carry, *leaves)]
-    types = [s._data.type for s in shadows[: len(carry)]]
-    types += [s._data.type.with_shape(s._data.shape[1:]) for s in shadows[len(carry) :]]
-    traced = Body(recorder, body, types, [s._edge is not None for s in shadows])
-    _check_carry(recorder, "scan", types[: len(carry)], [v.type for v in traced.values[: len(carry)]])
+    shadows = [recorder.shadow(x) for x in carry]
+    types = [s._data.type for s in shadows]
+    given = [Operand(t, s._edge is not None) for t, s in zip(types, shadows, strict=True)]
+    for s in (recorder.shadow(x) for x in leaves):
+        given.append(Operand(s._data.type.with_shape(s._data.shape[1:]), s._edge is not None, s))
+    traced = Body(recorder, body, given)
+    _check_carry("scan", types, [v.type for v in traced.values[: len(carry)]])
     operands, program, n_carry, n_const = _closed_scan(carry, leaves, traced)
     history = STATE.grad and any(recorder.shadow(x)._edge is not None for x in operands)
     results = scan_op(
         *operands, body=program, n_carry=n_carry, n_const=n_const, length=length, reverse=reverse, history=history
     )  # fmt: skip
-    for tensor, value in zip(traced.written_closures, results[len(carry) : n_carry], strict=True):
-        write(tensor, value)
+    _write_back(traced.written, results[len(carry) : n_carry])
     n_y = len(traced.values) - len(carry)
+    rows = _written_rows(traced)
+    _write_back(rows, results[n_carry + n_y : n_carry + n_y + len(rows)])
     return unflatten(carry_structure, results[: len(carry)]), unflatten(
         y_structure[0], results[n_carry : n_carry + n_y]
     )
+
+
+def _written_rows(traced: Body) -> list[Write]:
+    """The writes to sequences: each step's is one more y."""
+    return [found for found in traced.changed.values() if found.outside is not None]
 
 
 def _closed_scan(carry: list[Any], leaves: list[Any], traced: Body) -> tuple[list[Any], Program, int, int]:
@@ -555,11 +579,12 @@ def _closed_scan(carry: list[Any], leaves: list[Any], traced: Body) -> tuple[lis
     own = [trace.add_input(v.type, False) for v in inputs[: len(carry)]]
     extra = {id(t): trace.add_input(t._data.type, False) for t in (*written, *consts)}
     xs = [trace.add_input(v.type, False) for v in inputs[len(carry) : len(carry) + len(leaves)]]
-    inner = traced.program([s._data for _, s in traced.written])
+    inner = traced.program([found.symbol._data for found in (*traced.written, *_written_rows(traced))])
     with recording(trace), set_grad(False):
         results = replay_body(inner, [*own, *xs, *(extra[id(t)] for t in traced.closures)])
     n, n_out = len(carry), len(traced.values)
-    ordered = [*results[:n], *results[n_out:], *results[n:n_out]]
+    n_all = n_out + len(written)
+    ordered = [*results[:n], *results[n_out:n_all], *results[n:n_out], *results[n_all:]]
     program = Program(trace.table, tuple(trace.inputs), tuple(t._data for t in ordered))
     return [*carry, *written, *consts, *leaves], program, n + len(written), len(consts)
 

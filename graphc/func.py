@@ -8,7 +8,7 @@ from typing import Any
 
 from graphc.autodiff import order_entries
 from graphc.autograd.functional import pulled, pushed
-from graphc.batching import Batched, record, run, whole
+from graphc.batching import Batched, record, run, whole, write_operands
 from graphc.core.context import EPOCH, set_grad
 from graphc.core.dims import product
 from graphc.core.errors import ArgumentError, ArgumentTypeError, GradientError
@@ -246,16 +246,19 @@ def vmap(
                 raise ArgumentError(f"vmap: the function must only return Tensors, got type {type(x)}")
             return found
 
-        recorded = record(element, [x.tensor[0] if x.has_batch else x.tensor for x in moved])
-        if not (recorded.writes or recorded.shows):
-            found = [whole(x, size) for x in run(recorded, moved, size)]
-        elif recorded.writes and randomness == "error":
+        recorded = record(element, moved)
+        if recorded.writes and randomness == "error":
             raise GradientError(
                 "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
                 "randomness flags on vmap or perform the randomness operation out of vmap"
             )
-        else:
+        if (recorded.writes or recorded.shows) and not (isinstance(size, int) and size == 0):
             found = _in_turn(element, moved, size, randomness == "same")
+        else:
+            results = run(recorded, moved, size)
+            n = len(results) - len(recorded.changed)
+            found = [whole(x, size) for x in results[:n]]
+            write_operands(recorded, moved, results[n:], size)
         return _placed(unflatten(out[0], found), out_dims)
 
     return wrapper

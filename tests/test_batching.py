@@ -150,3 +150,28 @@ def test_a_batch_of_unknown_size():
         x = gc.rand(n, 4)
         assert_close(f(x), (gc.softmax(x, -1) * 2).numpy(), n=8)
     assert len(f.recompiles) == 1
+
+
+@pytest.mark.parametrize("through", [lambda f: f, gc.compile], ids=["eager", "compiled"])
+def test_writes_to_what_is_mapped_over(through):
+    x, w, shared = gc.tensor(X), gc.ones(4), gc.zeros(4)
+    f = through(lambda x, w: gc.func.vmap(lambda t, u: t.mul_(2) + u.add_(1), in_dims=(0, None))(x, w))
+    assert_close(f(x, w), X * 2 + 2)
+    assert_close(x, X * 2)
+    assert w.tolist() == [2] * 4
+    with pytest.raises(RuntimeError, match=r"(?s)vmap: inplace arithmetic.*not vmapped over.*test_batching.py:\d+"):
+        through(lambda x, u: gc.func.vmap(lambda t, u: u.add_(t), in_dims=(0, None))(x, u))(x, shared)
+    assert not shared.any()
+
+
+@pytest.mark.parametrize("through", [lambda f: f, gc.compile], ids=["eager", "compiled"])
+def test_a_batch_of_nothing(through):
+    for name, f in (
+        *FUNCTIONS.items(),
+        ("svd", lambda x: gc.linalg.svdvals(x[None])),
+        ("random", lambda x: gc.rand(2)),
+    ):
+        found, row = through(gc.func.vmap(f, randomness="different"))(gc.zeros(0, 4)), f(gc.tensor(X[0]))
+        single = isinstance(row, TensorBase)
+        for a, b in zip((found,) if single else found, (row,) if single else row, strict=True):
+            assert (tuple(a.shape), a.dtype) == ((0, *b.shape), b.dtype), name

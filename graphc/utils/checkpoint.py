@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from graphc.aliasing import check_writable, finish_write
 from graphc.autodiff import Sweep, key_of, order_entries
 from graphc.control import recomputed
 from graphc.core.context import SLOTS, STATE, set_grad
@@ -115,6 +116,21 @@ def _restoring(function: Callable[..., Any], structure: Any, preserve: bool, con
     return run
 
 
+def _written(
+    here: list[Any], links: list[Entry], arguments: list[Any], starts: list[Any], found: list[Any]
+) -> list[Any]:
+    """The results of a function that has written to arguments: what it began with is gone, so all that it computed is kept."""
+    given: dict[int, Any] = {}
+    for x, link, argument, start in zip(here, links, arguments, starts, strict=True):
+        link.edges = (edge_of(x),)
+        if argument._version is not None and argument._version.count:
+            given[id(argument)] = x
+            with set_grad(argument._edge is not start):
+                check_writable(x)
+                finish_write(x, argument)
+    return [given.get(id(x), x) for x in found]
+
+
 def checkpoint(
     function: Callable[..., Any],
     *args: Any,
@@ -130,7 +146,8 @@ def checkpoint(
 
     The random state is what it was (`preserve_rng_state`), so that dropout drops the same. `context_fn` gives contexts for the
     first run and for the next. `use_reentrant`, `determinism_check`, `debug` and `early_stop` change nothing: gradients reach
-    all that the function reads. CheckpointError if shapes or dtypes differ the second time.
+    all that the function reads. CheckpointError if shapes or dtypes differ the second time. A function that writes to its
+    arguments is not run again in eager code: what it computed is kept.
     """
     if use_reentrant and kwargs:
         raise ArgumentError("Unexpected keyword arguments: " + ",".join(kwargs))
@@ -143,8 +160,11 @@ def checkpoint(
     here = [x._here() for x in leaves]
     run = _restoring(function, structure, preserve_rng_state, context_fn())
     kept = [(Saved(x), edge_of(x)) for x in here]
-    _, arguments = linked([(saved.data, edge) for saved, edge in kept])
+    links, arguments = linked([(saved.data, edge) for saved, edge in kept])
+    starts = [x._edge for x in arguments]
     found, result = run(arguments)
+    if any(x._version is not None and x._version.count for x in arguments):
+        return unflatten(result, _written(here, links, arguments, starts, found))
     inside = order_entries([x._edge[0] for x in found if type(x._edge) is tuple])
     read = {id(e): e for entry in inside for e in entry.edges if isinstance(e, TensorBase)}
     read |= {id(x): x for x in found if x._edge is LEAF}

@@ -12,6 +12,8 @@ from where import shares_memory_with_numpy
 import graphc as gc
 from graphc import nn, optim
 from graphc.core.errors import AliasError, GradientError, SymbolicError, TraceLeakError
+from graphc.nests import tensors_in
+from graphc.utils.checkpoint import checkpoint
 
 HERE = rf"{Path(__file__).name}:\d+"
 
@@ -438,3 +440,104 @@ def test_a_condition_that_is_a_number_holds_unless_it_is_zero(backend):
     for number in (256, 0):
         x = gc.tensor(number)
         assert branch(x).item() == gc.compile(branch, backend=backend)(x).item()
+
+
+# --- writes in the bodies of control ops ------------------------------------------------------------------------------
+
+
+def without_tape(a):
+    with gc.no_grad():
+        a.add_(1)
+    return a * 3
+
+
+WRITES = {
+    "an operand": lambda x, p: gc.cond(p, lambda a: a.mul_(2), lambda a: a.clone(), (x,)) + x,
+    "in both branches": lambda x, p: gc.cond(p, lambda a: a.mul_(2) + 1, lambda a: a.exp_(), (x,)) + x,
+    "a view of an operand": lambda x, p: gc.cond(p, lambda a: a[0].mul_(3).sum(), lambda a: a.t().exp_().sum(), (x,)) + x,
+    "one operand of two": lambda x, p: gc.cond(p, lambda a, b: a.mul_(b[0]), lambda a, b: a + b, (x, x * 2)) + x,
+    "an operand given twice": lambda x, p: gc.cond(p, lambda a, b: a.mul_(2) + b, lambda a, b: a * b, (x, x)) + x,
+    "an operand that is read outside": lambda x, p: gc.cond(p, lambda a: a.mul_(2) + x, lambda a: x * a, (x,)) + x,
+    "a view given": lambda x, p: gc.cond(p, lambda a: a.mul_(2), lambda a: a + 1, (x[1],)) + x,
+    "without the tape": lambda x, p: gc.cond(p, without_tape, lambda a: a * 2, (x,)) + x,
+    "a branch in a branch": lambda x, p: (
+        gc.cond(p, lambda a: gc.cond(a.sum() > 0, lambda b: b.mul_(3), lambda b: b.neg_(), (a,)), lambda a: a * 1, (x,)) + x
+    ),
+    "recomputed": lambda x, p: checkpoint(lambda a: a.mul_(2).sin(), x) + x,
+    "recomputed, a view": lambda x, p: checkpoint(lambda a: a[0].exp_().sum() * a, x) + x,
+    "recomputed, without the tape": lambda x, p: checkpoint(without_tape, x) + x,
+    "a scan's rows": lambda x, p: (gc.scan(lambda c, r: (c + r.mul_(2), r + c), gc.zeros(3), x)[1], x.sum()),
+    "a scan's rows, backwards": lambda x, p: (gc.scan(lambda c, r: (c + r.exp_(), r + c), x[:, 0], x, 1, True)[0] + x.t(), x),
+    "a scan's carry": lambda x, p: (*gc.scan(lambda c, r: (c.mul_(r), c), x[0], x), x * 2),
+    "a carry given twice": lambda x, p: (*gc.scan(lambda c, r: ((c[0].mul_(r), c[1] + 1), c), (x[0], x[0]), x)[0], x * 2),
+    "a loop's carry": lambda x, p: gc.while_loop(lambda a: a.sum() < 50, lambda a: a.mul_(2), x) + x,
+    "a batch": lambda x, p: gc.func.vmap(lambda a: a.mul_(2).sum() * a)(x) + x,
+    "a batch, along columns": lambda x, p: gc.func.vmap(lambda a, b: a.mul_(b), in_dims=(1, None))(x, x[:, 0] + 1).t() + x,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tracked", [False, True], ids=["plain", "tracked"])
+@pytest.mark.parametrize("name", WRITES)
+def test_writes_to_what_a_body_is_given(name, tracked):
+    def run(x, p):
+        if not tracked:
+            return WRITES[name](x, p)
+        h = x * 1.5
+        found = WRITES[name](h, p)
+        return found, h
+
+    compiled = gc.compile(run)
+    for flag in (True, False, True):
+        seen = []
+        for fn in (run, compiled):
+            x = gc.tensor([[0.5, 1.0, 2.0], [1.5, 1.0, 0.5]], requires_grad=tracked)
+            tensors = tensors_in(fn(x, gc.tensor(flag)))
+            if tracked:
+                sum((t * t).sum() for t in tensors).backward()
+                tensors.append(x.grad)
+            seen.append([t.detach().numpy() for t in (*tensors, x)])
+        for a, b in zip(*seen, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, err_msg=name)
+
+
+def test_a_branch_that_writes_its_operand_changes_the_callers_tensor():
+    x = gc.ones(2)
+    doubled = gc.compile(lambda x, p: gc.cond(p, lambda a: a.mul_(2), lambda a: a.clone(), (x,)) + x)
+    assert doubled(x, gc.tensor(True)).tolist() == [4, 4] and x.tolist() == [2, 2]
+    with pytest.raises(GradientError, match="leaf Variable that requires grad"):
+        doubled(gc.ones(2, requires_grad=True), gc.tensor(True))
+
+
+@pytest.mark.parametrize("through", [lambda f: f, gc.compile], ids=["eager", "compiled"])
+def test_what_a_loop_writes_into_its_carry_stays_in_the_loop(through):
+    start, xs = gc.zeros(2, requires_grad=True), gc.ones(3, 2)
+    last, ys = through(lambda: gc.scan(lambda c, x: (c.add_(x), c), start, xs))()
+    assert last.tolist() == [3, 3] and ys.tolist() == [[1, 1], [2, 2], [3, 3]] and not start.any()
+    assert through(lambda: gc.while_loop(lambda a: a.sum() < 4, lambda a: a.add_(1), start))().tolist() == [2, 2]
+    assert not start.any()
+
+
+def test_a_layer_that_writes_its_input_may_be_recomputed():
+    gc.manual_seed(0)
+    first, rest = nn.Linear(3, 4), nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2))
+    x, seen = gc.randn(5, 3), []
+
+    def plain(x):
+        return rest(first(x))
+
+    def again(x):
+        return checkpoint(rest, first(x), use_reentrant=False)
+
+    for fn in (plain, again, gc.compile(again)):
+        first.zero_grad(), rest.zero_grad()
+        y = fn(x)
+        y.square().sum().backward()
+        seen.append([y.detach().numpy(), *(p.grad.numpy() for m in (first, rest) for p in m.parameters())])
+    for found in seen[1:]:
+        for a, b in zip(found, seen[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_condition_that_writes_its_operand_is_refused():
+    with pytest.raises(ValueError, match=r"while_loop: the condition writes into a tensor \(at .*" + HERE):
+        gc.compile(lambda x: gc.while_loop(lambda a: a.add_(1).sum() < 9, lambda a: a * 2, x))(gc.ones(2))
