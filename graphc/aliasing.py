@@ -13,9 +13,12 @@ from contextlib import nullcontext
 from sys import getrefcount
 from typing import Any
 
+import numpy as np
+
 from graphc.core.arrays import extent, is_array, shares_memory, write_elements
 from graphc.core.context import SLOTS, STATE, recording, set_grad
-from graphc.core.errors import GradientError, user_spot
+from graphc.core.dims import Dim, substitute
+from graphc.core.errors import GradientError, GraphcError, user_spot
 from graphc.core.op import Op, View
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, ViewOf, counter_of, edge_of, tape_entry
 from graphc.primitives.views import reshape, slice_put
@@ -136,6 +139,49 @@ def place_in_base(tensor: TensorBase) -> Any:
         return None
     here = tensor._data
     return here.shape, here.strides, extent(here)[0] - extent(view.base._data)[0]
+
+
+def root_of(tensor: TensorBase) -> TensorBase:
+    """The tensor whose memory this one shows; of a recorded tensor that stands for a concrete one, the concrete one."""
+    while (found := _concrete(tensor))._base is not None:
+        tensor = found._base.base
+    return found
+
+
+def _concrete(tensor: TensorBase) -> TensorBase:
+    found: TensorBase = tensor.__dict__.get("_stands_for", tensor)
+    return found
+
+
+def apart(one: TensorBase, other: TensorBase) -> bool:
+    """Whether two tensors with one root have no element in common; what unknown sizes leave open counts as common."""
+    one, other, root = _concrete(one), _concrete(other), root_of(one)
+    if is_array(one._data) and is_array(other._data):
+        return not shares_memory(one._data, other._data)
+    memory = np.empty(_some_size(tuple(root.shape)), np.int8)
+    try:
+        a, b = (_seen(x, root, memory) for x in (one, other))
+    except (GraphcError, ValueError, IndexError):
+        return False
+    return not (np.shares_memory(a, b) or not np.may_share_memory(a, memory) or not np.may_share_memory(b, memory))
+
+
+def _seen(tensor: TensorBase, root: TensorBase, memory: Any) -> Any:
+    """The part of a root's memory that a tensor shows."""
+    tensor = _concrete(tensor)
+    if tensor is root or tensor._base is None:
+        return memory
+    found = _seen(tensor._base.base, root, memory)
+    for op, attrs in tensor._base.chain:
+        found = op.eval(found, **{k: _some_size(v) for k, v in attrs.items()})
+    return found
+
+
+def _some_size(x: Any) -> Any:
+    """A size, or a tuple with sizes, with some number for unknown ones."""
+    if isinstance(x, tuple):
+        return tuple(map(_some_size, x))
+    return substitute(x, dict.fromkeys(x.names(), 97)) if isinstance(x, Dim) else x
 
 
 def _type_of(tensor: TensorBase) -> Any:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.aliasing import apart, root_of
 from graphc.autodiff import pull_to, zeros_of
 from graphc.core.arrays import is_array
 from graphc.core.context import SLOTS, STATE, coming_from, recording, set_grad
-from graphc.core.errors import SymbolicError, user_line
-from graphc.core.tape import LEAF, TensorBase, TypeOnly, edge_of
+from graphc.core.errors import AliasError, SymbolicError, show_line, user_line
+from graphc.core.tape import LEAF, TensorBase, TypeOnly, counter_of, edge_of
 from graphc.core.tensor_types import FLOAT, TensorType
-from graphc.ir.program import CONSTANT, INPUT, Program, Table, Value
+from graphc.ir.program import CONSTANT, INPUT, Program, Table, Value, toposort
 from graphc.tracing import Recorder
 
 
@@ -155,6 +156,26 @@ class Body:
         self.written = trace.writes([*trace.closures, *{id(s): (outer, s) for outer, s in whole}.values()])
         parts = [(i, x.outside, s) for i, (x, s) in enumerate(zip(operands, symbols, strict=True)) if not x.whole]
         self.changed = {i: write for i, outer, s in parts for write in trace.writes([(outer, s)])}
+        given = {
+            id(s): (outer, s) for outer, s in (*whole, *((outer, s) for _, outer, s in parts if outer is not None))
+        }
+        self._check_apart([*trace.closures, *given.values()])
+
+    def _check_apart(self, outsiders: Sequence[tuple[Any, Any]]) -> None:
+        """Raises AliasError where the body writes to memory that it also knows by another name, which would not change."""
+        writes = [w for w in (*self.written, *self.changed.values()) if w.outside is not None]
+        if not writes:
+            return
+        values = [*self.values, *(w.symbol._data for w in writes)]
+        read = {node.outputs[0] for node in toposort(values) if node.op is INPUT}
+        by_root: dict[int, list[tuple[Any, Any]]] = {}
+        for outer, symbol in outsiders:
+            if symbol._start[0] in read or symbol._start[0] is not symbol._data:
+                by_root.setdefault(id(root_of(outer)), []).append((outer, symbol))
+        for w in writes:
+            for outer, symbol in by_root.get(id(root_of(w.outside)), ()):
+                if symbol is not w.symbol and (outer is w.outside or not apart(outer, w.outside)):
+                    raise _shared(w, outer)
 
     @property
     def written_closures(self) -> list[Any]:
@@ -164,6 +185,16 @@ class Body:
     def program(self, extra_outputs: Sequence[Value] = ()) -> Program:
         """The closed program, with some more outputs."""
         return Program(self.trace.table, tuple(self.trace.inputs), (*self.values, *extra_outputs))
+
+
+def _shared(written: Write, other: Any) -> AliasError:
+    error = AliasError(
+        f"the body of a control op writes into {written.outside.tensor_type}, and also uses {other.tensor_type}, which shares "
+        "memory with it: a graph cannot follow that\n  hint: use one of them there, and take views of it in the body"
+    )
+    spot = counter_of(written.symbol).line
+    error.line = show_line(*spot) if spot else error.line
+    return error
 
 
 def as_symbol(trace: Any, x: Any) -> Any:

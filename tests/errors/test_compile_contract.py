@@ -471,6 +471,8 @@ WRITES = {
     "a scan's carry": lambda x, p: (*gc.scan(lambda c, r: (c.mul_(r), c), x[0], x), x * 2),
     "a carry given twice": lambda x, p: (*gc.scan(lambda c, r: ((c[0].mul_(r), c[1] + 1), c), (x[0], x[0]), x)[0], x * 2),
     "a loop's carry": lambda x, p: gc.while_loop(lambda a: a.sum() < 50, lambda a: a.mul_(2), x) + x,
+    "a closure": lambda x, p: gc.cond(p, lambda: x.mul_(2) + 1, lambda: x + 1) + x,
+    "a closure of a loop": lambda x, p: (gc.scan(lambda c, r: (c + r, x.add_(1).sum(0) + c), x[0] * 2, gc.ones(2, 3))[1], x.sum()),
     "a batch": lambda x, p: gc.func.vmap(lambda a: a.mul_(2).sum() * a)(x) + x,
     "a batch, along columns": lambda x, p: gc.func.vmap(lambda a, b: a.mul_(b), in_dims=(1, None))(x, x[:, 0] + 1).t() + x,
 }  # fmt: skip
@@ -541,3 +543,44 @@ def test_a_layer_that_writes_its_input_may_be_recomputed():
 def test_a_condition_that_writes_its_operand_is_refused():
     with pytest.raises(ValueError, match=r"while_loop: the condition writes into a tensor \(at .*" + HERE):
         gc.compile(lambda x: gc.while_loop(lambda a: a.add_(1).sum() < 9, lambda a: a * 2, x))(gc.ones(2))
+
+
+SHARED = {
+    "a view and its base": lambda x, v, p: gc.cond(p, lambda: (v.add_(1), x.sum())[1], lambda: x.sum() * 1),
+    "two operands": lambda x, v, p: gc.cond(p, lambda a, b: (a.add_(1), b.sum())[1], lambda a, b: b * a, (x, v)),
+    "recomputed": lambda x, v, p: checkpoint(lambda a: a.add_(1) + x, v),
+    "rows and all": lambda x, v, p: gc.scan(lambda c, r: (c + r.add_(1) + x.sum(), c), gc.zeros(3), x)[0],
+    "a batch": lambda x, v, p: gc.func.vmap(lambda a, b: a.add_(1) + b)(x, x),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_body_that_writes_to_what_it_knows_by_another_name_is_refused(name):
+    x = gc.ones(2, 3)
+    with pytest.raises(AliasError, match=rf"(?s)the body of a control op writes into f32.*shares memory.*{HERE}"):
+        gc.compile(lambda p: SHARED[name](x, x[0], p))(gc.tensor(True))
+    assert x.sum() == 6
+
+
+def test_a_body_may_write_to_one_part_of_a_tensor_and_read_another():
+    def step(x, p):
+        return gc.cond(p, lambda a, b: a.mul_(2) + b, lambda a, b: a + b, (x[:, 0], x[:, 1]))
+
+    for dynamic in (False, True):
+        x = gc.ones(3, 2)
+        assert gc.compile(step, dynamic=dynamic)(x, gc.tensor(True)).tolist() == [3, 3, 3]
+        assert x.tolist() == [[2, 1]] * 3
+
+
+@pytest.mark.parametrize("through", [lambda f: f, gc.compile], ids=["eager", "compiled"])
+def test_a_body_writes_to_a_leaf_where_nothing_is_taped(through):
+    w, p = gc.ones(2, requires_grad=True), gc.tensor(True)
+
+    def write():
+        with gc.no_grad():
+            w.mul_(3)
+        return w * 2
+
+    y = through(lambda: gc.cond(p, write, lambda: w * 1) + w)()
+    y.sum().backward()
+    assert y.tolist() == [9, 9] and w.tolist() == [3, 3] and w.grad.tolist() == [3, 3] and w.is_leaf
