@@ -61,7 +61,7 @@ def record(fn: Callable[..., Sequence[Any]], batches: Sequence[Batched]) -> Reco
         numbers = {id(c.shadow): c for c in around.captures.values() if c.owner is not None}
         outside = [concrete[id(x)] if id(x) in concrete else SLOTS.new_tensor(numbers[id(x)].read()) for x in outside]
     turns = [is_turn(found.symbol._data) for found in body.written]
-    program = body.program([found.symbol._data for found in body.changed.values()])
+    program = body.program([found.value for found in body.changed.values()])
     return Recorded(program, outside, not all(turns), any(turns), body.changed)
 
 
@@ -105,7 +105,7 @@ def _applied(node: Node, operands: list[Batched], size: Any) -> list[Batched]:
     if not any(x.has_batch for x in operands):
         found, has_batch = node.op(*[x.tensor for x in operands], **node.attrs), False
     else:
-        rule = _aligned if isinstance(node.op.kind, Elementwise) else _RULES.get(node.op.name, _one_by_one)
+        rule = _RULES.get(node.op.name) or (_aligned if isinstance(node.op.kind, Elementwise) else _one_by_one)
         found, has_batch = rule(node, operands, size), True
     return [Batched(x, has_batch) for x in (found if isinstance(found, tuple) else (found,))]
 
@@ -189,7 +189,7 @@ _RULES: dict[str, Callable[..., Any]] = {
         ("argmax", "argmin", "sort", "gather", "scatter", "scatter_add", "concat", "linear_recurrence"), _AXIS
     ),
     **{f"cumulative_{name}": _AXIS for name in ("sum", "prod", "max", "min", "logsumexp")},
-    "copy": _with(lambda attrs, size: {}),
+    **dict.fromkeys(("copy", "straight_through"), _with(lambda attrs, size: {})),
     "reshape": _with(lambda attrs, size: {"shape": (size, *attrs["shape"])}),
     "permute": _with(lambda attrs, size: {"axes": (0, *[axis + 1 for axis in attrs["axes"]])}),
     "expand": _expanded,

@@ -7,19 +7,21 @@ position and type, so equal bodies are one object and equal loops one node. Tens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphc.aliasing import apart, root_of
+from graphc.aliasing import apart, refresh, root_of
 from graphc.autodiff import pull_to, zeros_of
 from graphc.core.arrays import is_array
 from graphc.core.context import SLOTS, STATE, coming_from, recording, set_grad
 from graphc.core.errors import AliasError, SymbolicError, show_line, user_line
+from graphc.core.op import Op
 from graphc.core.tape import LEAF, TensorBase, TypeOnly, counter_of, edge_of
 from graphc.core.tensor_types import FLOAT, TensorType
 from graphc.ir.program import CONSTANT, INPUT, Program, Table, Value, toposort
+from graphc.primitives.copying import stop_gradient, straight_through
 from graphc.tracing import Recorder
 
 
@@ -33,10 +35,11 @@ class Operand(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A write to a tensor from outside: that tensor, what has its new value in the body, and whether the tape was on."""
+    """A write to a tensor from outside: that tensor, its name in the body, its new value, and whether the tape was on."""
 
     outside: Any
     symbol: Any
+    value: Value
     tracked: bool
 
 
@@ -49,6 +52,9 @@ class BodyTrace(Recorder):
         self.inputs: list[Value] = []
         #: (tensor of the parent, symbol here)
         self.closures: list[tuple[Any, Any]] = []
+        #: values to whose operands a replay on the tape sends gradients; the value that an edge was made with
+        self._taped: set[Value] = set()
+        self._made_with: dict[Any, Value] = {}
         if parent is not None:
             self.aliases, self.checks = parent.aliases, parent.checks
             self.guards, self.functions, self._scopes = parent.guards, parent.functions, parent._scopes
@@ -61,6 +67,8 @@ class BodyTrace(Recorder):
         symbol = SLOTS.new_tensor(value)
         symbol._edge = LEAF if wants_grad else None
         symbol.__dict__.update(_start=(value, symbol._edge), _outside=outside, is_fed=outside is None)
+        if wants_grad and self.parent is not None:
+            self._taped.add(value)
         return symbol
 
     def operand(self, given: Operand) -> Any:
@@ -76,6 +84,39 @@ class BodyTrace(Recorder):
         symbol._layout = getattr(outer, "_layout", None)
         self.layouts.sharing.close_over(symbol, outer)
         return symbol
+
+    def apply(self, op: Op, inputs: tuple[Any, ...], attrs: Mapping[str, Any]) -> Any:
+        """Records one op; where the tape says something else than the values do, an op tells it to who replays them."""
+        if not self._taped:
+            return super().apply(op, inputs, attrs)
+        symbols = tuple(map(self.shadow, inputs))
+        if STATE.grad:
+            symbols = tuple(map(self.as_taped, symbols))
+        out = super().apply(op, symbols, attrs)
+        if op.vjp is not None and any(s._data in self._taped for s in symbols):
+            for found in out if isinstance(out, tuple) else (out,):
+                if found.dtype.category == FLOAT:
+                    self._taped.add(found._data)
+                    if type(found._edge) is tuple:
+                        self._made_with[found._edge] = found._data
+        return out
+
+    def as_taped(self, symbol: Any) -> Any:
+        """The symbol, or one of its elements and edge with a value whose gradient goes where the edge says."""
+        if symbol._base is not None:
+            refresh(symbol)
+        value, edge = symbol._data, symbol._edge
+        source = symbol.__dict__.get("_start", (None,))[0] if edge is LEAF else self._made_with.get(edge)
+        if source is value or (source is None and (type(edge) is tuple or value not in self._taped)):
+            return symbol
+        op, operands = (stop_gradient, (value,)) if source is None else (straight_through, (value, source))
+        node = self.table.node(op, operands, {}, lambda: (value.type,), (self.origin(),))
+        if source is not None:
+            self._taped.add(node.outputs[0])
+        found = SLOTS.new_tensor(node.outputs[0])
+        found._edge, found._base, found._version = edge_of(symbol), symbol._base, counter_of(symbol)
+        found._layout = getattr(symbol, "_layout", None)
+        return found
 
     def resolve(self, x: Any) -> Any:
         """Sizes unified in the parent are unified here."""
@@ -126,7 +167,11 @@ class BodyTrace(Recorder):
     def writes(self, symbols: Iterable[tuple[Any, Any]]) -> list[Write]:
         """What the body has written to (tensor outside, symbol)s."""
         found = [(outer, s, *s.__dict__["_start"]) for outer, s in symbols]
-        return [Write(outer, s, s._edge is not edge) for outer, s, value, edge in found if s._data is not value]
+        return [
+            Write(outer, s, self.as_taped(s)._data, s._edge is not edge)
+            for outer, s, value, edge in found
+            if s._data is not value
+        ]
 
 
 def body_table(table: Table) -> Table:
@@ -148,14 +193,15 @@ class Body:
         whole = [trace.shadows[id(x.outside)] for x in operands if x.whole]
         with recording(trace), trace.layouts.sharing.body():
             found = list(fn(*symbols))
-            outputs = [trace.shadow(as_symbol(trace, t)) for t in found]
+            outputs = [trace.as_taped(trace.shadow(as_symbol(trace, t))) for t in found]
         for t in outputs:
             trace.layouts.sharing.note_read(t, (t._data,))
         self.values = [t._data for t in outputs]
         self.closures = [outer for outer, _ in trace.closures]
-        self.written = trace.writes([*trace.closures, *{id(s): (outer, s) for outer, s in whole}.values()])
-        parts = [(i, x.outside, s) for i, (x, s) in enumerate(zip(operands, symbols, strict=True)) if not x.whole]
-        self.changed = {i: write for i, outer, s in parts for write in trace.writes([(outer, s)])}
+        with recording(trace):
+            self.written = trace.writes([*trace.closures, *{id(s): (outer, s) for outer, s in whole}.values()])
+            parts = [(i, x.outside, s) for i, (x, s) in enumerate(zip(operands, symbols, strict=True)) if not x.whole]
+            self.changed = {i: write for i, outer, s in parts for write in trace.writes([(outer, s)])}
         given = {
             id(s): (outer, s) for outer, s in (*whole, *((outer, s) for _, outer, s in parts if outer is not None))
         }
@@ -166,7 +212,7 @@ class Body:
         writes = [w for w in (*self.written, *self.changed.values()) if w.outside is not None]
         if not writes:
             return
-        values = [*self.values, *(w.symbol._data for w in writes)]
+        values = [*self.values, *(w.value for w in writes)]
         read = {node.outputs[0] for node in toposort(values) if node.op is INPUT}
         by_root: dict[int, list[tuple[Any, Any]]] = {}
         for outer, symbol in outsiders:

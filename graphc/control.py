@@ -187,7 +187,7 @@ def _joined(true: Body, false: Body, shadows: list[Any]) -> tuple[list[Any], lis
         operands = [trace.add_input(v.type, False) for v in body.trace.inputs[: len(shadows)]]
         extra = {id(t): x for t, x in zip(reversed(shadows), reversed(operands), strict=True)}
         extra |= {id(t): trace.add_input(t._data.type, False) for t in outside}
-        new_values = {id(found.outside): found.symbol._data for found in body.written}
+        new_values = {id(found.outside): found.value for found in body.written}
         inner = body.program([new_values[t] for t in written if t in new_values])
         with recording(trace), set_grad(False):
             results = replay_body(inner, [*operands, *(extra[id(t)] for t in body.closures)])
@@ -299,7 +299,7 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
         return [found if found.dtype.category == BOOL else found != 0]
 
     shadows = [recorder.shadow(x) for x in leaves]
-    operands = [Operand(s._data.type, s._edge is not None) for s in shadows]
+    operands = [_carried(s._data.type) for s in shadows]
     traced, test = Body(recorder, body, operands), Body(recorder, condition, operands)
     if test.written or test.changed:
         shows = not test.changed and all(is_turn(found.symbol._data) for found in test.written)
@@ -310,6 +310,11 @@ def while_loop(cond_fn: Callable[..., Any], body_fn: Callable[..., Any], carried
     _write_back(traced.written, results[len(leaves) :])
     final = unflatten(structure, results[: len(leaves)])
     return final[0] if single else final
+
+
+def _carried(type_: TensorType) -> Operand:
+    """A carry as a body gets it: from its second turn on it may have a history."""
+    return Operand(type_, STATE.grad and type_.dtype.category == FLOAT)
 
 
 def _returned(result: Any, single: bool) -> tuple[Any, ...]:
@@ -338,7 +343,7 @@ def _closed_loop(
         trace = BodyTrace(body.trace.table, None)
         own = [trace.add_input(v.type, False) for v in body.trace.inputs[: len(leaves)]]
         extra = {id(t): trace.add_input(t._data.type, False) for t in (*written, *rest)}
-        inner = body.program([found.symbol._data for found in body.written])
+        inner = body.program([found.value for found in body.written])
         with recording(trace), set_grad(False):
             results = replay_body(inner, [*own, *(extra[id(t)] for t in body.closures)])
         programs.append(Program(trace.table, tuple(trace.inputs), tuple(t._data for t in results)))
@@ -546,7 +551,7 @@ def _graph_scan(fn: Any, init: Any, leaves: list[Any], xs_structure: Any, length
 
     shadows = [recorder.shadow(x) for x in carry]
     types = [s._data.type for s in shadows]
-    given = [Operand(t, s._edge is not None) for t, s in zip(types, shadows, strict=True)]
+    given = [_carried(t) for t in types]
     for s in (recorder.shadow(x) for x in leaves):
         given.append(Operand(s._data.type.with_shape(s._data.shape[1:]), s._edge is not None, s))
     traced = Body(recorder, body, given)
@@ -579,7 +584,7 @@ def _closed_scan(carry: list[Any], leaves: list[Any], traced: Body) -> tuple[lis
     own = [trace.add_input(v.type, False) for v in inputs[: len(carry)]]
     extra = {id(t): trace.add_input(t._data.type, False) for t in (*written, *consts)}
     xs = [trace.add_input(v.type, False) for v in inputs[len(carry) : len(carry) + len(leaves)]]
-    inner = traced.program([found.symbol._data for found in (*traced.written, *_written_rows(traced))])
+    inner = traced.program([found.value for found in (*traced.written, *_written_rows(traced))])
     with recording(trace), set_grad(False):
         results = replay_body(inner, [*own, *xs, *(extra[id(t)] for t in traced.closures)])
     n, n_out = len(carry), len(traced.values)

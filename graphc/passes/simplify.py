@@ -13,7 +13,7 @@ from graphc.ir.program import Node, Program
 from graphc.passes.algebra import ALGEBRA, category, number_second
 from graphc.passes.rewrite import Build, Replacement, Rule, Rules, rewrite
 from graphc.passes.splats import filled, fit, is_splat
-from graphc.primitives.copying import copy
+from graphc.primitives.copying import copy, stop_gradient, straight_through
 from graphc.primitives.elementwise import (
     absolute,
     bitwise_and,
@@ -61,6 +61,11 @@ _MANTISSA = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 def copy_is_itself(node: Node, build: Build) -> Replacement:
     """copy(x) => x"""
+    return node.inputs[0]
+
+
+def gradient_way_is_its_value(node: Node, build: Build) -> Replacement:
+    """stop_gradient(x), straight_through(x, y) => x"""
     return node.inputs[0]
 
 
@@ -290,6 +295,8 @@ RULES = Rules(
         **ALGEBRA,
         **_LOGIC,
         copy: (copy_is_itself,),
+        stop_gradient: (gradient_way_is_its_value,),
+        straight_through: (gradient_way_is_its_value,),
         cast: (cast_to_itself, cast_of_cast),
         **dict.fromkeys((equal, not_equal, less, less_equal, greater, greater_equal), (compare_itself,)),
         **dict.fromkeys((maximum, minimum), (extreme_of_itself,)),

@@ -12,6 +12,7 @@ import pytest
 import graphc as gc
 from graphc import optim
 from graphc.core.errors import GradientError, RecompileError, VerifyError
+from graphc.utils.checkpoint import checkpoint
 
 HERE = rf"{Path(__file__).name}:\d+"
 
@@ -375,3 +376,62 @@ def test_traces_of_equal_values_with_other_gradients():
         assert grads[0] == grads[1]
         found.add(tuple(grads[0]))
     assert len(found) == 3 and len(compiled.recompiles) == 3
+
+
+# --- histories that bodies cut ----------------------------------------------------------------------------------------
+
+
+def untaped(a):
+    with gc.no_grad():
+        return a * 2
+
+
+def own_leaf(a):
+    t = a.detach().requires_grad_()
+    return gc.autograd.grad((t**2).sum(), t)[0]
+
+
+def written_untaped(a):
+    b = a * 1
+    b.detach().mul_(3)
+    return b * b
+
+
+def branch(f):
+    return lambda x: gc.cond(x.sum() > 0, f, lambda a: a * 1, (x,))
+
+
+CUTS = {
+    "detach": branch(lambda a: a.detach() * a),
+    "no_grad": branch(lambda a: untaped(a) * a),
+    "the same value taped": branch(lambda a: (a * 2) * untaped(a)),
+    "a leaf of its own": branch(lambda a: own_leaf(a) * a),
+    "a write without the tape": branch(written_untaped),
+    "a gradient": branch(lambda a: gc.autograd.grad((a**3).sum(), a)[0] * a),
+    "a gradient on the tape": branch(lambda a: gc.autograd.grad((a**3).sum(), a, create_graph=True)[0] * a),
+    "recomputed": lambda x: checkpoint(lambda a: a.detach() * a, x),
+    "rows": lambda x: gc.scan(lambda c, r: (c, r.detach() * r), gc.zeros(()), x)[1],
+    "a carry": lambda x: gc.scan(lambda c, r: (c.detach() * r + c, c * r), gc.ones(()), x)[0],
+    "a loop": lambda x: gc.while_loop(lambda a: a.sum() < 500, lambda a: a.detach() * a, x),
+    "a branch in a loop": lambda x: gc.scan(
+        lambda c, r: (c + gc.cond(r > 4, lambda u: u.detach() * u, lambda u: u * 1, (r,)), c * 1), gc.zeros(()), x
+    )[0],
+    "a batch": lambda x: gc.func.vmap(lambda a: a.detach() * untaped(a) * a)(x),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_gradients_end_where_a_body_cuts_the_history(name):
+    found = []
+    for fn in (CUTS[name], gc.compile(CUTS[name])):
+        x = gc.tensor([3.0, 5.0], requires_grad=True)
+        y = fn(x)
+        y.sum().backward()
+        found.append((y.tolist(), x.grad.tolist()))
+    assert found[0] == found[1]
+
+
+def test_a_batch_cuts_histories_as_its_elements_do():
+    x = gc.tensor([3.0, 5.0], requires_grad=True)
+    gc.func.vmap(lambda a: a.detach() * a)(x).sum().backward()
+    assert x.grad.tolist() == [3, 5]
