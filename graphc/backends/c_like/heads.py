@@ -2,8 +2,9 @@
 
 Types are `i8` to `i64`, `u8`, `u32`, `u64`, `f32`, `f64`; a bool in memory is a `u8`, a half is its bits (`i16`).
 `KERNEL(n)` begins a kernel whose groups have n items; `ITEM` and `GROUP` are their numbers; `LOCAL` memory belongs to a group,
-and `BARRIER` lets all items of it meet. `ADD_F32` and `ADD_I32` add to an element that other items add to as well. Texts
-contract no product with a sum unless they say `fma`.
+and `BARRIER` lets all items of it meet, `BARRIER_GLOBAL` also before one of them writes what all have read in global memory.
+`ADD_F32` and `ADD_I32` add to an element that other items add to as well. Texts contract no product with a sum unless
+they say `fma`.
 Only OpenCL C has vectors, `f32x2` to `f32x16`, and those of `f64`, `u32` and `u64`: texts for cards have none.
 """
 
@@ -46,6 +47,7 @@ typedef ulong16 u64x16;
 #define GROUP get_group_id(0)
 #define GROUP_Y get_group_id(1)
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
+#define BARRIER_GLOBAL barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE)
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
 #define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
@@ -84,6 +86,7 @@ typedef unsigned long long u64;
 #define GROUP blockIdx.x
 #define GROUP_Y blockIdx.y
 #define BARRIER __syncthreads()
+#define BARRIER_GLOBAL __syncthreads()
 #define BITS_F32(x) __float_as_int(x)
 #define F32_BITS(x) __int_as_float(x)
 #define ADD_I32(p, x) atomicAdd(p, x)

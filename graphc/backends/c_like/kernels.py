@@ -12,7 +12,7 @@ part of it. Last comes the fault word: a kernel does nothing once it is set, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -285,6 +285,7 @@ class KernelPrinter:
 
     def conclude(self, folds: dict[int, list[str]]) -> None:
         """The results of a pass's folds, and what is done with them."""
+        self.have_all_read(folds)
         for n, registers in folds.items():
             self.made[n] = self.across(self.kernel.statements[n], registers)[-1]
             self.finish(n)
@@ -339,8 +340,19 @@ class KernelPrinter:
     def evaluate(self, numbers: list[int], also: Sequence[int] = ()) -> None:
         """Statements of one place, and what is done with their values; those of `also` are computed only."""
         self.compute(sorted([*numbers, *also]))
+        self.have_all_read(numbers)
         for n in numbers:
             self.finish(n)
+
+    def have_all_read(self, numbers: Iterable[int]) -> None:
+        """Lets the items of a row read what one of them is about to write over."""
+        if self.shape.slices > 1 and self.reads_what_it_writes() and any(map(self.is_stored_by_one, numbers)):
+            self.f.do("BARRIER_GLOBAL")
+
+    def is_stored_by_one(self, n: int) -> bool:
+        """Whether a statement gives a value for each row, which the first item of the row stores."""
+        statement = self.kernel.statements[n]
+        return statement.store is not None and (not statement.inner or statement.combine is not None)
 
     def compute(self, numbers: list[int]) -> None:
         """Statements of one place, all at once: what they share is computed once."""
@@ -419,11 +431,10 @@ class KernelPrinter:
     def finish(self, n: int) -> None:
         """Stores a statement's value where it is wanted."""
         statement, value = self.kernel.statements[n], self.made[n]
-        row_level = not statement.inner or statement.combine is not None
         if statement.fails:
             self.f.do(f"if ({value}) *fault = 1")
         if statement.store is not None:
-            sole = row_level and self.shape.slices > 1
+            sole = self.shape.slices > 1 and self.is_stored_by_one(n)
             with self.f.block("if (live && slice == 0)") if sole else nullcontext():
                 self.store(statement, statement.store, value)
         if n in self.private or n in self.scratch:

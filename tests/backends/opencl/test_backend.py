@@ -224,3 +224,20 @@ def test_an_item_that_has_one_step_of_a_row_at_most(monkeypatch):
     executable, found = built(f, x)
     assert "if (live && slice < 4)" in executable.steps
     assert_close(found, f(gc.from_numpy(x)).numpy(), n=24)
+
+
+@pytest.mark.parametrize("columns", [20, 70, 300])
+def test_a_row_is_read_by_all_items_before_one_writes_over_it(columns):
+    """All divide by the new state, which one stores in the memory of the old."""
+    x = np.random.default_rng(0).random((20, columns), np.float32)
+    start = np.arange(1, 21, dtype=np.float32)
+    state = gc.from_numpy(start.copy())
+
+    @gc.compile(backend="opencl")
+    def step(x):
+        state.mul_(0.9).add_(x.amax(1) * 0.1)
+        return x / state[:, None]
+
+    want = start * np.float32(0.9) + x.max(1) * np.float32(0.1)
+    np.testing.assert_allclose(step(gc.from_numpy(x)).numpy(), x / want[:, None], rtol=1e-6)
+    np.testing.assert_allclose(state.numpy(), want, rtol=1e-6)

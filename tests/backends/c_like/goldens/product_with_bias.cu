@@ -16,6 +16,7 @@ typedef unsigned long long u64;
 #define GROUP blockIdx.x
 #define GROUP_Y blockIdx.y
 #define BARRIER __syncthreads()
+#define BARRIER_GLOBAL __syncthreads()
 #define BITS_F32(x) __float_as_int(x)
 #define F32_BITS(x) __int_as_float(x)
 #define ADD_I32(p, x) atomicAdd(p, x)
