@@ -31,6 +31,8 @@ LARGEST_BAKED = 16
 MOST_KEPT = 32
 #: Rows with fewer inner steps are done by one item each.
 SHORT_ROW = 16
+#: How far beyond what there is numbers may go: rows of the last group, counters behind the last step, ends of parts.
+_BEYOND = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class KernelPrinter:
         self.outer = list(range(kernel.n_outer))
         self.inner = list(range(kernel.n_outer, len(kernel.extents)))
         self.inner_steps = math.prod(kernel.extents[kernel.n_outer :])
-        self.idx = "i64" if _reach(kernel) >= 1 << 31 else "i32"
+        self.idx = "i64" if _is_wide(kernel) else "i32"
         self.words: list[int] = []
         self.counters: dict[int, str] = {}
         self.accesses: list[Access] = list(kernel.accesses())
@@ -513,6 +515,11 @@ def _local_type(kind: str) -> str:
 
 def _from_memory(place: str, dtype: DType) -> str:
     return f"{place} != 0" if dtype.category == 0 else place
+
+
+def _is_wide(kernel: Kernel) -> bool:
+    """Whether places are not told by 32 bits."""
+    return _reach(kernel) + _BEYOND >= 1 << 31
 
 
 def _reach(kernel: Kernel) -> int:

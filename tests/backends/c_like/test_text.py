@@ -15,8 +15,13 @@ import pytest
 
 import graphc as gc
 from graphc.backends.c_like.heads import CUDA, OPENCL, Dialect
+from graphc.backends.c_like.kernels import print_kernel
+from graphc.backends.c_like.writing import Source
 from graphc.backends.null_backend import NullExecutable
+from graphc.core import scalar as s
 from graphc.core.errors import BackendError
+from graphc.core.tensor_types import float32
+from graphc.ir.kernel import Access, Kernel, Statement
 
 GOLDENS = Path(__file__).parent / "goldens"
 ENDINGS = {OPENCL: "cl", CUDA: "cu"}
@@ -79,3 +84,14 @@ def test_null_writes_and_runs_nothing() -> None:
     with pytest.raises(BackendError, match="'null' writes kernels and runs none\n  hint: backend='llvm'"):
         compiled(*operands)
     assert "__kernel" in str(gc.explain(compiled, *operands))
+
+
+@pytest.mark.parametrize(("rows", "wide"), [(2**31 - 100, True), (2**31 - 10_000, False)])
+def test_rows_of_the_last_group_are_numbers_too(rows: int, wide: bool) -> None:
+    x = s.leaf(0, float32)
+    kernel = Kernel(
+        (rows,), 1, (Access(0, (1,), 0),), (Statement(x + x, store=Access(1, (1,), 0)),), (float32, float32)
+    )
+    printed = print_kernel(Source(), kernel, 256)
+    assert printed.wide == wide
+    assert wide or printed.groups * printed.items < 2**31
