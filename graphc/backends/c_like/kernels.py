@@ -138,6 +138,8 @@ class KernelPrinter:
         self.coefs: dict[tuple[int, int], str] = {}
         self.multipliers: dict[tuple[int, int], str] = {}
         self.extents: list[str] = []
+        #: local memory, by its place among that of a fold and the type of its elements
+        self.rooms: dict[tuple[int, str], str] = {}
         self.made: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.before = ""
@@ -488,12 +490,9 @@ class KernelPrinter:
         if slices == 1:
             return registers
         kinds = [register_type(statement.tree.dtype), "i64"][: len(registers)]
-        rooms = []
-        for kind, register in zip(kinds, registers, strict=True):
-            room = f.fresh()
-            f.do(f"LOCAL {_local_type(kind)} {room}[{self.shape.items}]")
+        rooms = self.rooms_for(kinds)
+        for room, register in zip(rooms, registers, strict=True):
             f.do(f"{room}[ITEM] = {register}")
-            rooms.append(room)
         f.do("BARRIER")
         with f.block(f"for (int span = {slices // 2}; span > 0; span /= 2)"):
             with f.block("if (slice < span)"):
@@ -507,6 +506,17 @@ class KernelPrinter:
         for room, register in zip(rooms, registers, strict=True):
             f.do(f"{register} = {room}[{f'ITEM % {columns}' if columns > 1 else '0'}]")
         return registers
+
+    def rooms_for(self, kinds: Sequence[str]) -> list[str]:
+        """Local memory with an element for each item; folds take turns with it, since a group has little."""
+        keys = [(n, _local_type(kind)) for n, kind in enumerate(kinds)]
+        if self.rooms.keys() & set(keys):
+            self.f.do("BARRIER")  # all have read what the fold before has left there
+        for key in keys:
+            if key not in self.rooms:
+                self.rooms[key] = self.f.fresh()
+                self.f.do(f"LOCAL {key[1]} {self.rooms[key]}[{self.shape.items}]")
+        return [self.rooms[key] for key in keys]
 
 
 def _local_type(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -241,3 +242,18 @@ def test_a_row_is_read_by_all_items_before_one_writes_over_it(columns):
     want = start * np.float32(0.9) + x.max(1) * np.float32(0.1)
     np.testing.assert_allclose(step(gc.from_numpy(x)).numpy(), x / want[:, None], rtol=1e-6)
     np.testing.assert_allclose(state.numpy(), want, rtol=1e-6)
+
+
+def test_folds_take_turns_with_local_memory():
+    def f(x):
+        y = x.double()
+        return gc.stack([
+            *[(x * k).sum(1).double() for k in range(6)], x.amax(1), x.argmax(1), x.argmin(1), (y * y).sum(1), y.amin(1),
+            (x > 0).sum(1), (x > 2).any(1),
+        ])  # fmt: skip
+
+    executable, found = built(f, X[:50])
+    for kernel in executable.steps.split("KERNEL")[1:]:
+        kinds = re.findall(r"LOCAL (\w+) \w+\[", kernel)
+        assert len(kinds) <= len({*kinds}) + (kinds.count("i64") > 1)
+    assert_close(found, f(gc.from_numpy(X[:50])).numpy(), np.float32, n=N, scale=10.0)

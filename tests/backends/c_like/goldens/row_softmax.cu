@@ -108,24 +108,24 @@ KERNEL(64) kernel0(GLOBAL f32 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, c
     const f32 v16 = v10 + v15;
     v10 = v16;
   }
-  LOCAL f32 v17[64];
-  v17[ITEM] = v10;
+  BARRIER;
+  v7[ITEM] = v10;
   BARRIER;
   for (int span = 32; span > 0; span /= 2) {
     if (slice < span) {
-      const f32 v18 = v17[ITEM + span * 1];
-      const f32 v19 = v10 + v18;
-      v10 = v19;
-      v17[ITEM] = v10;
+      const f32 v17 = v7[ITEM + span * 1];
+      const f32 v18 = v10 + v17;
+      v10 = v18;
+      v7[ITEM] = v10;
     }
     BARRIER;
   }
-  v10 = v17[0];
+  v10 = v7[0];
   for (i32 j = slice, n = live ? w1 : 0, q = 0; j < n; j += 64, ++q) {
-    const i32 v20 = v0 + j;
-    const i32 v21 = v1 + j;
-    const f32 v22 = k1[q];
-    const f32 v23 = v22 / v10;
-    b1[v21] = v23;
+    const i32 v19 = v0 + j;
+    const i32 v20 = v1 + j;
+    const f32 v21 = k1[q];
+    const f32 v22 = v21 / v10;
+    b1[v20] = v22;
   }
 }
