@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from time import perf_counter_ns
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends import nan_checks
+from graphc.backends.c_like.tiles import Target
 from graphc.backends.devices.function import Function
 from graphc.backends.devices.kernels import built
 from graphc.backends.devices.memory import DeviceMemory, room
@@ -82,9 +84,8 @@ class DeviceExecutable:
     ):
         self.plan, self.program, self._opened, self._numbers = plan, plan.program, opened, numbers
         self.device = opened()
-        self.translation = Translation(plan, self.device.target, tuner_of(self.device).tile, check_nans)
         self.launches = self.waits = 0
-        self.peak = self.translation.arena_bytes + plan.output_bytes
+        self._translate(self.device.target, check_nans)
         n, in_place = len(self.program.inputs), plan.in_place
         #: where the outputs are in a run's table, and which of these are no inputs
         self._slots = [1 + in_place[k] if k in in_place else 1 + n + k for k in range(len(self.program.outputs))]
@@ -93,11 +94,24 @@ class DeviceExecutable:
         with self.device.held():
             self._build()
 
+    def _translate(self, target: Target, looks: bool) -> None:
+        fits = target == self.device.target  # which the tiles are known for
+        tile = tuner_of(self.device).tile if fits else lambda kernel: None
+        self.translation = Translation(self.plan, target, tile, looks)
+        self.peak = self.translation.arena_bytes + self.plan.output_bytes
+
     def _build(self) -> None:
-        """Gives the device its kernels."""
+        """Gives the device its kernels, for smaller groups where it cannot do one of them for as large ones."""
         self._table: list[Base] | None = None
         self._functions: dict[int, Function] = {}
         self._kernels = built(self.translation.source, self.device, self._made_at)
+        target = self.translation.target
+        if target.items > 1 and not all(map(self._fits, self.translation.launches)):
+            self._translate(replace(target, items=target.items // 2), self.translation.looks)
+            self._build()
+
+    def _fits(self, x: Launch) -> bool:
+        return self.device.largest_group(*self._kernels[x.printed.name]) >= x.printed.items
 
     def release(self) -> None:
         """Gives back the memory that is kept from run to run."""

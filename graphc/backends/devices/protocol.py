@@ -89,3 +89,6 @@ class Device(Protocol):
 
     def kernel(self, program: Any, name: str, groups: int, items: int, n_args: int) -> Kernel:
         """A kernel of a program, for so many groups of so many items."""
+
+    def largest_group(self, program: Any, name: str) -> int:
+        """The most items of a group that it can do this kernel with."""

@@ -208,6 +208,12 @@ class Device:
         """A kernel of a program."""
         return Kernel(self, cl.Kernel(program, name), groups, items)
 
+    def largest_group(self, program: Any, name: str) -> int:
+        """What the driver says: a kernel that needs many registers may be done by fewer items than others."""
+        what = cl.kernel_work_group_info.WORK_GROUP_SIZE
+        found: int = cl.Kernel(program, name).get_work_group_info(what, self.device)
+        return found
+
 
 def _power_below(n: int) -> int:
     return 1 << (n.bit_length() - 1)

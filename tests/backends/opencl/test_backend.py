@@ -257,3 +257,10 @@ def test_folds_take_turns_with_local_memory():
         kinds = re.findall(r"LOCAL (\w+) \w+\[", kernel)
         assert len(kinds) <= len({*kinds}) + (kinds.count("i64") > 1)
     assert_close(found, f(gc.from_numpy(X[:50])).numpy(), np.float32, n=N, scale=10.0)
+
+
+def test_groups_are_smaller_where_a_kernel_needs_it(monkeypatch):
+    monkeypatch.setattr(type(device()), "largest_group", lambda self, program, name: 16)
+    executable, found = built(lambda x: gc.softmax(x, 1), X[:50])
+    assert {x.printed.items for x in executable.translation.launches} == {16}
+    assert_close(found, gc.softmax(gc.from_numpy(X[:50]), 1).numpy(), n=N)
