@@ -3,8 +3,8 @@
 Types are `i8` to `i64`, `u8`, `u32`, `u64`, `f32`, `f64`; a bool in memory is a `u8`, a half is its bits (`i16`).
 `KERNEL(n)` begins a kernel whose groups have n items; `ITEM` and `GROUP` are their numbers; `LOCAL` memory belongs to a group,
 and `BARRIER` lets all items of it meet, `BARRIER_GLOBAL` also before one of them writes what all have read in global memory.
-`ADD_F32` and `ADD_I32` add to an element that other items add to as well. Texts contract no product with a sum unless
-they say `fma`.
+`ADD_F32` and `ADD_I32`, with `Target.wide_atomics` also `ADD_F64` and `ADD_I64`, add to an element that other items add to as
+well; CUDA takes float32 that are subnormal there for 0. Texts contract no product with a sum unless they say `fma`.
 Only OpenCL C has vectors, `f32x2` to `f32x16`, and those of `f64`, `u32` and `u64`: texts for cards have none.
 """
 
@@ -51,6 +51,10 @@ typedef ulong16 u64x16;
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
 #define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
+#ifdef cl_khr_int64_base_atomics
+#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable
+#define ADD_I64(p, x) atom_add((volatile __global i64 *)(p), x)
+#endif
 static inline void ADD_F32(volatile __global f32 *p, f32 x) {{
   u32 old, seen = as_uint(*p);
   do {{
@@ -71,6 +75,15 @@ typedef double8 f64x8;
 typedef double16 f64x16;
 #define BITS_F64(x) as_long(x)
 #define F64_BITS(x) as_double(x)
+#ifdef cl_khr_int64_base_atomics
+static inline void ADD_F64(volatile __global f64 *p, f64 x) {
+  u64 old, seen = as_ulong(*p);
+  do {
+    old = seen;
+    seen = atom_cmpxchg((volatile __global u64 *)p, old, as_ulong(as_double(old) + x));
+  } while (seen != old);
+}
+#endif
 """
 
 _CUDA = """\
@@ -91,12 +104,14 @@ typedef unsigned long long u64;
 #define F32_BITS(x) __int_as_float(x)
 #define ADD_I32(p, x) atomicAdd(p, x)
 #define ADD_F32(p, x) atomicAdd(p, x)
+#define ADD_I64(p, x) atomicAdd((u64 *)(p), (u64)(x))
 """
 
 _CUDA_DOUBLE = """\
 typedef double f64;
 #define BITS_F64(x) __double_as_longlong(x)
 #define F64_BITS(x) __longlong_as_double(x)
+#define ADD_F64(p, x) atomicAdd(p, x)
 """
 
 

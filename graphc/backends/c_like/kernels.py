@@ -12,7 +12,7 @@ part of it. Last comes the fault word: a kernel does nothing once it is set, and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ from graphc.backends.c_like.writing import Lines, Source
 from graphc.backends.formulas.folds import joined, joined_found
 from graphc.core import scalar as s
 from graphc.core.scalar import Scalar
-from graphc.core.tensor_types import DType, float32, int32, int64
+from graphc.core.tensor_types import DType, float32, float64, int32, int64
 from graphc.ir.kernel import ADD, Access, Kernel, Made, Statement
 
 #: Extents up to this are part of the text, except that of the outermost loop.
@@ -66,22 +66,29 @@ class Printed:
 
 
 #: What an item can add to memory that others add to.
-_ATOMIC = {float32: "ADD_F32", int32: "ADD_I32"}
+ATOMIC = {float32: "ADD_F32", int32: "ADD_I32"}
+#: The same for elements of 64 bits, which not every device can.
+WIDE_ATOMIC = {float64: "ADD_F64", int64: "ADD_I64"}
 
 
 def print_kernel(
-    source: Source, kernel: Kernel, items: int, careful: bool = False, baked: int | None = None, atomic: bool = False
+    source: Source,
+    kernel: Kernel,
+    items: int,
+    careful: bool = False,
+    baked: int | None = None,
+    atomic: Mapping[DType, str] | None = None,
 ) -> Printed:
     """Writes a kernel for groups of `items` items (a power of two) into a source. `baked`: instead of LARGEST_BAKED.
 
     `careful`: memory that it reads may be the memory it writes, so nothing is read again once a pass has stored.
-    `atomic`: elements that a scatter adds up are added side by side, in any order.
+    `atomic`: elements of these dtypes that a scatter adds up are added side by side, in any order, by the functions named.
     """
-    given, kernel = kernel, side_by_side(kernel) if atomic else kernel
+    given, kernel = kernel, side_by_side(kernel, atomic or {})
     shape = shape_of(kernel, items)
     rows = math.prod(kernel.extents[: kernel.n_outer])
     printer = KernelPrinter(source, kernel, shape, careful, baked)
-    printer.meets = kernel is not given
+    printer.meets = (atomic or {}) if kernel is not given else {}
     name = printer.print()
     scratch = tuple(rows * printer.inner_steps * kernel.statements[n].dtype.itemsize for n in printer.scratch)
     groups = -(-rows // shape.columns)
@@ -89,12 +96,12 @@ def print_kernel(
     return Printed(name, groups, shape.items, tuple(printer.words), wide, scratch, apart)
 
 
-def side_by_side(kernel: Kernel) -> Kernel:
-    """A scatter that adds, with an item for each element that is added; another kernel as it is."""
+def side_by_side(kernel: Kernel, dtypes: Container[DType]) -> Kernel:
+    """A scatter that adds to one of these, with an item for each element that is added; another kernel as it is."""
     if not kernel.scatters or len(kernel.extents) == kernel.n_outer:
         return kernel
     (statement,) = kernel.statements
-    if statement.scatter != ADD or statement.store is None or kernel.buffers[statement.store.buffer] not in _ATOMIC:
+    if statement.scatter != ADD or statement.store is None or kernel.buffers[statement.store.buffer] not in dtypes:
         return kernel
     return replace(kernel, n_outer=len(kernel.extents), statements=(replace(statement, inner=False),))
 
@@ -143,8 +150,8 @@ class KernelPrinter:
         self.made: dict[int, str] = {}
         self.positions: dict[int, str] = {}
         self.before = ""
-        #: whether items add to elements that others add to
-        self.meets = False
+        #: by what items add to elements that others add to, if they do
+        self.meets: Mapping[DType, str] = {}
         kept = [n for n, x in enumerate(kernel.statements) if x.kept]
         private = -(-self.inner_steps // shape.slices) <= MOST_KEPT
         #: kept rows: in the items' own memory, in scratch memory; the others are computed again
@@ -453,7 +460,7 @@ class KernelPrinter:
         if self.meets:
             (new,) = print_trees(self.f, [s.cast(s.leaf(0, statement.dtype), target)], lambda x: value, lambda axis: "")
             head = f"if ({guard}) " if access.guard is not None else ""
-            self.f.do(f"{head}{_ATOMIC[target]}(&{place}, {new})")
+            self.f.do(f"{head}{self.meets[target]}(&{place}, {new})")
             return
         if statement.scatter == ADD:
             old = self.f.let(register_type(target), _from_memory(place, target))
@@ -544,4 +551,4 @@ def _reach(kernel: Kernel) -> int:
     return max(most)
 
 
-__all__ = ["KernelPrinter", "Printed", "Shape", "print_kernel", "shape_of", "walks_across"]
+__all__ = ["ATOMIC", "WIDE_ATOMIC", "KernelPrinter", "Printed", "Shape", "print_kernel", "shape_of", "walks_across"]

@@ -30,6 +30,7 @@ class Target:
 
     `vector`: the bytes of a processor's vector; 0 for a graphics card, whose items are the lanes of its vectors.
     `arguments`: the bytes of a kernel's arguments; every OpenCL device takes 1,024.
+    `wide_atomics`: whether items can add to the same element of 64 bits.
     """
 
     items: int
@@ -37,6 +38,7 @@ class Target:
     units: int
     vector: int
     arguments: int = 1024
+    wide_atomics: bool = False
 
 
 @dataclass(frozen=True)

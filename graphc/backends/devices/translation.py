@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.backends.c_like.kernels import Printed, print_kernel
+from graphc.backends.c_like.kernels import ATOMIC, WIDE_ATOMIC, Printed, print_kernel
 from graphc.backends.c_like.lanes import print_lanes
 from graphc.backends.c_like.products import print_product
 from graphc.backends.c_like.tiles import Target, Tile
@@ -87,8 +87,10 @@ class Translation:
         looks: bool = False,
     ):
         self.plan, self.target, self.tile, self.source, self.looks = plan, target, tile, Source(), looks
-        #: whether sums may be added up in any order; processors have few items, each of which does a share in order
-        self.atomic = not (target.vector or config.deterministic)
+        #: by what sums may be added up in any order; processors have few items, each of which does a share in order
+        self.atomic = (
+            {} if target.vector or config.deterministic else ATOMIC | (WIDE_ATOMIC if target.wide_atomics else {})
+        )
         self.n_inputs, self.n_outputs = len(plan.program.inputs), len(plan.program.outputs)
         self.arena = 1 + self.n_inputs + self.n_outputs
         self.slots = self.arena + 1
@@ -156,7 +158,8 @@ class Translation:
             case KernelStep() | CheckStep():
                 places = [scope.place(value) for value in step.buffers]
                 inputs = [scope.plan.places[value].area == INPUTS for value in step.buffers]
-                return self.launch(step.kernel, places, step, careful=any(inputs[i] for i in _stored(step.kernel)))
+                kernel = _apart(step.kernel) if isinstance(step, CheckStep) and not self.target.vector else step.kernel
+                return self.launch(kernel, places, step, careful=any(inputs[i] for i in _stored(kernel)))
             case ContractionStep():
                 return self.product(step, scope)
             case ConvolutionStep():
@@ -244,6 +247,13 @@ class Translation:
         """Copies of whole tensors from one place to another."""
         drafts = [self.launch(copy_kernel(type_), (source, target), None) for type_, source, target in copies]
         return lambda found: [made for draft in drafts for made in draft(found)]
+
+
+def _apart(check: Kernel) -> Kernel:
+    """A check with an item for each index, of which any may set the fault word."""
+    (statement,) = check.statements
+    alone = replace(statement, inner=False, combine=None, identity=None)
+    return replace(check, n_outer=len(check.extents), statements=(alone,))
 
 
 def _stored(kernel: Kernel) -> set[int]:

@@ -63,10 +63,10 @@ class Device:
         properties = cuda.runtime.getDeviceProperties(number)
         self.name = properties["name"].decode()
         local, units = properties["sharedMemPerBlock"], properties["multiProcessorCount"]
-        self.target = Target(_ITEMS, local, units, vector=0, arguments=_ARGUMENTS)
         self.architecture = f"sm_{self.device.compute_capability}"
         major, minor = divmod(int(self.device.compute_capability), 10)  # "90"
         self.capability = major, minor
+        self.target = Target(_ITEMS, local, units, vector=0, arguments=_ARGUMENTS, wide_atomics=major >= 6)
         self.lock = threading.RLock()
         with self.device:
             self.stream = cuda.Stream(non_blocking=True)

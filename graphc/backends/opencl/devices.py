@@ -82,6 +82,7 @@ class Device:
             units=device.max_compute_units,
             vector=4 * max(device.native_vector_width_float, 1) if is_cpu else 0,
             arguments=device.max_parameter_size,
+            wide_atomics="cl_khr_int64_base_atomics" in device.extensions,
         )
         self.double = "cl_khr_fp64" in device.extensions or bool(getattr(device, "double_fp_config", 0))
         exact = cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT

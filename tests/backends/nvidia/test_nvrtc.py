@@ -26,7 +26,7 @@ pytestmark = pytest.mark.nvrtc
 
 ARCHITECTURES = ("sm_80", "sm_90")
 #: Items of a group on a card.
-TARGET = Target(items=256, local=48 << 10, units=108, vector=0)
+TARGET = Target(items=256, local=48 << 10, units=108, vector=0, wide_atomics=True)
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 #: A workload of each kind.
 WORKLOADS = [

@@ -41,13 +41,16 @@ def compiled(here: Any, f: Any, *arrays: Any) -> tuple[str, list[Any]]:
     return executable.steps, executable(arrays)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.float64, np.int64])
 def test_many_meet(card: Any, dtype: Any) -> None:
+    if np.dtype(dtype).itemsize == 8 and not card.target.wide_atomics:
+        pytest.skip("the device cannot")
     values = (X * 100).astype(dtype)
     text, (found,) = compiled(card, lambda at, x: gc.zeros(7, 5, dtype=x.dtype).index_add(0, at, x), PLACES, values)
     want = np.zeros((7, 5), np.float64)
     np.add.at(want, PLACES, values)
-    assert f"ADD_{'F' if dtype is np.float32 else 'I'}32(&b" in text
+    kind = np.dtype(dtype)
+    assert f"ADD_{kind.kind.upper()}{8 * kind.itemsize}(&b" in text
     assert_close(found, want.astype(dtype), n=ROWS, scale=1000.0)
 
 
@@ -84,10 +87,29 @@ def test_in_order_where_that_is_asked_for(card: Any) -> None:
     np.testing.assert_array_equal(found, want)
 
 
-def test_in_order_where_there_are_no_atomics(card: Any) -> None:
+def test_in_order_where_there_are_no_atomics(card: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(card, "target", replace(card.target, wide_atomics=False))
     values = X.astype(np.float64)
     text, (found,) = compiled(card, lambda at, x: gc.zeros(7, 5, dtype=x.dtype).index_add(0, at, x), PLACES, values)
-    assert "ADD_F32(&b" not in text
+    assert "ADD_F64(&b" not in text
     want = np.zeros((7, 5))
     np.add.at(want, PLACES, values)
     np.testing.assert_array_equal(found, want)
+
+
+@pytest.mark.parametrize("shape", [(300,), (3, 100), (), (0,)])
+def test_an_item_checks_an_index(card: Any, shape: tuple[int, ...]) -> None:
+    at = np.resize(PLACES, shape)
+    graph = gc.Graph()
+    with graph.as_default():
+        x, i = gc.placeholder((7, 5)), gc.placeholder(shape, dtype=gc.int64)
+        out = x[i]
+    executable = DeviceExecutable(plan_regions(optimise(graph.program([out._data]), NATIVE)), lambda: card)
+    np.testing.assert_array_equal(executable([X[:7], at])[0], X[:7][at])
+    check = executable.steps.split("*fault = 1")[0].rpartition("KERNEL")[2]
+    assert "for (" not in check
+    for bad in (7, -8) if at.size else ():
+        wrong = at.copy()
+        wrong[(-1,) * wrong.ndim] = bad
+        with pytest.raises(IndexError, match=f"index {bad}"):
+            executable([X[:7], wrong])

@@ -33,6 +33,10 @@ typedef ulong16 u64x16;
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
 #define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
+#ifdef cl_khr_int64_base_atomics
+#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable
+#define ADD_I64(p, x) atom_add((volatile __global i64 *)(p), x)
+#endif
 static inline void ADD_F32(volatile __global f32 *p, f32 x) {
   u32 old, seen = as_uint(*p);
   do {
@@ -50,6 +54,15 @@ typedef double8 f64x8;
 typedef double16 f64x16;
 #define BITS_F64(x) as_long(x)
 #define F64_BITS(x) as_double(x)
+#ifdef cl_khr_int64_base_atomics
+static inline void ADD_F64(volatile __global f64 *p, f64 x) {
+  u64 old, seen = as_ulong(*p);
+  do {
+    old = seen;
+    seen = atom_cmpxchg((volatile __global u64 *)p, old, as_ulong(as_double(old) + x));
+  } while (seen != old);
+}
+#endif
 
 FUNCTION i16 float16_bits_f32(const f32 x0) {
   const f32 v0 = fabs(x0);

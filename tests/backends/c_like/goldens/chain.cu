@@ -21,9 +21,11 @@ typedef unsigned long long u64;
 #define F32_BITS(x) __int_as_float(x)
 #define ADD_I32(p, x) atomicAdd(p, x)
 #define ADD_F32(p, x) atomicAdd(p, x)
+#define ADD_I64(p, x) atomicAdd((u64 *)(p), (u64)(x))
 typedef double f64;
 #define BITS_F64(x) __double_as_longlong(x)
 #define F64_BITS(x) __longlong_as_double(x)
+#define ADD_F64(p, x) atomicAdd(p, x)
 
 FUNCTION i16 float16_bits_f32(const f32 x0) {
   const f32 v0 = fabs(x0);

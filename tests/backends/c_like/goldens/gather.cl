@@ -33,6 +33,10 @@ typedef ulong16 u64x16;
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
 #define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
+#ifdef cl_khr_int64_base_atomics
+#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable
+#define ADD_I64(p, x) atom_add((volatile __global i64 *)(p), x)
+#endif
 static inline void ADD_F32(volatile __global f32 *p, f32 x) {
   u32 old, seen = as_uint(*p);
   do {
@@ -45,16 +49,11 @@ KERNEL(64) kernel0(GLOBAL i64 *b0, const i64 o0, const i32 w0, GLOBAL i32 *fault
   b0 += o0;
   i32 row = (i32)GROUP * 64 + ITEM;
   if (row >= w0) return;
-  bool v0 = false;
-  for (i32 c0 = 0; c0 < 8; ++c0) {
-    const i64 v1 = b0[c0];
-    const bool v2 = v1 < (-I64(50));
-    const bool v3 = I64(50) <= v1;
-    const bool v4 = v2 || v3;
-    const bool v5 = v0 || v4;
-    v0 = v5;
-  }
-  if (v0) *fault = 1;
+  const i64 v0 = b0[row];
+  const bool v1 = v0 < (-I64(50));
+  const bool v2 = I64(50) <= v0;
+  const bool v3 = v1 || v2;
+  if (v3) *fault = 1;
 }
 
 KERNEL(64) kernel1(GLOBAL i64 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, GLOBAL f32 *b2, const i64 o2, const i64 w0, const i64 w1, const i64 w2, const i64 w3, GLOBAL i32 *fault) {

@@ -21,6 +21,7 @@ typedef unsigned long long u64;
 #define F32_BITS(x) __int_as_float(x)
 #define ADD_I32(p, x) atomicAdd(p, x)
 #define ADD_F32(p, x) atomicAdd(p, x)
+#define ADD_I64(p, x) atomicAdd((u64 *)(p), (u64)(x))
 
 KERNEL(64) kernel0(GLOBAL f32 *b0, const i64 o0, GLOBAL f32 *b1, const i64 o1, GLOBAL f32 *b2, const i64 o2, GLOBAL f32 *b3, const i64 o3, const i32 w0, const i32 w1, const i32 w2, const i32 w3, const i32 w4, const i32 w5, const i32 w6, const i32 w7, const i32 w8, const i32 w9, const i32 w10, GLOBAL i32 *fault) {
   b0 += o0;

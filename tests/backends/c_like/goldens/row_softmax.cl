@@ -33,6 +33,10 @@ typedef ulong16 u64x16;
 #define BITS_F32(x) as_int(x)
 #define F32_BITS(x) as_float(x)
 #define ADD_I32(p, x) atomic_add((volatile __global i32 *)(p), x)
+#ifdef cl_khr_int64_base_atomics
+#pragma OPENCL EXTENSION cl_khr_int64_base_atomics : enable
+#define ADD_I64(p, x) atom_add((volatile __global i64 *)(p), x)
+#endif
 static inline void ADD_F32(volatile __global f32 *p, f32 x) {
   u32 old, seen = as_uint(*p);
   do {

@@ -21,6 +21,7 @@ typedef unsigned long long u64;
 #define F32_BITS(x) __int_as_float(x)
 #define ADD_I32(p, x) atomicAdd(p, x)
 #define ADD_F32(p, x) atomicAdd(p, x)
+#define ADD_I64(p, x) atomicAdd((u64 *)(p), (u64)(x))
 
 FUNCTION f32 largest_f32(const f32 x0, const f32 x1) {
   const bool v0 = x0 != x0;
