@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 
 from graphc.backends.c_like.heads import OPENCL, Dialect
 from graphc.backends.c_like.tiles import Target
-from graphc.backends.devices.translation import Translation
+from graphc.backends.devices.translation import Translation, plan_for
 from graphc.core.errors import BackendError
 from graphc.ir.program import Program
-from graphc.planning.regions import plan_regions
 
 #: A small graphics card.
 TARGET = Target(items=64, local=1 << 15, units=16, vector=0)
@@ -28,7 +27,7 @@ class NullBackend:
 
     def compile(self, program: Program, updates: Mapping[int, int] | None = None) -> NullExecutable:
         """The kernels of a program whose sizes are numbers."""
-        return NullExecutable(Translation(plan_regions(program, updates or {}), TARGET))
+        return NullExecutable(Translation(plan_for(TARGET, program, updates or {}), TARGET))
 
 
 class NullExecutable:

@@ -5,7 +5,8 @@ A region ends before the next begins. A buffer of the arena is free again after 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from graphc.ir.program import CONSTANT, INPUT, Program, Value
@@ -18,10 +19,13 @@ from graphc.planning.steps import Buffered, ControlStep, OutputCopy, Step
 from graphc.planning.updates import reads, settle
 
 
-def plan_regions(program: Program, updates: Mapping[int, int] | None = None) -> NativePlan:
+def plan_regions(
+    program: Program, updates: Mapping[int, int] | None = None, fuse: Callable[[Program], list[Step]] = fuse
+) -> NativePlan:
     """The native plan of a program whose sizes are all numbers; SymbolicError names one that is not.
 
     `updates`: output number -> number of the input it replaces; done in place where that can be.
+    `fuse`: what makes steps of a program, and of the bodies of its loops.
     """
     check_static(program)
     steps, in_place, homes = settle(fuse(program), program, updates or {})
@@ -48,7 +52,7 @@ def plan_regions(program: Program, updates: Mapping[int, int] | None = None) -> 
     for n, region in enumerate(regions):
         for step in region:
             if isinstance(step, ControlStep):
-                control = controls[step] = plan_control(step, plan_regions)
+                control = controls[step] = plan_control(step, partial(plan_regions, fuse=fuse))
                 buffers.append((step, Buffer(len(buffers), control.nbytes, ARENA, n, n)))
             for made in step.made:
                 if made in begun:  # a part of what another step has begun

@@ -65,6 +65,9 @@ class Printed:
     apart: bool = False
 
 
+#: Bytes of arguments: for a buffer with its offset, for the fault word.
+PAIR, FAULT = 16, 8
+
 #: What an item can add to memory that others add to.
 ATOMIC = {float32: "ADD_F32", int32: "ADD_I32"}
 #: The same for elements of 64 bits, which not every device can.
@@ -526,6 +529,14 @@ class KernelPrinter:
         return [self.rooms[key] for key in keys]
 
 
+def argument_bytes(kernel: Kernel) -> int:
+    """The bytes of a kernel's arguments, at most."""
+    pairs = len(kernel.buffers) + sum(x.kept for x in kernel.statements)
+    words = 2 + len(kernel.extents)
+    words += sum(1 + sum(c not in (0, 1) for c in x.coefs) + len(x.computed) for x in kernel.accesses())
+    return PAIR * pairs + (8 if _is_wide(kernel) else 4) * words + FAULT
+
+
 def _local_type(kind: str) -> str:
     return "u8" if kind == "bool" else kind
 
@@ -551,4 +562,7 @@ def _reach(kernel: Kernel) -> int:
     return max(most)
 
 
-__all__ = ["ATOMIC", "WIDE_ATOMIC", "KernelPrinter", "Printed", "Shape", "print_kernel", "shape_of", "walks_across"]
+__all__ = [
+    "ATOMIC", "FAULT", "PAIR", "WIDE_ATOMIC", "KernelPrinter", "Printed", "Shape", "argument_bytes", "print_kernel", "shape_of",
+    "walks_across",
+]  # fmt: skip

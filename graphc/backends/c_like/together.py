@@ -9,13 +9,13 @@ import re
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-from graphc.backends.c_like.kernels import Printed
+from graphc.backends.c_like.kernels import FAULT, PAIR, Printed
 from graphc.backends.c_like.writing import Lines, Source
 
 #: Where a buffer is: equal ones are one argument.
 Place = TypeVar("Place", bound=Hashable)
 _GROUP = re.compile(r"\bGROUP\b")
-_PAIR, _WORD, _FAULT = 16, 4, 8
+_WORD = 4
 
 
 def print_together(
@@ -32,7 +32,7 @@ def print_together(
         pointers = [x for x in source.parameters(printed.name) if x.startswith("GLOBAL")][:-1]
         keys = [(x.rpartition(" ")[0], place) for x, place in zip(pointers, places, strict=True)]
         n_words = len(words) + len(printed.words) + 1
-        if done and _PAIR * len({*buffers, *keys}) + _WORD * n_words + _FAULT > most:
+        if done and PAIR * len({*buffers, *keys}) + _WORD * n_words + FAULT > most:
             break
         numbers = [buffers.setdefault(key, len(buffers)) for key in keys]
         arguments = [f"group{begins}", *(f"b{n}, o{n}" for n in numbers)]

@@ -23,7 +23,7 @@ from graphc.backends.devices.memory import DeviceMemory, room
 from graphc.backends.devices.numbers import Apart, Numbers, apart
 from graphc.backends.devices.protocol import Device
 from graphc.backends.devices.runs import Base, follow
-from graphc.backends.devices.translation import HostCall, Launch, Look, Translation
+from graphc.backends.devices.translation import HostCall, Launch, Look, Translation, plan_for
 from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.backends.runs.places import Scope
@@ -36,7 +36,6 @@ from graphc.planning.costs import step_costs
 from graphc.planning.descriptions import describe_native
 from graphc.planning.native_plan import NativePlan, every_step
 from graphc.planning.plan import nbytes_of
-from graphc.planning.regions import plan_regions
 from graphc.planning.room import no_room
 from graphc.planning.steps import Step, Strided
 
@@ -65,7 +64,7 @@ class DeviceBackend:
         the run waits for the device after each region.
         """
         numbers, program = Apart(None, program) if self.device(number).double else apart(program)
-        plan = plan_regions(program, {} if check_nans else updates or {})
+        plan = plan_for(self.device(number).target, program, {} if check_nans else updates or {})
         return DeviceExecutable(plan, partial(self.device, number), numbers, check_nans)
 
 

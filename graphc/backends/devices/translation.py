@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.backends.c_like.kernels import ATOMIC, WIDE_ATOMIC, Printed, print_kernel
+from graphc.backends.c_like.kernels import ATOMIC, PAIR, WIDE_ATOMIC, Printed, argument_bytes, print_kernel
 from graphc.backends.c_like.lanes import print_lanes
 from graphc.backends.c_like.products import print_product
 from graphc.backends.c_like.tiles import Target, Tile
@@ -18,8 +18,10 @@ from graphc.backends.runs.places import Scope, Where
 from graphc.core.config import config
 from graphc.core.tensor_types import TensorType
 from graphc.ir.kernel import Kernel
+from graphc.ir.program import Program
 from graphc.planning import sort_kernels
 from graphc.planning.convolutions import convolution_of
+from graphc.planning.for_devices import plan_for_device
 from graphc.planning.memory import aligned
 from graphc.planning.native_plan import INPUTS, NativePlan
 from graphc.planning.product_kernels import convolution_kernel, product_kernel
@@ -247,6 +249,12 @@ class Translation:
         """Copies of whole tensors from one place to another."""
         drafts = [self.launch(copy_kernel(type_), (source, target), None) for type_, source, target in copies]
         return lambda found: [made for draft in drafts for made in draft(found)]
+
+
+def plan_for(target: Target, program: Program, updates: Mapping[int, int]) -> NativePlan:
+    """The plan of a program, with kernels whose arguments the device takes. `updates`: as of `plan_regions`."""
+    most = target.arguments
+    return plan_for_device(program, updates, lambda x: argument_bytes(x) <= most, most // PAIR)
 
 
 def _apart(check: Kernel) -> Kernel:

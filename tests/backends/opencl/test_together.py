@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tolerances import assert_close
 
 import graphc as gc
 from graphc.backends import null_backend
 from graphc.backends.devices import translation
 from graphc.backends.devices.executable import DeviceExecutable
+from graphc.backends.opencl import devices
 
 SIZES = [1, 5, 64, 65, 200, 3000]
 
@@ -96,3 +98,44 @@ def test_no_more_arguments_than_a_device_takes(most, monkeypatch):
 
 def nbytes(parameters):
     return sum(8 if "*" in x or "i64" in x else 4 for x in parameters)
+
+
+def leaves(nest):
+    return [nest] if isinstance(nest, gc.Tensor) else [x for inside in nest for x in leaves(inside)]
+
+
+def total(*xs):
+    return sum(xs[1:], xs[0])
+
+
+def all_at_once(*xs):
+    return [x * xs[0] + 1 for x in xs]
+
+
+def in_a_loop(*xs):
+    return gc.scan(lambda carry, x: (carry + gc.cat([y[:1] * x for y in xs]).sum(), x), xs[0].sum(), xs[0])
+
+
+PROGRAMS = [lambda *xs: gc.cat(xs), lambda *xs: gc.stack(xs, 1).softmax(1), total, all_at_once, in_a_loop]
+
+
+@pytest.mark.parametrize("f", PROGRAMS)
+def test_no_more_arguments_of_one_kernel(f, monkeypatch):
+    monkeypatch.setattr(null_backend, "TARGET", replace(null_backend.TARGET, arguments=1024))
+    xs = [gc.from_numpy(np.full(9, i, np.float32)) for i in range(70)]
+    build, arrays = gc.compile(f, backend="null").arrays_for(*xs)
+    text = build.built.executable([a.shape for a in arrays]).text()
+    for parameters in re.findall(r"KERNEL\(\d+\) kernel\d+\((.*)\) \{\n", text):
+        assert nbytes(parameters.split(", ")) <= 1024
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("f", PROGRAMS)
+@pytest.mark.parametrize("most", [256, 1024])
+def test_results_where_kernels_take_few_arguments(f, most, monkeypatch):
+    here = devices.device()
+    monkeypatch.setattr(here, "target", replace(here.target, arguments=most))
+    xs = [gc.from_numpy(np.random.default_rng(i).normal(size=9).astype(np.float32)) for i in range(70)]
+    found, want = gc.compile(f, backend="opencl")(*xs), f(*xs)
+    for a, b in zip(leaves(found), leaves(want), strict=True):
+        assert_close(a.numpy(), b.numpy(), n=700)
