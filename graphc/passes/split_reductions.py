@@ -20,11 +20,13 @@ LONGEST_ROW = 65536
 MANY = 1 << 15
 #: The first step gives at most this many partial results for each result, at least LEAST.
 MOST, LEAST = 64, 4
+#: Elements that a part should have at least where there are more parts.
+PART = 4096
 
 
-def _parts(size: int) -> int:
+def _parts(size: int, most: int = MOST) -> int:
     """The largest divisor that is a fitting number of parts, 1 if there is none."""
-    return next((n for n in range(min(MOST, size), LEAST - 1, -1) if size % n == 0), 1)
+    return next((n for n in range(min(most, size), LEAST - 1, -1) if size % n == 0), 1)
 
 
 def split(node: Node, build: Build) -> Replacement:
@@ -69,3 +71,28 @@ RULES = Rules({}, others=(split,))
 def split_reductions(program: Program) -> Program:
     """Splits folds of much into little."""
     return rewrite(program, RULES, "split_reductions")
+
+
+def split_for_groups(program: Program, groups: int) -> Program:
+    """Splits folds of everything, which have been split, into up to so many parts."""
+
+    def split_further(node: Node, build: Build) -> Replacement:
+        """reduce(reduce(x in parts)) => reduce(reduce(x in more parts)), where x is folded into one number"""
+        if (
+            not isinstance(node.op.kind, Reduction)
+            or node.inputs[0].node.op is not node.op
+            or node.outputs[0].type.size != 1
+        ):
+            return None
+        (partial,), (x,) = node.inputs, node.inputs[0].node.inputs
+        if not is_static(x.shape) or x.dtype in (float16, bfloat16) or build.uses(partial) > 1:
+            return None
+        size = int(x.type.size)
+        parts = _parts(size, min(groups, size // PART))
+        if parts < 2 * int(partial.type.size):
+            return None
+        rows = build(node.op, build(reshape, x, shape=(parts, size // parts)), axes=(1,))
+        total = build(node.op, rows, axes=(0,))
+        return total if total.shape == node.outputs[0].shape else build(reshape, total, shape=node.outputs[0].shape)
+
+    return rewrite(program, Rules({}, others=(split_further,)), "split_for_groups") if groups > MOST else program

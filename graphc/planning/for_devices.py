@@ -1,5 +1,6 @@
-"""Plans for devices that take few arguments: where a kernel of the usual plan has more, kernels get fewer buffers. Values are then
-put in memory where they would be written out, and concatenations are made in parts.
+"""Plans for devices. A card has full folds done in as many parts as it does side by side. Where a kernel of the usual plan has
+more arguments than the device takes, kernels get fewer buffers: values are put in memory where they would be written out, and
+concatenations are made in parts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from graphc.core.op import Kind, View
 from graphc.ir.kernel import Kernel
 from graphc.ir.program import Node, Program, Value
 from graphc.passes.rewrite import Build, Replacement, Rules, rewrite
+from graphc.passes.split_reductions import split_for_groups
 from graphc.planning.fusion import Fuser
 from graphc.planning.groups import Group, Load
 from graphc.planning.native_plan import NativePlan, every_step
@@ -23,9 +25,11 @@ _LEAST = 8
 
 
 def plan_for_device(
-    program: Program, updates: Mapping[int, int], fits: Callable[[Kernel], bool], most: int
+    program: Program, updates: Mapping[int, int], fits: Callable[[Kernel], bool], most: int, groups: int
 ) -> NativePlan:
-    """The plan of a program, with kernels that fit; none of more than `most` buffers does. `updates`: as of `plan_regions`."""
+    """The plan of a program, with kernels that fit; none of more than `most` buffers does. `groups`: what a card does side by
+    side, 0 for a processor. `updates`: as of `plan_regions`."""
+    program = split_for_groups(program, groups)
     plan = plan_regions(program, updates)
     while most > _LEAST and not all(fits(x.kernel) for x in every_step(plan) if isinstance(x, KernelStep)):
         most //= 2

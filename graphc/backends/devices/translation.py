@@ -253,8 +253,8 @@ class Translation:
 
 def plan_for(target: Target, program: Program, updates: Mapping[int, int]) -> NativePlan:
     """The plan of a program, with kernels whose arguments the device takes. `updates`: as of `plan_regions`."""
-    most = target.arguments
-    return plan_for_device(program, updates, lambda x: argument_bytes(x) <= most, most // PAIR)
+    most, groups = target.arguments, 0 if target.vector else 2 * target.units
+    return plan_for_device(program, updates, lambda x: argument_bytes(x) <= most, most // PAIR, groups)
 
 
 def _apart(check: Kernel) -> Kernel:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.backends import null_backend
 from graphc.backends.c_like.heads import CUDA, OPENCL, Dialect
 from graphc.backends.c_like.kernels import print_kernel
 from graphc.backends.c_like.writing import Source
@@ -95,3 +97,11 @@ def test_rows_of_the_last_group_are_numbers_too(rows: int, wide: bool) -> None:
     printed = print_kernel(Source(), kernel, 256)
     assert printed.wide == wide
     assert wide or printed.groups * printed.items < 2**31
+
+
+@pytest.mark.parametrize(("units", "groups"), [(16, 64), (132, 256)])
+def test_a_card_is_filled_by_a_full_fold(units: int, groups: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(null_backend, "TARGET", replace(null_backend.TARGET, units=units, items=256))
+    build, arrays = gc.compile(lambda x: (x * 2).sum(), backend="null", dynamic=False).arrays_for(floats(1024, 1024))
+    executable = build.built.executable([a.shape for a in arrays])
+    assert [x.printed.groups for x in executable.translation.launches] == [groups, 1]
