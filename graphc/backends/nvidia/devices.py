@@ -23,6 +23,8 @@ cupy: Any = lazy_import("cupy")
 _ITEMS = 256
 #: The bytes of arguments that a kernel takes on every card.
 _ARGUMENTS = 4096
+#: Bytes that were sent and may not have been read yet; where they are more, it is waited for.
+_MOST_SENT = 1 << 24
 
 
 class Kernel:
@@ -77,6 +79,9 @@ class Device:
         self.total_memory: int = properties["totalGlobalMem"]
         self.identity = f"CUDA {cuda.runtime.driverGetVersion()}, {self.name}"
         self.most = 0
+        #: what was sent and may not have been read yet, and its bytes
+        self.sent: list[Any] = []
+        self.sent_bytes = 0
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -132,13 +137,24 @@ class Device:
         """Nothing is lent."""
 
     def copy_in(self, buffer: Any, at: int, array: np.ndarray[Any, Any]) -> None:
-        """Sends bytes. CUDA has read them when this returns: they are in memory that pages."""
-        (buffer + at).copy_from_host_async(array.ctypes.data, array.nbytes, self.stream)
+        """Sends bytes. CUDA may read them later: few are copied and kept until then, where they are many it is waited for."""
+        if self.sent and self.stream.done:
+            self._forget_sent()
+        sent = array if array.nbytes > _MOST_SENT else array.copy()
+        (buffer + at).copy_from_host_async(sent.ctypes.data, sent.nbytes, self.stream)
+        self.sent.append(sent)
+        self.sent_bytes += sent.nbytes
+        if self.sent_bytes > _MOST_SENT:
+            self.finish()
+
+    def _forget_sent(self) -> None:
+        self.sent.clear()
+        self.sent_bytes = 0
 
     def copy_out(self, array: np.ndarray[Any, Any], buffer: Any, at: int) -> None:
         """Fetches bytes."""
         (buffer + at).copy_to_host_async(array.ctypes.data, array.nbytes, self.stream)
-        self.stream.synchronize()
+        self.finish()
 
     def copy_within(self, target: Any, to: int, source: Any, at: int, nbytes: int) -> None:
         """Copies bytes from one buffer to another."""
@@ -147,6 +163,7 @@ class Device:
     def finish(self) -> None:
         """Waits."""
         self.stream.synchronize()
+        self._forget_sent()
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
@@ -166,6 +183,7 @@ class Device:
     def largest_group(self, program: Any, name: str) -> int:
         """NVRTC was told how many there are, and gives each the registers that are left."""
         return _ITEMS
+
 
 def count() -> int:
     """How many devices there are; BackendError where CUDA cannot be asked."""

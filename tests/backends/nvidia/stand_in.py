@@ -1,13 +1,15 @@
 """A stand-in for `cupy.cuda` over the first OpenCL device: what the backend asks of CuPy, where there is no CUDA device.
 
 An address is the number of a buffer; machine code is the text, which is built with the other dialect's head. Memory is taken,
-and kernels are started, only while a device and a stream are those of the thread, as CuPy's are.
+and kernels are started, only while a device and a stream are those of the thread, as CuPy's are. What is sent is read as late
+as CUDA may read it: when something comes behind it in the stream. `failures` has errors to come.
 """
 
 from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Callable
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,42 @@ from graphc.backends.opencl.devices import cl
 #: What is the thread's, the innermost last.
 current: list[str] = []
 buffers: dict[int, Any] = {}
+#: Copies from the host that were asked for.
+sending: list[Callable[[], None]] = []
+#: By the name of a function, what its next calls raise; under "": what all raise from now on.
+failures: dict[str, list[Exception]] = {}
+#: How often CuPy's pool was asked to give back what it keeps.
+given_back: list[None] = []
+
+
+class CUDARuntimeError(RuntimeError):
+    def __init__(self, status: int):
+        super().__init__(f"cudaError {status}")
+        self.status = status
+
+
+class CUDADriverError(RuntimeError):
+    def __init__(self, status: int):
+        super().__init__(f"CUDA_ERROR {status}")
+        self.status = status
+
+
+class NoRoom(MemoryError):
+    """CuPy's OutOfMemoryError, which is nothing but this."""
+
+
+def ask(name: str) -> None:
+    """What a function does first."""
+    if "" in failures:
+        raise failures[""][0]
+    if failures.get(name):
+        raise failures[name].pop(0)
+
+
+def send() -> None:
+    """Does the copies from the host."""
+    while sending:
+        sending.pop(0)()
 
 
 def bytes_at(address: int, size: int) -> Any:
@@ -31,10 +69,12 @@ class _Current:
     """Something that can be the thread's."""
 
     def __enter__(self) -> None:
+        ask("__enter__")
         current.append(type(self).__name__)
 
     def __exit__(self, *_: object) -> None:
         assert current.pop() == type(self).__name__
+        ask("__exit__")
 
 
 class Device(_Current):
@@ -48,7 +88,13 @@ class Stream(_Current):
     def __init__(self, non_blocking: bool):
         assert non_blocking and current == ["Device"]
 
+    @property
+    def done(self) -> bool:
+        return not sending
+
     def synchronize(self) -> None:
+        ask("synchronize")
+        send()
         devices.device().queue.finish()
 
 
@@ -57,6 +103,7 @@ class Event:
 
     def record(self) -> None:
         assert current[-2:] == ["Device", "Stream"]
+        send()
         devices.device().queue.finish()
         self.time = perf_counter()
 
@@ -75,12 +122,17 @@ class Pointer:
         return Pointer(self.ptr, self.at + at)
 
     def copy_from_host_async(self, address: int, size: int, stream: Stream) -> None:
-        cl.enqueue_copy(devices.device().queue, buffers[self.ptr], bytes_at(address, size), dst_offset=self.at)
+        def copy() -> None:
+            cl.enqueue_copy(devices.device().queue, buffers[self.ptr], bytes_at(address, size), dst_offset=self.at)
+
+        sending.append(copy)
 
     def copy_to_host_async(self, address: int, size: int, stream: Stream) -> None:
+        send()
         cl.enqueue_copy(devices.device().queue, bytes_at(address, size), buffers[self.ptr], src_offset=self.at)
 
     def copy_from_device_async(self, source: Pointer, size: int, stream: Stream) -> None:
+        send()
         cl.enqueue_copy(
             devices.device().queue, buffers[self.ptr], buffers[source.ptr], byte_count=size, src_offset=source.at,
             dst_offset=self.at,
@@ -89,12 +141,14 @@ class Pointer:
 
 def alloc(size: int) -> Pointer:
     assert current[-2:] == ["Device", "Stream"]
+    ask("alloc")
     buffers[len(buffers) + 1] = devices.device().alloc(size)
     return Pointer(len(buffers))
 
 
 class Module:
     def load(self, code: bytes) -> None:
+        ask("load")
         text = code.decode().replace(CUDA.head, OPENCL.head).replace(CUDA.double, OPENCL.double)
         self.program = devices.device().build(text)
         self.parameters = {
@@ -106,6 +160,8 @@ class Module:
 
         def start(grid: tuple[int, ...], block: tuple[int, ...], args: list[Any]) -> None:
             assert current[-2:] == ["Device", "Stream"]
+            ask("start")
+            send()
             values = [buffers[x] if "*" in p else x for p, x in zip(self.parameters[name], args, strict=True)]
             kernel.set_args(*values)
             size = tuple(a * b for a, b in zip(grid, block, strict=True))
@@ -125,12 +181,25 @@ def _compile(text: str, options: tuple[str, ...]) -> None:
 PROPERTIES = {"name": b"a stand-in", "sharedMemPerBlock": 1 << 15, "multiProcessorCount": 16, "totalGlobalMem": 1 << 30}
 runtime = SimpleNamespace(
     getDeviceCount=lambda: 1, getDeviceProperties=lambda number: PROPERTIES, driverGetVersion=lambda: 12000,
-    CUDARuntimeError=NVRTCError,
+    CUDARuntimeError=CUDARuntimeError,
 )  # fmt: skip
-driver = SimpleNamespace(CUDADriverError=NVRTCError)
-#: what is asked of `cupy` itself
-pool = SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_all_blocks=lambda: None)
-whole = SimpleNamespace(get_default_memory_pool=lambda: pool)
+driver = SimpleNamespace(CUDADriverError=CUDADriverError)
+
+
+class Pool:
+    """What is asked of `cupy` itself: the pool of the device that is the thread's."""
+
+    def used_bytes(self) -> int:
+        return 0
+
+    def total_bytes(self) -> int:
+        return 1 << 20
+
+    def free_all_blocks(self) -> None:
+        given_back.append(None)
+
+
+whole = SimpleNamespace(get_default_memory_pool=Pool)
 nvrtc = SimpleNamespace(
     createProgram=lambda text, name, headers, names: text, compileProgram=_compile, getCUBIN=str.encode,
     destroyProgram=lambda text: None, NVRTCError=NVRTCError,

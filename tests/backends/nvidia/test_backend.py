@@ -35,6 +35,8 @@ def cupy(monkeypatch: Any) -> Iterator[Any]:
 
     yield use
     devices.device.cache_clear()
+    for left in (stand_in.failures, stand_in.given_back, stand_in.sending):
+        left.clear()
 
 
 def run(f: Any, *arrays: Any) -> Any:
@@ -142,3 +144,22 @@ def test_faults_and_what_python_does(cupy: Any, caplog: Any) -> None:
     with caplog.at_level(logging.WARNING, "graphc.cuda"):
         np.testing.assert_allclose(run(slope, X).numpy(), 4 * X**3, rtol=1e-5)
     assert "a stand-in: done by Python, between waits: while_loop_grad" in caplog.text
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("most", [1 << 24, 1 << 10])
+def test_what_was_sent_may_be_changed(cupy: Any, monkeypatch: Any, most: int) -> None:
+    """CUDA reads memory of the host when it comes to that."""
+    cupy(stand_in)
+    monkeypatch.setattr(devices, "_MOST_SENT", most)
+    array = X.copy()
+    x = gc.from_numpy(array).to("cuda")
+    array[:] = 0
+    np.testing.assert_array_equal(x.cpu().numpy(), X)
+    f = gc.compile(lambda x: x * 2, backend="cuda")
+    np.testing.assert_array_equal(f(gc.from_numpy(X)).numpy(), X * 2)
+    device = devices.device()
+    assert device.sent_bytes == sum(x.nbytes for x in device.sent) <= most
