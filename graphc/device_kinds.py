@@ -195,7 +195,7 @@ class Accelerator:
         """Counts `max_memory_allocated` anew from now on."""
         if self.is_available():
             driver = self.memory(device).driver
-            driver.most = driver.usage()[0]
+            driver.most = self._usage(device)[0]
 
     reset_max_memory_allocated = reset_peak_memory_stats
 
@@ -206,8 +206,8 @@ class Accelerator:
     def mem_get_info(self, device: Any = None) -> tuple[int, int]:
         """The bytes nothing of ours is in, and all bytes of a device."""
         self._need("mem_get_info")
-        driver = self.memory(device).driver
-        return driver.total_memory - driver.usage()[2], driver.total_memory
+        total: int = self.memory(device).driver.total_memory
+        return total - self._usage(device)[2], total
 
     def memory_stats(self, device: Any = None) -> dict[str, int]:
         """The numbers of bytes under PyTorch's names; empty without a device."""
@@ -257,7 +257,11 @@ class Accelerator:
         yield
 
     def _usage(self, device: Any) -> tuple[int, int, int]:
-        found: tuple[int, int, int] = self.memory(device).driver.usage() if self.is_available() else (0, 0, 0)
+        if not self.is_available():
+            return 0, 0, 0
+        driver = self.memory(device).driver
+        with driver.held():
+            found: tuple[int, int, int] = driver.usage()
         return found
 
     def _need(self, asked: str) -> None:

@@ -61,7 +61,7 @@ class Device(Protocol):
         """A buffer of its memory, freed when nobody has it."""
 
     def usage(self) -> tuple[int, int, int]:
-        """Bytes in use, the most there ever were, and those held in all."""
+        """Bytes in use, the most there ever were, and those held in all, of a device that is held."""
 
     def release(self) -> None:
         """Gives memory that nobody uses back to the driver, also what `holders` keep."""

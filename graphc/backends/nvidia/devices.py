@@ -55,6 +55,20 @@ class Kernel:
         return lambda: round(1e6 * cuda.get_elapsed_time(before, after))
 
 
+class Memory:
+    """A buffer, which counts as used while somebody has it."""
+
+    def __init__(self, pointer: Any, nbytes: int, freed: list[int]):
+        self.pointer, self.nbytes, self.freed = pointer, nbytes, freed
+        self.ptr: int = pointer.ptr
+
+    def __add__(self, at: int) -> Any:
+        return self.pointer + at
+
+    def __del__(self) -> None:
+        self.freed.append(self.nbytes)  # at any time, in any thread: the count is changed where the device is held
+
+
 class Device:
     """A device (`devices/protocol.py` tells what it must offer), with a stream that does what it is given in order."""
 
@@ -78,7 +92,9 @@ class Device:
         self.lost = ""
         self.total_memory: int = properties["totalGlobalMem"]
         self.identity = f"CUDA {cuda.runtime.driverGetVersion()}, {self.name}"
-        self.most = 0
+        self.most = self.used = 0
+        #: bytes of buffers that nobody has any more, not yet taken off those in use
+        self.freed: list[int] = []
         #: what was sent and may not have been read yet, and its bytes
         self.sent: list[Any] = []
         self.sent_bytes = 0
@@ -114,14 +130,20 @@ class Device:
 
     def alloc(self, nbytes: int) -> Any:
         """A buffer, from CuPy's pool."""
-        found = cuda.alloc(nbytes)
-        self.most = max(self.most, self.usage()[0])
+        found = Memory(cuda.alloc(nbytes), nbytes, self.freed)
+        self.used += nbytes
+        self.most = max(self.most, self._in_use())
         return found
 
+    def _in_use(self) -> int:
+        """Bytes of the buffers that somebody has. CuPy would walk through all of them."""
+        while self.freed:
+            self.used -= self.freed.pop()
+        return self.used
+
     def usage(self) -> tuple[int, int, int]:
-        """Bytes in use, the most there ever were, and those held in all; those of CuPy's other users count too."""
-        pool = cupy.get_default_memory_pool()
-        return pool.used_bytes(), self.most, pool.total_bytes()
+        """Bytes in use, the most there ever were, and those held in all, CuPy's other users' among them."""
+        return self._in_use(), self.most, cupy.get_default_memory_pool().total_bytes()
 
     def release(self) -> None:
         """Gives memory that nobody uses back to the driver, also what programs keep between their runs."""

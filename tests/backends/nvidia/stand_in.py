@@ -189,10 +189,8 @@ driver = SimpleNamespace(CUDADriverError=CUDADriverError)
 class Pool:
     """What is asked of `cupy` itself: the pool of the device that is the thread's."""
 
-    def used_bytes(self) -> int:
-        return 0
-
     def total_bytes(self) -> int:
+        assert current[-2:] == ["Device", "Stream"]
         return 1 << 20
 
     def free_all_blocks(self) -> None:

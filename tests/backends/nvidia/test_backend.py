@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc as cycles
 import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -163,3 +164,18 @@ def test_what_was_sent_may_be_changed(cupy: Any, monkeypatch: Any, most: int) ->
     np.testing.assert_array_equal(f(gc.from_numpy(X)).numpy(), X * 2)
     device = devices.device()
     assert device.sent_bytes == sum(x.nbytes for x in device.sent) <= most
+
+
+@pytest.mark.opencl
+def test_bytes_in_use(cupy: Any) -> None:
+    cupy(stand_in)
+    before = gc.cuda.memory_allocated()
+    x = gc.from_numpy(X).to("cuda")
+    assert gc.cuda.memory_allocated() == before + X.nbytes <= gc.cuda.max_memory_allocated()
+    assert gc.cuda.memory_reserved() == 1 << 20
+    assert gc.cuda.mem_get_info() == ((1 << 30) - (1 << 20), 1 << 30)
+    del x
+    cycles.collect()
+    assert gc.cuda.memory_allocated() == before
+    gc.cuda.reset_peak_memory_stats()
+    assert gc.cuda.max_memory_allocated() == before
