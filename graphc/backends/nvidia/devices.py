@@ -14,7 +14,7 @@ import numpy as np
 from graphc.backends.c_like.heads import CUDA
 from graphc.backends.c_like.tiles import Target
 from graphc.backends.nvidia.nvrtc import cuda, machine_code, missing
-from graphc.core.errors import BackendError, DeviceError, OutOfMemoryError
+from graphc.core.errors import BackendError, DeviceError, GraphcError, OutOfMemoryError
 from graphc.core.lazy import lazy_import
 
 cupy: Any = lazy_import("cupy")
@@ -23,6 +23,8 @@ cupy: Any = lazy_import("cupy")
 _ITEMS = 256
 #: The bytes of arguments that a kernel takes on every card.
 _ARGUMENTS = 4096
+#: The status by which both of CUDA's interfaces say that there is no room.
+_OUT_OF_MEMORY = 2
 #: Bytes that were sent and may not have been read yet; where they are more, it is waited for.
 _MOST_SENT = 1 << 24
 
@@ -102,35 +104,59 @@ class Device:
     @contextmanager
     def held(self) -> Iterator[None]:
         """While it lasts the device belongs to this thread, and its stream is the one of the thread."""
-        with self.lock, self.device, self.stream:
+        with self.lock:
             if self.lost:
                 raise DeviceError(self.lost)
             try:
-                yield
-            except MemoryError as error:
-                raise OutOfMemoryError(f"{self.name} has no room: {error}") from error
-            except cuda.runtime.CUDARuntimeError as error:
-                raise self._stopped(error) from error
-            except cuda.driver.CUDADriverError as error:
-                raise self._stopped(error) from error
+                with self.device, self.stream:
+                    yield
+            except (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError) as error:
+                raise self._told(error) from error
 
-    def _stopped(self, error: Exception) -> DeviceError:
-        """CUDA errors of a run stay with the process: its context is of no more use."""
-        self.lost = (
-            f"{self.name} has stopped ({error}): the tensors on it are lost, and CUDA works again only in a new process"
-        )
+    def _told(self, error: Any) -> GraphcError:
+        """An error of CUDA as graphc's. One that ends CUDA's context is the answer to all that is asked afterwards."""
+        if not self.lost:
+            if error.status == _OUT_OF_MEMORY:
+                return OutOfMemoryError(f"{self.name} has no room: {self._holds()} ({error})")
+            if self._answers():
+                return BackendError(f"{self.name} does not do what graphc asks of it: {error}")
+            self.lost = (
+                f"{self.name} has stopped ({error}): the tensors on it are lost, "
+                "and CUDA works again only in a new process"
+            )
         return DeviceError(self.lost)
+
+    def _answers(self) -> bool:
+        """Whether it still works."""
+        try:
+            self.finish()
+        except RuntimeError:  # what CuPy raises for every failure of CUDA
+            return False
+        return True
+
+    def _holds(self) -> str:
+        return f"tensors and runs hold {self._in_use():,} of its {self.total_memory:,} bytes"
 
     def build(self, text: str) -> Any:
         """The loaded module of a text; BackendError shows the compiler's words."""
         with self.held():
             found = cuda.Module()
-            found.load(machine_code(text, self.architecture))
+            code = machine_code(text, self.architecture)
+            try:
+                found.load(code)
+            except cuda.driver.CUDADriverError as error:
+                if error.status != _OUT_OF_MEMORY:
+                    raise
+                self.release()
+                found.load(code)
         return found
 
     def alloc(self, nbytes: int) -> Any:
         """A buffer, from CuPy's pool."""
-        found = Memory(cuda.alloc(nbytes), nbytes, self.freed)
+        try:
+            found = Memory(cuda.alloc(nbytes), nbytes, self.freed)
+        except MemoryError as error:  # CuPy's own
+            raise OutOfMemoryError(f"{self.name} has no room for {nbytes:,} bytes: {self._holds()}") from error
         self.used += nbytes
         self.most = max(self.most, self._in_use())
         return found

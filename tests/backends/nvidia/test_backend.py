@@ -17,7 +17,7 @@ import graphc as gc
 from graphc import nn
 from graphc.backends.devices import ops
 from graphc.backends.nvidia import devices, nvrtc
-from graphc.core.errors import BackendError
+from graphc.core.errors import BackendError, DeviceError, OutOfMemoryError
 from graphc.core.lazy import lazy_import
 
 X = np.random.default_rng(0).normal(size=(70, 33)).astype(np.float32)
@@ -179,3 +179,81 @@ def test_bytes_in_use(cupy: Any) -> None:
     assert gc.cuda.memory_allocated() == before
     gc.cuda.reset_peak_memory_stats()
     assert gc.cuda.max_memory_allocated() == before
+
+
+@pytest.mark.opencl
+def test_what_nobody_uses_is_given_back_where_there_is_no_room(cupy: Any) -> None:
+    cupy(stand_in)
+    x = gc.from_numpy(X).to("cuda")
+    stand_in.failures["alloc"] = [stand_in.NoRoom("Out of memory")]
+    y = x + 1
+    assert len(stand_in.given_back) == 1
+    np.testing.assert_array_equal(y.cpu().numpy(), X + 1)
+    stand_in.failures["alloc"] = [stand_in.NoRoom("Out of memory")] * 2
+    with pytest.raises(OutOfMemoryError) as caught:
+        gc.zeros(70, 33, device="cuda")
+    assert str(caught.value).count("has no room") == 1
+    assert "a stand-in has no room for 9,240 bytes: tensors and runs hold " in str(caught.value)
+    assert "for a tensor f32[70, 33], 9,240 bytes, at " in str(caught.value)
+    stand_in.failures["load"] = [stand_in.CUDADriverError(2)]
+    np.testing.assert_array_equal((x - 3).cpu().numpy(), X - 3)
+    stand_in.failures["start"] = [stand_in.CUDADriverError(2)]
+    with pytest.raises(OutOfMemoryError, match=r"has no room: .*CUDA_ERROR 2"):
+        x + 1
+    np.testing.assert_array_equal((x + 1).cpu().numpy(), X + 1)
+
+
+@pytest.mark.opencl
+def test_the_hosts_memory_is_not_the_devices(cupy: Any) -> None:
+    cupy(stand_in)
+    with pytest.raises(MemoryError) as caught, devices.device().held():
+        raise MemoryError("of the host")
+    assert type(caught.value) is MemoryError
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("error", [stand_in.CUDADriverError(701), stand_in.CUDARuntimeError(1)])
+def test_an_error_behind_which_it_works_on(cupy: Any, error: Exception) -> None:
+    cupy(stand_in)
+    x = gc.from_numpy(X).to("cuda")
+    x + 1
+    stand_in.failures["start"] = [error]
+    with pytest.raises(BackendError, match=r"a stand-in does not do what graphc asks of it: .*(701|1)") as caught:
+        x + 1
+    assert not isinstance(caught.value, DeviceError)
+    np.testing.assert_array_equal((x + 1).cpu().numpy(), X + 1)
+
+
+@pytest.mark.opencl
+def test_an_error_that_stays(cupy: Any) -> None:
+    """It is what every function of CUDA answers from then on, also those that make a device the thread's."""
+    cupy(stand_in)
+    x = gc.from_numpy(X).to("cuda")
+    (x + 1).cpu()
+
+    stand_in.failures[""] = [stand_in.CUDARuntimeError(700)]
+    for f in (lambda: x + 1, x.cpu, lambda: gc.ones(3, device="cuda"), gc.cuda.synchronize, lambda: run(gc.tanh, X)):
+        with pytest.raises(DeviceError, match=r"has stopped \(cudaError 700\).* only in a new process"):
+            f()
+    assert not stand_in.current
+    stand_in.failures.clear()
+    with pytest.raises(DeviceError, match="has stopped"):
+        x + 1
+
+
+@pytest.mark.opencl
+def test_an_error_that_stays_comes_within_a_run(cupy: Any, monkeypatch: Any) -> None:
+    cupy(stand_in)
+    x = gc.from_numpy(X).to("cuda")
+    x + 1
+
+    def start(kernel: devices.Kernel) -> None:
+        stand_in.failures[""] = [stand_in.CUDARuntimeError(700)]
+        stand_in.ask("start")
+
+    monkeypatch.setattr(devices.Kernel, "start", start)
+    with pytest.raises(DeviceError, match="has stopped"):
+        x + 1
+    assert not stand_in.current
+    with pytest.raises(DeviceError, match="has stopped"):
+        x.cpu()
