@@ -185,7 +185,7 @@ def _problem(library: str) -> str:
 def _cuda() -> Iterator[Finding]:
     try:
         first = nvidia.device()
-        count = nvidia.cuda.runtime.getDeviceCount()
+        count = nvidia.count()
     except (GraphcError, ImportError) as error:
         yield Finding("cuda", (), False, _advice(error))
         return

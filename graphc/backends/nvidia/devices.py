@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -233,6 +234,7 @@ class Device:
         return _ITEMS
 
 
+@functools.cache
 def count() -> int:
     """How many devices there are; BackendError where CUDA cannot be asked."""
     try:
@@ -246,9 +248,45 @@ def count() -> int:
     return found
 
 
-@functools.cache
+#: Devices in use, by their numbers.
+_OPEN: dict[int, Device] = {}
+_OPENING = threading.Lock()
+
+
 def device(number: int = 0) -> Device:
     """A device by its number; BackendError where there is none."""
+    if _FORKED:  # locks may be held for good
+        raise DeviceError(_FORKED)
+    if number not in _OPEN:
+        with _OPENING:
+            if number not in _OPEN:
+                _OPEN[number] = _opened(number)
+    return _OPEN[number]
+
+
+def _opened(number: int) -> Device:
     if number >= count():
         raise BackendError(f"there is no CUDA device {number}: there are {count()}")
-    return Device(number)
+    try:
+        return Device(number)
+    except cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(f"the CUDA device {number} cannot be opened: {error}") from error
+
+
+#: What is said in a process that was forked when CUDA had been asked.
+_FORKED = ""
+
+
+def _after_fork() -> None:
+    """CUDA works in no forked process whose parent has used it: what would ask it is refused."""
+    global _FORKED
+    if count.cache_info().currsize:
+        _FORKED = (
+            "CUDA was in use before this process was forked, and does not work in it\n"
+            "  hint: start processes that use a device by multiprocessing.get_context('spawn')"
+        )
+        for found in _OPEN.values():
+            found.lost = _FORKED
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -29,9 +29,10 @@ def backend(request: Any, monkeypatch: Any) -> Any:
         monkeypatch.setattr(nvrtc, "cuda", stand_in)
         monkeypatch.setattr(devices, "cupy", stand_in.whole)
         monkeypatch.setattr(ops, "_MEMORIES", {})
-        devices.device.cache_clear()
+        monkeypatch.setattr(devices, "_OPEN", {})
+        devices.count.cache_clear()
     yield request.param
-    devices.device.cache_clear()
+    devices.count.cache_clear()
 
 
 def training():

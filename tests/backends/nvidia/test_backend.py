@@ -32,10 +32,11 @@ def cupy(monkeypatch: Any) -> Iterator[Any]:
         monkeypatch.setattr(nvrtc, "cuda", module)
         monkeypatch.setattr(devices, "cupy", stand_in.whole)
         monkeypatch.setattr(ops, "_MEMORIES", {})
-        devices.device.cache_clear()
+        monkeypatch.setattr(devices, "_OPEN", {})
+        devices.count.cache_clear()
 
     yield use
-    devices.device.cache_clear()
+    devices.count.cache_clear()
     for left in (stand_in.failures, stand_in.given_back, stand_in.sending):
         left.clear()
 
@@ -151,37 +152,6 @@ def test_faults_and_what_python_does(cupy: Any, caplog: Any) -> None:
 
 
 @pytest.mark.opencl
-@pytest.mark.parametrize("most", [1 << 24, 1 << 10])
-def test_what_was_sent_may_be_changed(cupy: Any, monkeypatch: Any, most: int) -> None:
-    """CUDA reads memory of the host when it comes to that."""
-    cupy(stand_in)
-    monkeypatch.setattr(devices, "_MOST_SENT", most)
-    array = X.copy()
-    x = gc.from_numpy(array).to("cuda")
-    array[:] = 0
-    np.testing.assert_array_equal(x.cpu().numpy(), X)
-    f = gc.compile(lambda x: x * 2, backend="cuda")
-    np.testing.assert_array_equal(f(gc.from_numpy(X)).numpy(), X * 2)
-    device = devices.device()
-    assert device.sent_bytes == sum(x.nbytes for x in device.sent) <= most
-
-
-@pytest.mark.opencl
-def test_bytes_in_use(cupy: Any) -> None:
-    cupy(stand_in)
-    before = gc.cuda.memory_allocated()
-    x = gc.from_numpy(X).to("cuda")
-    assert gc.cuda.memory_allocated() == before + X.nbytes <= gc.cuda.max_memory_allocated()
-    assert gc.cuda.memory_reserved() == 1 << 20
-    assert gc.cuda.mem_get_info() == ((1 << 30) - (1 << 20), 1 << 30)
-    del x
-    cycles.collect()
-    assert gc.cuda.memory_allocated() == before
-    gc.cuda.reset_peak_memory_stats()
-    assert gc.cuda.max_memory_allocated() == before
-
-
-@pytest.mark.opencl
 def test_what_nobody_uses_is_given_back_where_there_is_no_room(cupy: Any) -> None:
     cupy(stand_in)
     x = gc.from_numpy(X).to("cuda")
@@ -257,3 +227,54 @@ def test_an_error_that_stays_comes_within_a_run(cupy: Any, monkeypatch: Any) -> 
     assert not stand_in.current
     with pytest.raises(DeviceError, match="has stopped"):
         x.cpu()
+
+
+@pytest.mark.opencl
+@pytest.mark.parametrize("most", [1 << 24, 1 << 10])
+def test_what_was_sent_may_be_changed(cupy: Any, monkeypatch: Any, most: int) -> None:
+    """CUDA reads memory of the host when it comes to that."""
+    cupy(stand_in)
+    monkeypatch.setattr(devices, "_MOST_SENT", most)
+    array = X.copy()
+    x = gc.from_numpy(array).to("cuda")
+    array[:] = 0
+    np.testing.assert_array_equal(x.cpu().numpy(), X)
+    f = gc.compile(lambda x: x * 2, backend="cuda")
+    np.testing.assert_array_equal(f(gc.from_numpy(X)).numpy(), X * 2)
+    device = devices.device()
+    assert device.sent_bytes == sum(x.nbytes for x in device.sent) <= most
+
+
+@pytest.mark.opencl
+def test_bytes_in_use(cupy: Any) -> None:
+    cupy(stand_in)
+    before = gc.cuda.memory_allocated()
+    x = gc.from_numpy(X).to("cuda")
+    assert gc.cuda.memory_allocated() == before + X.nbytes <= gc.cuda.max_memory_allocated()
+    assert gc.cuda.memory_reserved() == 1 << 20
+    assert gc.cuda.mem_get_info() == ((1 << 30) - (1 << 20), 1 << 30)
+    del x
+    cycles.collect()
+    assert gc.cuda.memory_allocated() == before
+    gc.cuda.reset_peak_memory_stats()
+    assert gc.cuda.max_memory_allocated() == before
+
+
+@pytest.mark.opencl
+def test_a_forked_process_is_told(cupy: Any, monkeypatch: Any) -> None:
+    cupy(stand_in)
+    monkeypatch.setattr(devices, "_FORKED", "")
+    x = gc.from_numpy(X).to("cuda")
+    devices._after_fork()
+    for f in (lambda: x + 1, x.cpu, lambda: gc.zeros(3, device="cuda"), lambda: run(gc.tanh, X)):
+        with pytest.raises(DeviceError, match=r"forked, and does not work in it\n.*get_context\('spawn'\)"):
+            f()
+
+
+def test_a_forked_process_may_ask_what_its_parent_has_not(cupy: Any, monkeypatch: Any) -> None:
+    cupy(SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=refuse)))
+    monkeypatch.setattr(devices, "_FORKED", "")
+    with pytest.raises(BackendError, match="no CUDA device was found"):
+        devices.device()
+    devices._after_fork()
+    assert not devices._FORKED
