@@ -7,6 +7,8 @@ touched, so that it takes address space and nothing else.
 
 from __future__ import annotations
 
+import math
+import mmap
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -28,7 +30,7 @@ class Memory(Protocol):
         """What the driver calls the array's buffer; DeviceError if its elements were lost with the device."""
 
     def over(self, shadow: np.ndarray[Any, Any]) -> DeviceArray:
-        """Room for elements that lie as those of an array that owns its memory; with any content."""
+        """Room for elements that lie as those of an array that is all of its memory; with any content."""
 
     def put(self, array: np.ndarray[Any, Any]) -> DeviceArray:
         """The elements of an array, in the order in which they lie."""
@@ -138,6 +140,49 @@ Array: TypeAlias = "np.ndarray[Any, Any] | DeviceArray"
 ARRAYS = (np.ndarray, DeviceArray)
 
 
+#: Bytes of a shadow from which on its memory is not asked for.
+_LARGE = 1 << 20
+
+
+class _Addresses:
+    """So many bytes that are 0 and that nobody may write, so that the system need not set memory apart for them."""
+
+    def __init__(self, nbytes: int):
+        self.memory = mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)
+        start = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
+        self.__array_interface__ = {"version": 3, "shape": (nbytes,), "typestr": "|u1", "data": (start, False)}
+
+
+def addresses(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """An array of zeros that takes no memory, however large it is, and must not be written, whatever its flags say."""
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if not nbytes or not hasattr(mmap, "PROT_READ"):  # Windows sets memory apart for all arrays alike
+        return np.empty(shape, dtype)
+    try:
+        return np.asarray(_Addresses(nbytes)).view(dtype).reshape(shape)
+    except (OSError, OverflowError):  # there are no such addresses
+        return np.empty(shape, dtype)
+
+
+def new_shadow(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+    """What tells of rows of elements where they are; it may be larger than the memory of the host."""
+    large = math.prod(shape) * np.dtype(dtype).itemsize >= _LARGE
+    return addresses(shape, dtype) if large else np.empty(shape, dtype)
+
+
+def new_shadow_like(array: np.ndarray[Any, Any], dtype: Any = None) -> np.ndarray[Any, Any]:
+    """The same of elements that lie in the order of those of an array."""
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    if array.size * dtype.itemsize < _LARGE:
+        return np.empty_like(array, dtype)
+    order = [*range(array.ndim)]
+    if array.flags.f_contiguous:
+        order.reverse()
+    else:
+        order.sort(key=lambda axis: -abs(array.strides[axis]))
+    return addresses(tuple(array.shape[axis] for axis in order), dtype).transpose(np.argsort(order))
+
+
 def is_array(data: Any) -> bool:
     """Whether the data of a tensor is elements somewhere, rather than a value of a program or a bare type."""
     return isinstance(data, ARRAYS)
@@ -190,12 +235,12 @@ def like(data: Any, dtype: Any = None) -> Any:
     """Room for such elements (or as many of another dtype), in the same memory and in the order in which they lie."""
     if type(data) is not DeviceArray:
         return np.empty_like(data, dtype)
-    return data.memory.over(np.empty_like(data.shadow, dtype))
+    return data.memory.over(new_shadow_like(data.shadow, dtype))
 
 
 def is_borrowed(data: Any) -> bool:
     """Whether the elements lie in memory that another array owns."""
-    return shadow_of(data).base is not None
+    return data.shadow is not data.buffer.root if type(data) is DeviceArray else data.base is not None
 
 
 def write_elements(target: Any, source: Any) -> None:
@@ -231,7 +276,7 @@ def extent(data: Any) -> tuple[int, int]:
 
 
 __all__ = [
-    "ARRAYS", "Array", "Buffer", "DeviceArray", "Memory", "device_of", "duplicate", "extent", "host", "is_array", "is_borrowed",
-    "like",
-    "memory_of", "memory_owner", "moved", "shadow_of", "shares_memory", "write_elements",
+    "ARRAYS", "Array", "Buffer", "DeviceArray", "Memory", "addresses", "device_of", "duplicate", "extent", "host", "is_array",
+    "is_borrowed", "like", "memory_of", "memory_owner", "moved", "new_shadow", "new_shadow_like", "shadow_of", "shares_memory",
+    "write_elements",
 ]  # fmt: skip

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import mmap
 import re
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from graphc.backends import find_backend
 from graphc.build import CompiledFunction
+from graphc.core.arrays import addresses
 from graphc.core.config import config
 from graphc.core.context import SLOTS
 from graphc.core.dims import is_static, substitute
@@ -116,17 +115,14 @@ def _blank(x: Any) -> Any:
 
 
 def _room(type_: TensorType) -> Any:
-    """An array of zeros that takes addresses and no memory, since nobody may write it, however large it is."""
+    """An array of zeros that takes no memory."""
     if not is_static(type_.shape):
         raise ArgumentTypeError(f"{type_} has an unknown size: an estimate needs numbers")
     if any(n < 0 for n in type_.shape):
         raise ShapeError(f"{type_} has a negative size")
-    count = int(prod(type_.shape))
-    if not count or not hasattr(mmap, "PROT_READ"):  # Windows sets memory apart for all arrays alike
-        return np.empty(type_.shape, type_.dtype.np)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # read only: the system need not set memory apart
-    memory = mmap.mmap(-1, count * type_.dtype.itemsize, flags, mmap.PROT_READ)
-    return np.frombuffer(memory, np.uint8).view(type_.dtype.np).reshape(type_.shape)
+    found = addresses(tuple(map(int, type_.shape)), type_.dtype.np)
+    found.flags.writeable = False
+    return found
 
 
 def _numbers(value: Value, sizes: Mapping[str, int]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.backends.c_like.writing import Lines, Source
 from graphc.backends.devices.protocol import Device, Kernel
-from graphc.core.arrays import Buffer, DeviceArray, shares_memory
+from graphc.core.arrays import Buffer, DeviceArray, new_shadow, new_shadow_like, shares_memory
 from graphc.core.devices import Device as Name
 from graphc.core.errors import DeviceError, OutOfMemoryError, user_line
 from graphc.core.tensor_types import type_of_array
@@ -41,7 +41,7 @@ class DeviceMemory:
         return self._driver
 
     def over(self, shadow: np.ndarray[Any, Any]) -> DeviceArray:
-        """Room for elements that lie as those of an array that owns its memory."""
+        """Room for elements that lie as those of an array that is all of its memory."""
         driver = self.driver
         return DeviceArray(Buffer(self, driver, self._room(driver, shadow), shadow), shadow)
 
@@ -65,11 +65,11 @@ class DeviceMemory:
 
     def new(self, shape: tuple[int, ...], dtype: Any) -> DeviceArray:
         """Room for rows of elements."""
-        return self.over(np.empty(shape, dtype))
+        return self.over(new_shadow(shape, dtype))
 
     def put(self, array: np.ndarray[Any, Any]) -> DeviceArray:
         """The elements of an array, in the order in which they lie."""
-        made = self.over(np.empty_like(array))
+        made = self.over(new_shadow_like(array))
         if array.size:
             packed = np.ascontiguousarray(array.transpose(_order(made.shadow)))
             with self.driver.held():

@@ -408,3 +408,17 @@ def test_an_argument_that_comes_from_a_device_later(updates):
     assert found.device == gc.device(DEVICE) and np.array_equal(found.cpu().numpy(), X * 2)
     assert np.array_equal(run(host).numpy(), X * 2)
     assert not updates or total.cpu().eq(6).all()
+
+
+def test_large_tensors():
+    """Their shadows are addresses only."""
+    large = RNG.normal(size=(600, 600)).astype(np.float32)
+    equal(lambda x: x.t().contiguous()[1:].add(1).reshape(-1)[::7], large)
+    equal(lambda x: x.clone().t().mul_(2).clone()[:3], large)
+    x, y = there(large), gc.from_numpy(large.copy())
+    for z in (x, y):
+        z.t()[:300].add_(1)
+        z[::2] = z[1::2].flip(0)
+    np.testing.assert_array_equal(x.cpu().numpy(), y.numpy())
+    assert gc.from_numpy(np.asfortranarray(large)).to(DEVICE).stride() == (1, 600)
+    assert copy.deepcopy(x.t()).stride() == x.t().stride()
