@@ -472,9 +472,7 @@ WRITES = {
     "a carry given twice": lambda x, p: (*gc.scan(lambda c, r: ((c[0].mul_(r), c[1] + 1), c), (x[0], x[0]), x)[0], x * 2),
     "a loop's carry": lambda x, p: gc.while_loop(lambda a: a.sum() < 50, lambda a: a.mul_(2), x) + x,
     "a closure": lambda x, p: gc.cond(p, lambda: x.mul_(2) + 1, lambda: x + 1) + x,
-    "a closure of a loop": lambda x, p: (
-        gc.scan(lambda c, r: (c + r, x.add_(1).sum(0) + c), x[0] * 2, gc.ones(2, 3))[1], x.sum()
-    ),
+    "a closure of a loop": lambda x, p: gc.scan(lambda c, r: (c + r, x.add_(1).sum(0) + c), x[0] * 2, gc.ones(2, 3))[1] + x,
     "a batch": lambda x, p: gc.func.vmap(lambda a: a.mul_(2).sum() * a)(x) + x,
     "a batch, along columns": lambda x, p: gc.func.vmap(lambda a, b: a.mul_(b), in_dims=(1, None))(x, x[:, 0] + 1).t() + x,
 }  # fmt: skip
