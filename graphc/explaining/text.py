@@ -18,6 +18,8 @@ WIDTH = 118
 MOST_LINES, MOST_SHOWN = 32, 4
 #: Steps of a plan that are shown, those of them whose loops are, places of its arena, and captured variables.
 MOST_STEPS, MOST_LOOPS, MOST_PLACES, MOST_VARIABLES = 40, 8, 24, 16
+#: Texts shorter than this are shown whatever they cost.
+FEW_LINES = 3
 #: What was left out of a step, or of a plan.
 _LOOPS_LEFT, _LEFT = "loops left out", "left out"
 
@@ -51,9 +53,10 @@ def _shortened_plan(plan: Data) -> Data:
     kept = {id(step) for _, step in ranked[:MOST_STEPS]}
     loops: dict[str, int] = {}
     for _, step in ranked:
-        if step["text"] and len(loops) < MOST_LOOPS:
+        if step["text"].count("\n") >= FEW_LINES and len(loops) < MOST_LOOPS:
             loops.setdefault(step["text"], id(step))
-    found = plan | {"steps": _kept(plan["steps"], kept, set(loops.values()))}
+    short = {id(step) for _, step in ranked if step["text"].count("\n") < FEW_LINES}
+    found = plan | {"steps": _kept(plan["steps"], kept, short | set(loops.values()))}
     if len(arena := plan["memory"].get("arena") or ()) > MOST_PLACES:
         largest = sorted(arena, key=lambda slot: -slot["bytes"])[:MOST_PLACES]
         within = {slot["offset"] for slot in largest}
