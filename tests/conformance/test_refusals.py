@@ -20,7 +20,16 @@ CASES = sampled(which="errors")
 HERE = Path(__file__).name
 
 #: Ops that take whatever they are given, and ops that only rules, passes and recordings of bodies make.
-REFUSE_NOTHING = {"cast", "copy", "logical_not", "nonzero", "size", "stop_gradient", "straight_through", "while_loop_grad"}
+REFUSE_NOTHING = {
+    "cast",
+    "copy",
+    "logical_not",
+    "nonzero",
+    "size",
+    "stop_gradient",
+    "straight_through",
+    "while_loop_grad",
+}
 
 
 def test_every_op_tells_what_it_refuses() -> None:
