@@ -64,6 +64,8 @@ class Surroundings:
         self.places: list[tuple[str, Place, Any]] = []
         self.held: list[tuple[str, Place, Any]] = []
         self._known: set[tuple[int, Any]] = set()
+        #: attributes that the functions read from objects of the user's, and from what those hold
+        self._asked: set[str] = set()
         objects = self.roots[1:]
         for function in self._functions(fn, objects):
             self._add_attributes(function, objects, self._add_names(function))
@@ -121,6 +123,8 @@ class Surroundings:
         parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         for variable, name in _reads(code)[1]:
             for owner in objects if variable in parameters else [named[variable]] if variable in named else ():
+                if hasattr(type(owner), "_guard_state") or not _reports_itself(owner):
+                    self._asked.update(_read_through(code, variable))
                 if not _reports_itself(owner) and _is_read_as_is(owner, name):
                     shown = owner if isinstance(owner, type | ModuleType) else type(owner)
                     self._add(f"{shown.__name__}.{name}", Place(owner, name), _MISSING)
@@ -139,7 +143,7 @@ class Surroundings:
         for name, place, before in self.places:
             self.held.append((name, place, _copied(place.read() if _is_plain(before) else before)))
         for module in modules:
-            for name, owner, key in module._unreported():
+            for name, owner, key in module._unreported(frozenset(self._asked)):
                 place = Place(owner, key, isinstance(owner, dict))
                 if (id(owner), key) not in self._known:
                     self._known.add((id(owner), key))
@@ -314,6 +318,49 @@ def _reads(code: CodeType) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]
             names |= dict.fromkeys(more_names)
             attributes |= dict.fromkeys(more_attributes)
     return tuple(names), tuple(attributes)
+
+
+@lru_cache(maxsize=1024)
+def attributes_read(kind: Any, asked: frozenset[str]) -> frozenset[str]:
+    """The attributes that a module's forward, the methods it calls, and others by the names `asked` read from the module.
+
+    What nobody reads while the module runs, such as a list of losses that a training loop keeps there, is none of them.
+    """
+    names: set[str] = set()
+    pending = ["forward", "__call__", *asked]
+    while pending:
+        name = pending.pop()
+        if name in names:
+            continue
+        names.add(name)
+        found = inspect.getattr_static(kind, name, None)
+        found = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
+        while isinstance(found, FunctionType):
+            if not is_internal(found.__code__.co_filename) and found.__code__.co_varnames:
+                pending += _read_through(found.__code__, found.__code__.co_varnames[0])
+            found = vars(found).get("__wrapped__")
+    return frozenset(names)
+
+
+@lru_cache(maxsize=1024)
+def _read_through(code: CodeType, variable: str) -> tuple[str, ...]:
+    """The attributes that code reads from a variable, and from what it finds there: `a` and `b` of `self.a.b`."""
+    names = {name: None for owner, name in _reads(code)[1] if owner == variable}
+    follows = False
+    for instruction in dis.get_instructions(code):
+        how, what = instruction.opname, instruction.argval
+        if how == "PUSH_NULL":
+            continue
+        if how in ("LOAD_ATTR", "LOAD_METHOD"):
+            if follows:
+                names[what] = None
+            continue
+        loaded = what[-1] if isinstance(what, tuple) and what else what
+        follows = "LOAD" in how and loaded == variable
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            names |= dict.fromkeys(_read_through(inner, variable))
+    return tuple(names)
 
 
 def _is_read_as_is(owner: Any, name: str) -> bool:

@@ -255,3 +255,42 @@ def test_a_profile_replays_what_was_built():
             compiled(x)
     finally:
         del sys.modules["of_the_user"]
+
+
+def test_what_a_loop_keeps_in_a_module_and_no_forward_reads_makes_no_build():
+    class Part(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.seen, self.scale = [], {"k": [1.0]}
+
+        def forward(self, x):
+            return x * self.scale["k"][0]
+
+    class Logged(nn.Module):
+        totals: ClassVar[dict[str, int]] = {"n": 0}
+
+        def __init__(self):
+            super().__init__()
+            self.part, self.losses, self.shifts = Part(), [], [[0.0], [1.0]]
+
+        def moved(self, x):
+            return x + sum(s for (s,) in [*self.shifts, [self.part.scale["k"][0]]])
+
+        def note(self, y):
+            self.losses.append(y.sum().item())
+
+        def forward(self, x):
+            return self.moved(self.part(x))
+
+    net, x = Logged(), gc.ones(2)
+    compiled = gc.compile(net)
+    for _ in range(5):
+        y = compiled(x)
+        net.note(y)
+        net.part.seen.append(len(net.losses))
+        net.totals["n"] += 1
+    assert len(compiled._run.recompiles) == 1 and len(net.losses) == 5
+    for change in (lambda: net.shifts[1].__setitem__(0, 2.0), lambda: net.part.scale["k"].__setitem__(0, 3.0)):
+        change()
+        assert often(compiled, net, x) == net(x).tolist()
+    assert len(compiled._run.recompiles) == 3

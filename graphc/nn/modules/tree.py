@@ -16,6 +16,7 @@ from graphc.core.tape import LEAF, TensorBase
 from graphc.ir.program import attr_key
 from graphc.nn.modules.hooks import GLOBAL
 from graphc.nn.parameter import Buffer, Parameter
+from graphc.surroundings import attributes_read
 from graphc.tensors import Tensor
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -415,20 +416,24 @@ class ModuleTree:
         plain = [(n, _stamp(v)) for n, v in fields.items() if n not in self._UNWATCHED]
         return (Same(self), *members, *hooks, *plain)
 
-    def _unreported(self) -> Iterator[tuple[str, Any, str]]:
+    def _unreported(self, asked: frozenset[str]) -> Iterator[tuple[str, Any, str]]:
         """What here and below can change without an attribute being set: (name, owner, key or name of its attribute).
 
-        It is what lies in containers and arrays, and what the user's classes say.
+        It is what lies in containers and arrays, and what the user's classes say, as far as it is read: by forward, the methods
+        it calls, or by the names `asked`.
         """
-        for module in self.modules():
+        modules = list(self.modules())
+        kinds: Any = {type(module) for module in modules}
+        below = frozenset(name for kind in kinds for name in attributes_read(kind, asked))
+        for module in modules:
             shown, fields = type(module).__name__, module.__dict__
             for name, value in fields.items():
-                if name not in module._UNWATCHED and _changes_inside(value):
+                if name in below and name not in module._UNWATCHED and _changes_inside(value):
                     yield f"{shown}.{name}", fields, name
             for kind in type(module).__mro__:
                 if not f"{kind.__module__}.".startswith("graphc."):
                     for name, value in vars(kind).items():
-                        if _is_data(name, value):
+                        if name in below and _is_data(name, value):
                             yield f"{shown}.{name}", type(module), name
 
     _UNWATCHED: ClassVar[frozenset[str]] = frozenset(
