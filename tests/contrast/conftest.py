@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ class Page:
     def open(self, address: str = "") -> Page:
         self.driver.get("about:blank")
         self.driver.get(f"{self.path.as_uri()}#{address}")
-        assert self.js("return 'ready' in document.documentElement.dataset"), self.driver.get_log("browser")
-        return self.settle()
+        for _ in range(100):  # a large page may still be read when its address is there
+            if self.js("return 'ready' in document.documentElement.dataset"):
+                return self.settle()
+            time.sleep(0.1)
+        raise AssertionError(self.driver.get_log("browser"))
 
     def js(self, code: str, *given: Any) -> Any:
         return self.driver.execute_script(code, *given)
