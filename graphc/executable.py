@@ -122,7 +122,7 @@ class Built:
         VerifyError is raised where they are not what the recorded program gives.
         """
         where = where_are(arrays)
-        if where is not None and self.asked not in (None, where.memory.device.type):
+        if where is not None and self.is_detour(where):
             self._tell_detour(where.memory)
             return [moved(found, where.memory) for found in self.run([*map(host, arrays)], known)]
         if self.verify:
@@ -170,6 +170,10 @@ class Built:
             self.prepared[key] = Prepared(sizes, passes, (time.perf_counter() - start) * 1e3)
             self.executables[key] = found
         return found
+
+    def is_detour(self, where: Where) -> bool:
+        """Whether a backend was asked for that does not run on that device: runs take place on the host."""
+        return self.asked not in (None, where.memory.device.type)
 
     def _tell_detour(self, memory: Memory) -> None:
         logging.getLogger("graphc.devices").info(

@@ -11,6 +11,10 @@ from graphc import config
 
 #: The kind of the device on which tensors are made.
 KIND = gc.get_default_device().type
+#: The backend that compiles for it, and the language of its kernels.
+BACKEND, LANGUAGE = {"cpu": ("llvm", "LLVM IR"), "opencl": ("opencl", "OpenCL C"), "cuda": ("cuda", "CUDA C")}[KIND]
+#: What eager code takes for a linear layer.
+PRODUCT = "matmul" if KIND == "cpu" else "linear"
 
 
 def here(array: Any) -> Any:

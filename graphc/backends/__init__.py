@@ -17,7 +17,7 @@ class Executable(Protocol):
     One that can tell more of itself has `describe(times=None) -> dict`, its plan as plain data, `timed(arrays) -> list[int]`,
     nanoseconds of each step of a run that changes nothing (`gc.explain` shows both), and `measured()`, within which runs are
     measured: a context manager that gives `mark()`, which ends a stretch of runs and gives what tells the nanoseconds of each
-    step (for `gc.profile`).
+    step (for `gc.profile`). What runs on a device takes `memory` for arrays of its own, in calls and in `timed`.
     """
 
     peak: int

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from graphc.build import CompiledFunction
-from graphc.core.arrays import duplicate, is_array, shadow_of, write_elements
+from graphc.core.arrays import duplicate, is_array, memory_of, shadow_of, write_elements
 from graphc.core.context import EPOCH, SLOTS
 from graphc.core.errors import is_internal
 from graphc.core.op import Op
@@ -60,6 +60,8 @@ class Kept:
         #: names of iterators, which go on and cannot be put back; not those within a library's objects
         self.iterators: list[str] = []
         self._holders: list[tuple[str, Callable[[], Iterable[tuple[str, Any]]]]] = []
+        #: kinds of the devices that tensors are on, but for the host's
+        self.device_types: set[str] = set()
         #: whatever was met lives on, so that no id is used twice
         self._held: list[Any] = []
         self._pending: list[Any] = [*roots, SLOTS.generator()]
@@ -136,6 +138,8 @@ class Kept:
         data, edge, grad = x._data, x._edge, getattr(x, "_grad", _MISSING)
         if not is_array(data):
             return
+        if (memory := memory_of(data)) is not None:
+            self.device_types.add(memory.device.type)
         view = x._base
         writeable = view is None and shadow_of(data).flags.writeable
         self._undo.append(partial(_restore_tensor, x, data, duplicate(data) if writeable else None, edge, grad, view))

@@ -86,14 +86,9 @@ def _within(said: Data) -> Iterator[Data]:
 
 def _code(executable: Any, step: Step, said: Data) -> tuple[str | None, str | None]:
     """The generated code of a native step, and its language."""
-    if hasattr(executable, "launches"):  # a device's
-        translation = executable.translation
-        names = dict.fromkeys(x.printed.name for x in translation.launches if step in x.steps)
-        text = "\n\n".join(map(translation.source.alone, names))
-        return (text, executable.device.dialect.name) if text else (None, None)
-    text = "\n".join(_sources(said))
+    text = "\n\n".join(dict.fromkeys(_sources(said)))
     if text:
-        return text, "LLVM IR"
+        return text, executable.device.dialect.name if hasattr(executable, "device") else "LLVM IR"
     code = _numpy_code(step.nodes[0]) if said["kind"] == "python" else None
     return (code, "NumPy") if code else (None, None)
 

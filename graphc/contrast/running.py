@@ -19,7 +19,7 @@ from graphc.contrast.keeping import Kept
 from graphc.contrast.naming import names_of
 from graphc.contrast.recording import Notes
 from graphc.contrast.spans import Spans, Target
-from graphc.core.arrays import host, memory_of
+from graphc.core.arrays import host
 from graphc.core.config import config
 from graphc.core.dims import is_static
 from graphc.core.errors import ArgumentTypeError, BackendError
@@ -194,11 +194,9 @@ def _is_number(source: Any) -> bool:
 
 
 def _backends(subject: Subject) -> list[Any]:
-    """The backends that may build the step: the one it is compiled for, and that of the device its arguments are on."""
-    leaves: list[Any] = []
-    flatten((subject.args, dict(subject.kwargs)), leaves)
-    kinds = {memory.device.type for memory in (memory_of(x._data) for x in leaves) if memory is not None}
-    return [find_backend(subject.options["backend"] or config.backend), *map(find_backend, kinds)]
+    """The backends that may build the step: the one it is compiled for, and those of devices that its tensors are on."""
+    names = {subject.options["backend"] or config.backend, *subject.kept.device_types}
+    return [*map(find_backend, names)]
 
 
 def _nothing(*_: Any) -> None:

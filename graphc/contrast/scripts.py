@@ -482,4 +482,4 @@ def _as_plain(array: Any) -> Any:
 def _loaded(name: str, array: Any) -> str:
     """The expression that makes a tensor of an array in the file."""
     more = ".to(gc.bfloat16)" if array.dtype.name == "bfloat16" else ""
-    return f'gc.from_numpy(data["{name}"]){more}'
+    return f'gc.tensor(data["{name}"]){more}'

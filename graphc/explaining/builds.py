@@ -15,6 +15,7 @@ from graphc.passes.pipelines import PassReport
 from graphc.planning.descriptions import Data, origins
 from graphc.planning.native_plan import NativePlan
 from graphc.planning.reasons import add_reasons
+from graphc.stages import executable_of
 from graphc.tracing import Capture
 
 #: Measured nanoseconds of each step, by the executable's id.
@@ -94,7 +95,7 @@ def pass_data(report: PassReport) -> Data:
 
 def _plan(built: Built, key: Any, times: Times) -> Data:
     """A planned and compiled program; a backend that tells nothing of itself gives its text only."""
-    executable, prepared = built.executables[key], built.prepared[key]
+    executable, prepared = executable_of(built.executables[key]), built.prepared[key]
     device = next((str(x.memory.device) for x in key if isinstance(x, Where)), "")
     found: Data = {
         "device": device,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.build import CompiledFunction
+from graphc.core.arrays import host
 from graphc.core.config import config
 from graphc.core.context import silently
 from graphc.core.dims import is_static
@@ -25,6 +26,7 @@ from graphc.graphs import Graph, UpdateGroup
 from graphc.ir.program import Value
 from graphc.planning.descriptions import Data
 from graphc.session import PreparedRun, Session
+from graphc.stages import executable_of
 
 _TAKEN = "a compiled function or module, a Session, a Graph, or the path of a file that save_graph wrote"
 
@@ -98,9 +100,14 @@ def _compiled_data(run: CompiledFunction, kind: str, args: tuple[Any, ...], kwar
 
 def _timed(built: Built, arrays: Sequence[Any]) -> Times:
     """The times of each step for these inputs, {} where the backend cannot tell."""
-    executable = built.executable([a.shape for a in arrays], None, where_are(arrays))
+    where = where_are(arrays)
+    if where is not None and built.is_detour(where):
+        where, arrays = None, [*map(host, arrays)]
+    executable = executable_of(built.executable([a.shape for a in arrays], None, where))
+    if not hasattr(executable, "timed"):
+        return {}
     with silently():
-        return {id(executable): executable.timed(arrays)} if hasattr(executable, "timed") else {}
+        return {id(executable): executable.timed(arrays, **({} if where is None else {"memory": where.memory}))}
 
 
 # --- sessions and graphs -----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from graphc.backends.devices.translation import HostCall, Launch, Look, Translat
 from graphc.backends.devices.tuning import tuner_of
 from graphc.backends.runs.host import elements, evaluated
 from graphc.backends.runs.places import Scope
-from graphc.core.arrays import DeviceArray, host, write_elements
+from graphc.core.arrays import DeviceArray, duplicate, host, write_elements
 from graphc.core.context import repeating
 from graphc.core.errors import BackendError, GraphcError
 from graphc.ir.interpret import interpret
@@ -134,12 +134,30 @@ class DeviceExecutable:
     # --- what it is and how long it takes -------------------------------------------------------------------------
 
     def describe(self, times: Sequence[int] | None = None) -> dict[str, Any]:
-        """The plan as plain data; `times`: what `measured` gave."""
-        steps = [*every_step(self.plan)]
-        notes = {x: {"measured_ns": ns} for x, ns in zip(steps, times or (), strict=times is not None)}
+        """The plan as plain data, with the kernels of each step; `times`: what `measured` gave."""
+        notes: dict[Step, dict[str, Any]] = {}
+        for launch in self.translation.launches:
+            source = self.translation.source.alone(launch.printed.name)
+            for step in launch.steps:
+                sources = notes.setdefault(step, {"sources": []})["sources"]
+                if source not in sources:
+                    sources.append(source)
+        for step, ns in zip(every_step(self.plan), times or (), strict=times is not None):
+            notes.setdefault(step, {})["measured_ns"] = ns
         found = describe_native(self.plan, notes)
         found["memory"]["peak_bytes"] = self.peak
         return found
+
+    def timed(self, arrays: Sequence[Any], memory: DeviceMemory | None = None, runs: int = 5) -> list[int]:
+        """Nanoseconds of each step on copies of these arrays, the least of some runs; of loops, all turns."""
+        least: list[int] | None = None
+        with self.measured() as mark:
+            for _ in range(1 + runs):
+                self([*map(duplicate, arrays)], memory)
+                found = mark()()
+                least = found if least is None else [*map(min, least, found)]
+        assert least is not None
+        return least
 
     @contextmanager
     def measured(self) -> Iterator[Callable[[], Callable[[], list[int]]]]:
