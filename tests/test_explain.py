@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
@@ -20,7 +19,6 @@ from graphc.core.config import config
 from graphc.ir.interpret import interpreter
 from graphc.ir.program import Program
 
-pytestmark = runs_natively
 
 BACKENDS = ["llvm", "numpy"]
 HERE = "test_explain.py"
