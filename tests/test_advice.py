@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from test_explain import checked
-from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
-
-pytestmark = runs_natively
 
 HERE = Path(__file__).name
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
@@ -46,7 +45,6 @@ def plan_of(compiled):
 # --- what it says is what is so ----------------------------------------------------------------------------------------
 
 
-@runs_natively
 @pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
 @BACKENDS
 def test_the_peak_is_that_of_the_plan_and_of_the_timeline(backend, optimizer):
@@ -65,7 +63,6 @@ def test_the_peak_is_that_of_the_plan_and_of_the_timeline(backend, optimizer):
     assert max(x["offset"] + x["bytes"] for x in program["reuse"]) <= program["memory"]["arena_bytes"]
 
 
-@runs_natively
 @BACKENDS
 def test_its_flops_are_those_of_the_plan_that_runs(backend):
     _, step = case()

@@ -19,7 +19,6 @@ from graphc.core.config import config
 from graphc.ir.interpret import interpreter
 from graphc.ir.program import Program
 
-
 BACKENDS = ["llvm", "numpy"]
 HERE = "test_explain.py"
 

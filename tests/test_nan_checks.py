@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from where import runs_natively
 
 import graphc as gc
 from graphc import nn, optim
@@ -298,7 +297,6 @@ def test_tensors_on_a_device_and_bad_indices() -> None:
         f(x - 1, i + 5)
 
 
-@runs_natively
 @pytest.mark.parametrize("backend", ["llvm", "numpy"])
 def test_explain_times_a_checked_function(backend: str) -> None:
     f = gc.compile(lambda x: gc.log(x), backend=backend, check_nans=True)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from where import runs_natively
+from where import BACKEND, runs_natively
 
 import graphc as gc
 from graphc import autodiff, nn, optim, tanh
@@ -73,7 +73,6 @@ def test_lines_and_outside_add_up_to_the_time_of_a_call(backend):
     assert at(data, case.line("opt.step()"))["ns"] > 0
 
 
-@runs_natively
 @pytest.mark.parametrize("backend", [None, "llvm", "numpy"])
 def test_a_profiled_step_does_what_another_does(backend):
     plain, profiled = Case(), Case()
@@ -89,7 +88,6 @@ def test_a_profiled_step_does_what_another_does(backend):
         assert gc.equal(a, b)
 
 
-@runs_natively
 def test_each_op_and_gradient_rule_of_eager_code_has_its_line():
     case = Case()
     data = gc.profile(case.step, case.x, case.y, calls=3).data
@@ -107,7 +105,6 @@ def test_each_op_and_gradient_rule_of_eager_code_has_its_line():
     assert [x["lines"][0].rpartition(":")[2] for x in backward] == [str(case.line("loss.backward()"))]
 
 
-@runs_natively
 def test_operators_without_a_method_of_their_name_have_lines():
     x, y = gc.rand(50, requires_grad=True), gc.rand(50)
 
@@ -121,7 +118,6 @@ def test_operators_without_a_method_of_their_name_have_lines():
     assert {"div", "DivideBackward"} <= {steps[i] for i in line["steps"]}
 
 
-@runs_natively
 def test_named_stretches_within_a_step_are_no_calls():
     def step(x):
         with record_function("part"):
@@ -130,7 +126,6 @@ def test_named_stretches_within_a_step_are_no_calls():
     assert [x["title"] for x in gc.profile(step, gc.ones(3), calls=2).data["steps"]] == ["exp"]
 
 
-@runs_natively
 def test_a_module_may_have_a_keyword_of_any_name():
     class Net(nn.Module):
         def forward(self, x, module):
@@ -139,7 +134,6 @@ def test_a_module_may_have_a_keyword_of_any_name():
     assert gc.profile(Net(), gc.ones(3), module=2.0, calls=1).result.tolist() == [2.0] * 3
 
 
-@runs_natively
 def test_gradients_that_meet_are_added_at_the_line_they_come_from():
     x = gc.ones(3, requires_grad=True)
 
@@ -156,7 +150,6 @@ def test_gradients_that_meet_are_added_at_the_line_they_come_from():
     assert line["text"] == "z = y * 2" and line["backward_ns"] > 0
 
 
-@runs_natively
 def test_a_session_and_a_compiled_model_have_their_kernels():
     case = Case()
     graph = gc.Graph()
@@ -167,7 +160,7 @@ def test_a_session_and_a_compiled_model_have_their_kernels():
         train = case.opt.minimize(loss)
     with gc.Session(graph) as session:
         data = adds_up(gc.profile(session, [loss, train], {x: case.x, y: case.y}, calls=4).data)
-    assert (data["mode"], data["backend"]) == ("session", "llvm")
+    assert (data["mode"], data["backend"]) == ("session", BACKEND)
     assert {"forward", "backward", "update"} <= {role for step in data["steps"] for role in step["roles"]}
 
     fast = gc.compile(case.model)
@@ -184,7 +177,6 @@ def test_a_session_and_a_compiled_model_have_their_kernels():
     assert all(x["ns"] > 0 for x in kernels if x["kind"] == "product")
 
 
-@runs_natively
 def test_modules_and_bound_methods_are_compiled_things_too():
     case = Case()
     assert gc.profile(gc.compile(case.model), case.x, calls=1).data["mode"] == "compiled"
@@ -243,7 +235,6 @@ def test_of_two_branches_the_dearer_one_counts():
     assert [x.taken for x in planned_steps([outer, cheap], lambda *_: 1)] == [None, True, False, True, False, None]
 
 
-@runs_natively
 @pytest.mark.parametrize("positive", [True, False])
 def test_of_two_branches_what_ran_is_measured(positive):
     def step(x):
@@ -270,7 +261,6 @@ def test_steps_side_by_side_share_the_time_of_their_region():
     assert (found[first - 1], found[second - 1], sum(found)) == (150, 50, 200)
 
 
-@runs_natively
 @pytest.mark.parametrize("backend", ["llvm", "numpy"])
 def test_steps_are_measured_only_while_asked_to(backend):
     f = gc.compile(lambda x: (x @ x).exp(), backend=backend)
@@ -309,7 +299,6 @@ def test_a_floor_is_the_longer_of_arithmetic_and_memory():
     assert rates.floor_ns(1_000_000, 1 << 20) == 1 << 19
 
 
-@runs_natively
 def test_rates_are_measured_once_and_kept(monkeypatch, tmp_path):
     from graphc.profiler import rates
 
@@ -330,7 +319,6 @@ def test_rates_are_measured_once_and_kept(monkeypatch, tmp_path):
 # --- what is shown -----------------------------------------------------------------------------------------------------
 
 
-@runs_natively
 @pytest.mark.parametrize("backend", [None, "llvm"])
 def test_the_text_shows_lines_and_kernels(backend):
     case = Case()
@@ -370,7 +358,6 @@ TRACE_SCHEMA = {
 }  # fmt: skip
 
 
-@runs_natively
 @pytest.mark.parametrize("backend", [None, "llvm", "numpy"])
 def test_a_trace_is_one_and_its_events_lie_within_each_other(backend, tmp_path):
     jsonschema = pytest.importorskip("jsonschema")
@@ -460,7 +447,6 @@ def test_a_backend_that_cannot_tell_times_is_refused():
         gc.profile(lambda x: x + 1, gc.ones(3), backend="silent")
 
 
-@runs_natively
 def test_functions_that_a_script_has_imported_by_name_are_seen():
     script = {"__name__": "__main__"}
     exec("from graphc import exp\ndef step(x):\n    return exp(x)\n", script)
@@ -474,7 +460,6 @@ def by_name(x):
     return tanh(x)
 
 
-@runs_natively
 def test_only_the_thread_that_profiles_is_seen():
     import threading
 
