@@ -12,7 +12,7 @@ import numpy as np
 from graphc.aliasing import refresh
 from graphc.autodiff import order_entries, pull_to
 from graphc.builds import Build, Call
-from graphc.compiled_backward import Backward, cut
+from graphc.compiled_backward import Backward, Tape, cut
 from graphc.core.context import STATE, recording
 from graphc.core.dims import Dim, Size, substitute
 from graphc.core.errors import is_internal
@@ -88,7 +88,10 @@ class Assembly:
         if joint is not None and backward_parts is not None:
             positions = [at[id(w)] for w in wants]
             offset = len(self.values)
-            build.backward = Backward(joint, backward_parts, positions, offset, make(backward_parts[0], trace.aliases))
+            tape = self.tape(taped, inputs)
+            build.backward = Backward(
+                tape, joint, backward_parts, positions, offset, make(backward_parts[0], trace.aliases)
+            )
         return build
 
     def outputs(self) -> list[tuple[str, Any]]:
@@ -167,13 +170,32 @@ class Assembly:
                 grads.append((owner, self.place(grad._data)))
         return grads, flags
 
+    def leaf_inputs(self) -> list[Any]:
+        """The symbols of arguments and captured tensors that want gradients."""
+        known = {id(s): s for s in (*self.symbols, *(c.shadow for c in self.trace.captures.values()))}
+        return [s for s in known.values() if s._edge is LEAF]
+
+    def tape(self, taped: list[int], inputs: list[Value]) -> Tape:
+        """What is needed to differentiate the gradient of the taped outputs, and holds nothing of this call's arguments."""
+        values = self.input_values()
+        leaves = [s for s in self.leaf_inputs() if values[id(s)] in inputs]
+        trace = self.trace.successor()
+        for leaf in leaves:
+            leaf.__dict__.pop("_argument", None)
+        roots = [(edge_of(self.returned[i]), self.returned[i]._data.type) for i in taped]
+        return Tape(trace, tuple(inputs), leaves, [inputs.index(values[id(s)]) for s in leaves], roots)
+
+    def input_values(self) -> dict[int, Value]:
+        """By the symbol's id, the input that an argument or a captured tensor is."""
+        found = {id(s): v for s, v in zip(self.symbols, self.arguments, strict=True)}
+        return found | {id(c.shadow): c.value for c in self.trace.captures.values()}
+
     def pull(self, taped: list[int]) -> tuple[list[Value], Program | None]:
         """The gradient of the taped outputs with respect to every input that wants one, recorded on the same table."""
         if not taped:
             return [], None
         trace = self.trace
-        leaves = [s for s in (*self.symbols, *(c.shadow for c in trace.captures.values())) if _is_leaf_input(s)]
-        leaves = list({id(s): s for s in leaves}.values())
+        leaves = self.leaf_inputs()
         for leaf in leaves:  # the eager tape below this call runs them
             leaf.__dict__.pop("_hooks", None)
         roots, seeds = [], []
@@ -184,12 +206,11 @@ class Assembly:
             seeds.append(seed._data)
         turns = {id(c): c.shadow._data for c in trace.captures.values()}
         with paused_gc(), recording(trace):
-            found = pull_to(roots, leaves, retain_graph=False, create_graph=False)
+            found = pull_to(roots, leaves, retain_graph=True, create_graph=False)
             connected = [(s, g) for s, g in zip(leaves, found, strict=True) if g is not None]
             gradients = self.with_effects([g._data for _, g in connected], turns)
-        inputs = {id(s): v for s, v in zip(self.symbols, self.arguments, strict=True)}
-        inputs |= {id(c.shadow): c.value for c in trace.captures.values()}
-        wants = [inputs[id(s)] for s, _ in connected]
+        values = self.input_values()
+        wants = [values[id(s)] for s, _ in connected]
         return wants, Program(trace.table, tuple(seeds), tuple(gradients))
 
     def with_effects(self, gradients: list[Value], before: dict[int, Value]) -> list[Value]:
@@ -230,10 +251,6 @@ class _NotBuilt:
     def __init__(self, recorded: Program):
         self.recorded = recorded
         self.places: dict[str, Any] = {}
-
-
-def _is_leaf_input(symbol: Any) -> bool:
-    return symbol._edge is LEAF
 
 
 def replaced_inputs(build: Build) -> dict[int, int]:

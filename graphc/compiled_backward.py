@@ -2,27 +2,61 @@
 
 The gradient is first recorded as one *joint* program, from the call's inputs and cotangents to gradients. It is then cut
 where it reads forward values: those are the residuals, which the forward program gives as extra outputs or which are inputs
-themselves. A gradient that must be differentiated again is replayed from the joint program, op by op.
+themselves. The recorded tape of the call is kept: a gradient that is differentiated in its turn has its own tape recorded from
+it, which says what `detach`, `no_grad` and custom functions said of the call, and is one entry on the tape again.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from graphc.autodiff import zeros_of
+from graphc.autodiff import pull_to, zeros_of
 from graphc.control import scan_op
 from graphc.core.arrays import duplicate
-from graphc.core.context import SLOTS, STATE, apply
+from graphc.core.context import SLOTS, STATE, apply, recording, set_grad
 from graphc.core.dims import Dim, Size, substitute
 from graphc.core.op import Elementwise, Kind, View
-from graphc.core.tape import Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_meta
+from graphc.core.tape import LEAF, Entry, Saved, TensorBase, check_unchanged, edge_of, type_of_data, type_of_meta
+from graphc.core.tensor_types import TensorType
 from graphc.executable import Built
-from graphc.ir.program import INPUT, Node, Program, Table, Value
+from graphc.ir.program import INPUT, Node, Program, Table, Value, toposort
 from graphc.ir.specialise import specialise
 from graphc.planning.plan import nbytes_of
-from graphc.tracing import plain_name
+from graphc.tracing import Capture, Trace, plain_name, symbolic
+
+
+@dataclass
+class Tape:
+    """The recorded tape of a call, or of a gradient of one.
+
+    inputs: what the recorded values follow from, beside further captures of `trace`; leaves: the recorded tensors of which
+    gradients are wanted, places: their numbers among the inputs; roots: what was computed, edges and types.
+    """
+
+    trace: Trace
+    inputs: tuple[Value, ...]
+    leaves: list[Any]
+    places: list[int]
+    roots: list[tuple[Any, Any]]
+    lock: Any = field(default_factory=threading.RLock)
+
+    def pull(self, create_graph: bool = False) -> tuple[list[Any], list[Any]]:
+        """Recorded cotangents of the roots, and the gradient of each leaf, None where no root follows from it."""
+        trace = self.trace
+        seeds = [symbolic(trace, f"cotangent_{k}", type_, create_graph) for k, (_, type_) in enumerate(self.roots)]
+        seeded = [(edge, seed) for (edge, _), seed in zip(self.roots, seeds, strict=True)]
+        with recording(trace):
+            return seeds, pull_to(seeded, self.leaves, retain_graph=True, create_graph=create_graph)
+
+    def captures(self, values: Sequence[Value]) -> list[Capture]:
+        """The captures that are no inputs and that these values follow from."""
+        inputs = set(self.inputs)
+        needed = {node.outputs[0] for node in toposort(values) if node.op is INPUT} - inputs
+        return [c for c in self.trace.captures.values() if c.value in needed]
 
 
 @dataclass
@@ -35,21 +69,98 @@ class _Kept:
     sizes: Mapping[str, int]
 
 
-class Backward:
-    """Stands on the tape as the op of a compiled call.
+class Gradient:
+    """Stands on the tape as the op of which it computes the gradient.
 
-    joint: from the call's inputs and cotangents to gradients. parts: the gradient part and the forward values it reads.
-    wants: which inputs get a gradient. offset: where the computed residuals begin in the forward program's outputs.
+    joint: from the inputs of what is differentiated, `captured` and cotangents to gradients; wants: which inputs get one.
     """
 
     name = "compiled"
     kind = Kind("opaque")
     n_outputs = -1
 
+    def __init__(self, tape: Tape, joint: Program, wants: list[int], captured: Sequence[Capture] = ()):
+        self.tape, self.joint, self.wants, self.captured = tape, joint, wants, captured
+
+    @classmethod
+    def of(cls, tape: Tape) -> Gradient:
+        """The gradient that a tape gives."""
+        seeds, found = tape.pull()
+        connected = [(place, g._data) for place, g in zip(tape.places, found, strict=True) if g is not None]
+        gradients = tuple([g for _, g in connected])
+        captured = tape.captures(gradients)
+        inputs = (*tape.inputs, *(c.value for c in captured), *(seed._data for seed in seeds))
+        return cls(tape, Program(tape.trace.table, inputs, gradients), [place for place, _ in connected], captured)
+
+    def pull_back(self, entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
+        """The gradients, on the tape themselves where it is on."""
+        kept: _Kept = entry.saved[0]
+        cotangents = [
+            zeros_of(type_of_meta(meta)) if g is None else g for g, meta in zip(gs, entry.out_metas, strict=True)
+        ]
+        with set_grad(False):
+            results = self._values(kept, cotangents, entry)
+        if STATE.grad:
+            results = self._taped(kept, cotangents, entry, results)
+        # the last result may be a turn of effects
+        return [g if need else None for g, need in zip(results, needs, strict=False)]
+
+    def _values(self, kept: _Kept, cotangents: Sequence[Any], entry: Entry) -> list[Any]:
+        """The gradients, which no tape knows of."""
+        tensors = [_tensor(x, edge, entry) for x, edge in zip(kept.inputs, kept.edges, strict=True)]
+        return replay(self.joint, [*tensors, *map(_captured, self.captured), *cotangents])
+
+    # --- the gradient of the gradient -----------------------------------------------------------------------------
+
+    def _taped(self, kept: _Kept, cotangents: Sequence[Any], entry: Entry, results: list[Any]) -> list[Any]:
+        """The gradients on the tape: one entry for all."""
+        for x in kept.inputs:
+            _array(x, entry)  # unchanged since
+        more = [*map(_captured, self.captured), *cotangents]
+        edges = [*kept.edges, *map(edge_of, more)]
+        if all(edge is None for edge in edges):
+            return results
+        with self.tape.lock:
+            derivative, places = self._derivative
+        known = _Kept([*kept.inputs, *map(Saved, more)], edges, [], kept.sizes)
+        metas = tuple(_type_of(known.inputs[i]) for i in derivative.wants)
+        out_metas = tuple(results[k].tensor_type for k in places)
+        made = Entry(derivative, {}, tuple(edges[i] for i in derivative.wants), metas, out_metas, {0: known})
+        results = [SLOTS.new_tensor(x._data) for x in results]  # one may be a cotangent itself
+        for n, k in enumerate(places):
+            results[k]._edge = (made, n)
+        return results
+
+    @cached_property
+    def _derivative(self) -> tuple[Gradient, list[int]]:
+        """The gradient of these gradients, and which of them it is the gradient of."""
+        tape = self.tape
+        with set_grad(True):
+            seeds, found = tape.pull(create_graph=True)
+        connected = [g for g in found if g is not None]
+        places = [k for k, g in enumerate(connected) if g._edge is not None]
+        inputs = (*tape.inputs, *(c.value for c in self.captured), *(seed._data for seed in seeds))
+        leaves = [*zip(tape.leaves, tape.places, strict=True)]
+        leaves += [(c.shadow, len(tape.inputs) + k) for k, c in enumerate(self.captured) if c.shadow._edge is LEAF]
+        leaves += [(seed, len(inputs) - len(seeds) + k) for k, seed in enumerate(seeds)]
+        roots = [(edge_of(connected[k]), connected[k]._data.type) for k in places]
+        return Gradient.of(
+            Tape(tape.trace, inputs, [x for x, _ in leaves], [place for _, place in leaves], roots, tape.lock)
+        ), places
+
+
+class Backward(Gradient):
+    """The gradient of a compiled call, compiled: of the joint program the gradient part, and the forward values it reads.
+
+    offset: where the computed residuals begin in the forward program's outputs.
+    """
+
     def __init__(
-        self, joint: Program, parts: tuple[Program, tuple[Value, ...]], wants: list[int], offset: int, built: Built
+        self, tape: Tape, joint: Program, parts: tuple[Program, tuple[Value, ...]], wants: list[int], offset: int,
+        built: Built,
     ):  # fmt: skip
-        self.joint, self.wants, self.offset, self.built = joint, wants, offset, built
+        super().__init__(tape, joint, wants)
+        self.offset, self.built = offset, built
         places = {id(v): i for i, v in enumerate(joint.inputs)}
         #: for each residual the number of the input it is, or None where the forward program computes it
         self.residual_inputs = [places.get(id(v)) for v in parts[1]]
@@ -72,23 +183,12 @@ class Backward:
         saved = {0: _Kept(kept, edges, results[self.offset :], sizes)}
         return Entry(self, {}, tuple(edges[i] for i in self.wants), metas, out_metas, saved)
 
-    def pull_back(self, entry: Entry, gs: list[Any], needs: list[bool]) -> list[Any]:
-        """Runs the backward program, or, where the gradient itself is taped or recorded, replays the joint one."""
-        kept: _Kept = entry.saved[0]
-        cotangents = [
-            zeros_of(type_of_meta(meta)) if g is None else g for g, meta in zip(gs, entry.out_metas, strict=True)
-        ]
-        if STATE.grad or STATE.recorder is not None:
-            tensors = [_tensor(x, edge, entry) for x, edge in zip(kept.inputs, kept.edges, strict=True)]
-            results = replay(self.joint, [*tensors, *cotangents])
-        else:
-            computed = iter(kept.residuals)
-            arrays = [next(computed) if i is None else _array(kept.inputs[i], entry) for i in self.residual_inputs]
-            results = [
-                SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)
-            ]
-        # the last result may be a turn of effects
-        return [g if need else None for g, need in zip(results, needs, strict=False)]
+    def _values(self, kept: _Kept, cotangents: Sequence[Any], entry: Entry) -> list[Any]:
+        if STATE.recorder is not None:
+            return super()._values(kept, cotangents, entry)
+        computed = iter(kept.residuals)
+        arrays = [next(computed) if i is None else _array(kept.inputs[i], entry) for i in self.residual_inputs]
+        return [SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)]
 
 
 def _array(kept: Any, entry: Entry) -> Any:
@@ -107,6 +207,16 @@ def _tensor(kept: Any, edge: Any, entry: Entry) -> Any:
     tensor = SLOTS.new_tensor(array)
     tensor._edge = edge
     return tensor
+
+
+def _type_of(kept: Any) -> TensorType:
+    return type_of_data(kept.data if isinstance(kept, Saved) else kept)
+
+
+def _captured(capture: Capture) -> Any:
+    """What a captured tensor or number is now."""
+    target = capture.target()
+    return SLOTS.new_tensor(capture.read()) if target is None else target
 
 
 def cut(joint: Program, n_inputs: int, recompute: Collection[Value] | None = None) -> tuple[Program, tuple[Value, ...]]:

@@ -472,6 +472,13 @@ class Trace(Recorder):
 
     has_leaks = True
 
+    def successor(self) -> Trace:
+        """A trace that goes on where this one ends, and knows nothing of the call's arguments."""
+        found = Trace(self.table)
+        found.captures, found.aliases, found.names, found.kind = self.captures, self.aliases, self.names, self.kind
+        found.shadows = {key: (x, s) for key, (x, s) in self.shadows.items() if "_argument" not in s.__dict__}
+        return found
+
     def check_leaks(self, returned: Sequence[Any]) -> None:
         """Raises TraceLeakError if a symbolic tensor is still held by user code and was not returned."""
         expected = {id(t) for t in returned}
