@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from graphc.autodiff import pull_to, zeros_of
+from graphc.autodiff import order_entries, pull_to, zeros_of
 from graphc.control import scan_op
 from graphc.core.arrays import duplicate
 from graphc.core.context import SLOTS, STATE, apply, recording, set_grad
@@ -121,32 +121,36 @@ class Gradient:
         if all(edge is None for edge in edges):
             return results
         with self.tape.lock:
-            derivative, places = self._derivative
+            derivative, sources = self._derivative
+        places = [k for k in sources if any(edges[i] is not None for i in sources[k])]
+        if not places:
+            return results
         known = _Kept([*kept.inputs, *map(Saved, more)], edges, [], kept.sizes)
         metas = tuple(_type_of(known.inputs[i]) for i in derivative.wants)
-        out_metas = tuple(results[k].tensor_type for k in places)
+        out_metas = tuple(results[k].tensor_type for k in sources)
         made = Entry(derivative, {}, tuple(edges[i] for i in derivative.wants), metas, out_metas, {0: known})
         results = [SLOTS.new_tensor(x._data) for x in results]  # one may be a cotangent itself
-        for n, k in enumerate(places):
-            results[k]._edge = (made, n)
+        for n, k in enumerate(sources):
+            if k in places:
+                results[k]._edge = (made, n)
         return results
 
     @cached_property
-    def _derivative(self) -> tuple[Gradient, list[int]]:
-        """The gradient of these gradients, and which of them it is the gradient of."""
+    def _derivative(self) -> tuple[Gradient, dict[int, list[int]]]:
+        """The gradient of these gradients; and of which of them, with the inputs that each follows from on the tape."""
         tape = self.tape
         with set_grad(True):
             seeds, found = tape.pull(create_graph=True)
         connected = [g for g in found if g is not None]
-        places = [k for k, g in enumerate(connected) if g._edge is not None]
         inputs = (*tape.inputs, *(c.value for c in self.captured), *(seed._data for seed in seeds))
         leaves = [*zip(tape.leaves, tape.places, strict=True)]
         leaves += [(c.shadow, len(tape.inputs) + k) for k, c in enumerate(self.captured) if c.shadow._edge is LEAF]
         leaves += [(seed, len(inputs) - len(seeds) + k) for k, seed in enumerate(seeds)]
-        roots = [(edge_of(connected[k]), connected[k]._data.type) for k in places]
-        return Gradient.of(
-            Tape(tape.trace, inputs, [x for x, _ in leaves], [place for _, place in leaves], roots, tape.lock)
-        ), places
+        at = {id(x): place for x, place in leaves}
+        sources = {k: _reached(edge_of(g), at) for k, g in enumerate(connected) if g._edge is not None}
+        roots = [(edge_of(connected[k]), connected[k]._data.type) for k in sources]
+        following = Tape(tape.trace, inputs, [x for x, _ in leaves], [*at.values()], roots, tape.lock)
+        return Gradient.of(following), sources
 
 
 class Backward(Gradient):
@@ -189,6 +193,12 @@ class Backward(Gradient):
         computed = iter(kept.residuals)
         arrays = [next(computed) if i is None else _array(kept.inputs[i], entry) for i in self.residual_inputs]
         return [SLOTS.new_tensor(a) for a in self.built.run([*arrays, *(g._data for g in cotangents)], kept.sizes)]
+
+
+def _reached(edge: Any, places: Mapping[int, int]) -> list[int]:
+    """The places of the leaves that a tape leads to."""
+    met = {id(edge)} | {id(e) for entry in order_entries([edge[0]] if type(edge) is tuple else []) for e in entry.edges}
+    return [place for leaf, place in places.items() if leaf in met]
 
 
 def _array(kept: Any, entry: Entry) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from derivative_cases import CASES, derivatives
 from side_by_side import agree, compare, refuse
 
 import graphc as gc
@@ -573,3 +574,14 @@ def no_second(m: Any) -> None:
 
 def test_gradients_flow_through_integers_and_comparisons_as_nothing() -> None:
     agree(torch, lambda m, x: (x > 0, x.long(), x.argmax(), (x * (x > 0)).sum()), X)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("wrap", [lambda f: f, gc.compile], ids=["eager", "compiled"])
+def test_three_derivatives(name: str, wrap: Any) -> None:
+    given = np.array([0.7, -1.1, 0.4]), np.array([0.9, 0.3, -0.6])
+    want = derivatives(torch, lambda x, w: CASES[name](torch, x, w), given)
+    found = derivatives(gc, wrap(lambda x, w: CASES[name](gc, x, w)), given)
+    assert len(found) == len(want)
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
