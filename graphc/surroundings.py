@@ -105,7 +105,7 @@ class Surroundings:
     def _add_names(self, function: FunctionType) -> dict[str, Any]:
         """The function's globals and closure; returns what they hold."""
         names, found = function.__globals__, {}
-        for name in _reads(function.__code__)[0]:
+        for name in _reads(function.__code__).names:
             if name in names:
                 found[name] = names[name]
                 self._add(name, Place(names, name, True), names[name])
@@ -121,10 +121,11 @@ class Surroundings:
         """The attributes of the user's own objects that the function reads directly: `self.scale` in a method."""
         code = function.__code__
         parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        for variable, name in _reads(code)[1]:
+        reads = _reads(code)
+        for variable, name in reads.attributes:
             for owner in objects if variable in parameters else [named[variable]] if variable in named else ():
                 if hasattr(type(owner), "_guard_state") or not _reports_itself(owner):
-                    self._asked.update(_read_through(code, variable))
+                    self._asked.update(reads.through[variable])
                 if not _reports_itself(owner) and _is_read_as_is(owner, name):
                     shown = owner if isinstance(owner, type | ModuleType) else type(owner)
                     self._add(f"{shown.__name__}.{name}", Place(owner, name), _MISSING)
@@ -289,35 +290,48 @@ def _content(cell: CellType) -> Any:
 # --- what code reads ----------------------------------------------------------------------------------------------------
 
 
+class _Reads(NamedTuple):
+    """What code reads, functions within it included: global names, attributes straight from variables, and by variable those
+    that it reads from there and from what it finds there, `a` and `b` of `self.a.b`."""
+
+    names: tuple[str, ...]
+    attributes: tuple[tuple[str, str], ...]
+    through: dict[str, tuple[str, ...]]
+
+
 @lru_cache(maxsize=1024)
-def _reads(code: CodeType) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The global names that code reads, functions within it included, and (variable, attribute) wherever it reads an attribute
-    straight from a variable, also by `getattr` and `hasattr`."""
+def _reads(code: CodeType) -> _Reads:
+    """What code reads, attributes also by `getattr` and `hasattr`."""
     names: dict[str, None] = {}
     attributes: dict[tuple[str, str], None] = {}
-    called: str | None = None
-    before: str | None = None
+    through: dict[str, dict[str, None]] = {}
+    #: the variables loaded last and before that, and the one from which attributes are being read
+    before = called = root = None
     for instruction in dis.get_instructions(code):
         how, what = instruction.opname, instruction.argval
         if how == "PUSH_NULL":
             continue
-        if before is not None and (
-            how in ("LOAD_ATTR", "LOAD_METHOD")
-            or (how == "LOAD_CONST" and called in ("getattr", "hasattr") and isinstance(what, str))
-        ):
-            attributes[before, what] = None
+        is_attribute = how in ("LOAD_ATTR", "LOAD_METHOD")
+        if is_attribute or (how == "LOAD_CONST" and called in ("getattr", "hasattr") and isinstance(what, str)):
+            if before is not None:
+                attributes[before, what] = None
+            if root is not None:
+                through.setdefault(root, {})[what] = None
         if how in ("LOAD_GLOBAL", "LOAD_NAME"):
             names[what] = None
         # from Python 3.13 on one instruction may load two variables, or store one and load one
         variable = what[-1] if isinstance(what, tuple) and what else what
-        loads = "LOAD" in how and not how.startswith(("LOAD_CONST", "LOAD_ATTR", "LOAD_METHOD"))
+        loads = "LOAD" in how and not is_attribute and not how.startswith("LOAD_CONST")
         called, before = before, variable if loads and isinstance(variable, str) else None
+        root = root if is_attribute else before
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            more_names, more_attributes = _reads(inner)
-            names |= dict.fromkeys(more_names)
-            attributes |= dict.fromkeys(more_attributes)
-    return tuple(names), tuple(attributes)
+            more = _reads(inner)
+            names |= dict.fromkeys(more.names)
+            attributes |= dict.fromkeys(more.attributes)
+            for variable, found in more.through.items():
+                through.setdefault(variable, {}).update(dict.fromkeys(found))
+    return _Reads(tuple(names), tuple(attributes), {variable: tuple(found) for variable, found in through.items()})
 
 
 @lru_cache(maxsize=1024)
@@ -337,30 +351,9 @@ def attributes_read(kind: Any, asked: frozenset[str]) -> frozenset[str]:
         found = found.fget if isinstance(found, property) else getattr(found, "__func__", found)
         while isinstance(found, FunctionType):
             if not is_internal(found.__code__.co_filename) and found.__code__.co_varnames:
-                pending += _read_through(found.__code__, found.__code__.co_varnames[0])
+                pending += _reads(found.__code__).through.get(found.__code__.co_varnames[0], ())
             found = vars(found).get("__wrapped__")
     return frozenset(names)
-
-
-@lru_cache(maxsize=1024)
-def _read_through(code: CodeType, variable: str) -> tuple[str, ...]:
-    """The attributes that code reads from a variable, and from what it finds there: `a` and `b` of `self.a.b`."""
-    names = {name: None for owner, name in _reads(code)[1] if owner == variable}
-    follows = False
-    for instruction in dis.get_instructions(code):
-        how, what = instruction.opname, instruction.argval
-        if how == "PUSH_NULL":
-            continue
-        if how in ("LOAD_ATTR", "LOAD_METHOD"):
-            if follows:
-                names[what] = None
-            continue
-        loaded = what[-1] if isinstance(what, tuple) and what else what
-        follows = "LOAD" in how and loaded == variable
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            names |= dict.fromkeys(_read_through(inner, variable))
-    return tuple(names)
 
 
 def _is_read_as_is(owner: Any, name: str) -> bool:
