@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 
 from graphc.backends.c_like.heads import CUDA
 from graphc.backends.c_like.tiles import Target
+from graphc.backends.devices.opened import Opened
 from graphc.backends.nvidia.nvrtc import cuda, machine_code, missing
 from graphc.core.errors import BackendError, DeviceError, GraphcError, OutOfMemoryError
 from graphc.core.lazy import lazy_import
@@ -248,20 +248,10 @@ def count() -> int:
     return found
 
 
-#: Devices in use, by their numbers.
-_OPEN: dict[int, Device] = {}
-_OPENING = threading.Lock()
-
-
 def device(number: int = 0) -> Device:
     """A device by its number; BackendError where there is none."""
-    if _FORKED:  # locks may be held for good
-        raise DeviceError(_FORKED)
-    if number not in _OPEN:
-        with _OPENING:
-            if number not in _OPEN:
-                _OPEN[number] = _opened(number)
-    return _OPEN[number]
+    found: Device = OPENED[number]
+    return found
 
 
 def _opened(number: int) -> Device:
@@ -273,20 +263,4 @@ def _opened(number: int) -> Device:
         raise BackendError(f"the CUDA device {number} cannot be opened: {error}") from error
 
 
-#: What is said in a process that was forked when CUDA had been asked.
-_FORKED = ""
-
-
-def _after_fork() -> None:
-    """CUDA works in no forked process whose parent has used it: what would ask it is refused."""
-    global _FORKED
-    if count.cache_info().currsize:
-        _FORKED = (
-            "CUDA was in use before this process was forked, and does not work in it\n"
-            "  hint: start processes that use a device by multiprocessing.get_context('spawn')"
-        )
-        for found in _OPEN.values():
-            found.lost = _FORKED
-
-
-os.register_at_fork(after_in_child=_after_fork)
+OPENED = Opened("CUDA", _opened, lambda: bool(count.cache_info().currsize), anew=False)

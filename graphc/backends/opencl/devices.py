@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import numpy as np
 
 from graphc.backends.c_like.heads import OPENCL
 from graphc.backends.c_like.tiles import Target
+from graphc.backends.devices.opened import Opened
 from graphc.core.errors import BackendError, DeviceError, GraphcError, OutOfMemoryError
 from graphc.core.lazy import lazy_import
 
@@ -242,22 +242,13 @@ def _devices_of(platform: Any) -> list[Any]:
     return found
 
 
-#: Devices in use, by their numbers.
-_OPEN: dict[int, Device] = {}
-#: One thread at a time opens devices, or builds: filters of warnings belong to the whole process.
-_OPENING, _BUILDING = threading.Lock(), threading.Lock()
+#: One thread at a time builds: filters of warnings belong to the whole process.
+_BUILDING = threading.Lock()
 
 
 def device(number: int = 0) -> Device:
     """A device by its number, opened anew if it has stopped; BackendError where there is none."""
-    found = _OPEN.get(number)
-    if found is None or found.lost:
-        if _FORKED:  # locks may be held for good
-            raise DeviceError(_FORKED)
-        with _OPENING:
-            found = _OPEN.get(number)
-            if found is None or found.lost:
-                found = _OPEN[number] = _opened(number)
+    found: Device = OPENED[number]
     return found
 
 
@@ -270,29 +261,15 @@ def _opened(number: int) -> Device:
         raise BackendError(f"{devices()[number].name.strip()} cannot be opened: {error}") from error
 
 
-#: What is said in a process that was forked when a driver had been loaded.
-_FORKED = ""
-
-
-def _after_fork() -> None:
-    """A driver's threads are not in a forked process: what would wait for them is refused."""
-    global _FORKED
-    if devices.cache_info().currsize:
-        _FORKED = (
-            "OpenCL was in use before this process was forked, and does not work in it\n"
-            "  hint: start processes that use a device by multiprocessing.get_context('spawn')"
-        )
-        for found in _OPEN.values():
-            found.lost = _FORKED
+OPENED = Opened("OpenCL", _opened, lambda: bool(devices.cache_info().currsize), anew=True)
 
 
 def _finish_all() -> None:
     """Waits, when Python ends, for what was started: a driver whose threads still compile may not be torn down."""
-    for found in _OPEN.values():
+    for found in OPENED.found.values():
         if not found.lost:
             with suppress(cl.Error):
                 found.queue.finish()
 
 
-os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_finish_all)

@@ -77,7 +77,7 @@ def test_a_driver_that_cannot_say_what_it_has(monkeypatch, caplog):
 @pytest.fixture
 def narrow(monkeypatch):
     """The device as if it had no float64; what was made for it goes afterwards."""
-    monkeypatch.setattr(devices, "_OPEN", {})
+    monkeypatch.setattr(devices.OPENED, "found", {})
     monkeypatch.setattr(ops, "_MEMORIES", {})
     monkeypatch.setattr(devices.device(), "double", False)
 

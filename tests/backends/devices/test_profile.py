@@ -29,7 +29,7 @@ def backend(request: Any, monkeypatch: Any) -> Any:
         monkeypatch.setattr(nvrtc, "cuda", stand_in)
         monkeypatch.setattr(devices, "cupy", stand_in.whole)
         monkeypatch.setattr(ops, "_MEMORIES", {})
-        monkeypatch.setattr(devices, "_OPEN", {})
+        monkeypatch.setattr(devices.OPENED, "found", {})
         devices.count.cache_clear()
     yield request.param
     devices.count.cache_clear()

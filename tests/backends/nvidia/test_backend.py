@@ -32,7 +32,7 @@ def cupy(monkeypatch: Any) -> Iterator[Any]:
         monkeypatch.setattr(nvrtc, "cuda", module)
         monkeypatch.setattr(devices, "cupy", stand_in.whole)
         monkeypatch.setattr(ops, "_MEMORIES", {})
-        monkeypatch.setattr(devices, "_OPEN", {})
+        monkeypatch.setattr(devices.OPENED, "found", {})
         devices.count.cache_clear()
 
     yield use
@@ -263,9 +263,9 @@ def test_bytes_in_use(cupy: Any) -> None:
 @pytest.mark.opencl
 def test_a_forked_process_is_told(cupy: Any, monkeypatch: Any) -> None:
     cupy(stand_in)
-    monkeypatch.setattr(devices, "_FORKED", "")
+    monkeypatch.setattr(devices.OPENED, "forked", "")
     x = gc.from_numpy(X).to("cuda")
-    devices._after_fork()
+    devices.OPENED.after_fork()
     for f in (lambda: x + 1, x.cpu, lambda: gc.zeros(3, device="cuda"), lambda: run(gc.tanh, X)):
         with pytest.raises(DeviceError, match=r"forked, and does not work in it\n.*get_context\('spawn'\)"):
             f()
@@ -273,8 +273,8 @@ def test_a_forked_process_is_told(cupy: Any, monkeypatch: Any) -> None:
 
 def test_a_forked_process_may_ask_what_its_parent_has_not(cupy: Any, monkeypatch: Any) -> None:
     cupy(SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=refuse)))
-    monkeypatch.setattr(devices, "_FORKED", "")
+    monkeypatch.setattr(devices.OPENED, "forked", "")
     with pytest.raises(BackendError, match="no CUDA device was found"):
         devices.device()
-    devices._after_fork()
-    assert not devices._FORKED
+    devices.OPENED.after_fork()
+    assert not devices.OPENED.forked
