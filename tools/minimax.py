@@ -214,21 +214,13 @@ FITS: dict[str, Fit] = {
         (8, 19),
         mp.mpf(6),
     ),
-    # log2(1 + f) / f in float64, for the power of float32
-    "LOG2": Fit(
-        series(lambda f: mp.log1p(f) / f / LN2, 1 / LN2),
-        series(lambda f: f / mp.log1p(f), 1),
-        ROOT_HALF - 1,
-        2 * ROOT_HALF - 1,
-        (0, 13),
-    ),
-    # (log((1 + s) / (1 - s)) - 2s - 2s³/3) / s⁵ of s², errors relative to 2s, for the power of float64
+    # (log((1 + s) / (1 - s)) - 2s - 2s³/3) / s⁵ of s², errors relative to 2s, for powers
     "LOG_RATIO": Fit(
         even(series(lambda s: (2 * mp.atanh(s) - 2 * s - 2 * s**3 / 3) / s**5, mp.mpf(2) / 5)),
         even(lambda s: s**4),
         mp.mpf(0),
         (3 - 2 * mp.sqrt(2)) ** 2,
-        (0, 8),
+        (4, 8),
     ),
     # exp(a²) erfc(a) (a + 2) of q = (a - 2) / (a + 2), a >= 0.46
     "ERFC": Fit(erfcx_of_q, lambda q: 1 / erfcx_of_q(q), q_of("0.46"), q_of("10.2"), (9, 22), q_of("27.5")),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from graphc.core.arrays import device_of, shares_memory
-from graphc.core.context import SLOTS, STATE, place, set_grad
+from graphc.core.arrays import device_of, memory_of, shares_memory
+from graphc.core.context import SLOTS, STATE, making_in, place, set_grad
 from graphc.core.dims import Dim, Size, size_max
 from graphc.core.errors import ArgumentError, ArgumentTypeError, DtypeError, ShapeError
 from graphc.core.tape import LEAF, TensorBase
@@ -440,7 +441,9 @@ def arange(
     if not whole and chosen.category == INT:
         start, end, step = (x if isinstance(x, Dim) else int(x) for x in (start, end, step))
     size = _count(start, end, step)
-    return finished(iota(size=size, start=start, step=step, dtype=chosen), requires_grad, device)
+    with making_in(STATE.memory if whole else None):  # not every device has float64, in which others are counted
+        out = iota(size=size, start=start, step=step, dtype=chosen)
+    return finished(out, requires_grad, device)
 
 
 def _spaced(start: Any, end: Any, steps: Any) -> Any:
@@ -458,6 +461,11 @@ def _spaced(start: Any, end: Any, steps: Any) -> Any:
     return where(less(i, half), i * step + first, last - (gaps - i) * step)
 
 
+def _counting(*ends: Any) -> AbstractContextManager[None]:
+    """Within, float64 is computed where the ends are; between numbers on the host, for not every device has it."""
+    return making_in(next((memory_of(x._data) for x in ends if isinstance(x, TensorBase)), None))
+
+
 def linspace(
     start: Any,
     end: Any,
@@ -471,7 +479,7 @@ def linspace(
 ) -> Any:
     """`steps` numbers at equal distances from start to end, both included."""
     chosen = defaults.float_dtype if dtype is None else as_dtype(dtype)
-    with set_grad(False):
+    with set_grad(False), _counting(start, end):
         out = cast_to(_spaced(start, end, steps), chosen)
     return finished(out, requires_grad, device)
 
@@ -490,7 +498,7 @@ def logspace(
 ) -> Any:
     """`steps` numbers at equal ratios from base**start to base**end, both included."""
     chosen = defaults.float_dtype if dtype is None else as_dtype(dtype)
-    with set_grad(False):
+    with set_grad(False), _counting(start, end):
         out = cast_to(base ** _spaced(start, end, steps), chosen)
     return finished(out, requires_grad, device)
 

@@ -51,8 +51,10 @@ class Rprop(Optimizer):
         """Where the sign has turned, the step is made smaller and not taken; where it has not, it is made larger."""
         p, grad = descent(group, p, grad)
         change = grad * state["prev"]
-        factor = where(change > 0, live(group, ("etas", 1)), where(change < 0, live(group, ("etas", 0)), 1.0))
-        before = where(state["step"] == 0, live(group, "lr"), state["step_size"])  # the rate the first step meets
+        made = [live(group, ("etas", 1)), live(group, ("etas", 0)), live(group, "lr")]
+        larger, smaller, first = [x.to(p.dtype) for x in made]
+        factor = where(change > 0, larger, where(change < 0, smaller, 1.0))
+        before = where(state["step"] == 0, first, state["step_size"])  # the rate the first step meets
         size = (before * factor).clamp(live(group, ("step_sizes", 0)), live(group, ("step_sizes", 1)))
         grad = where(change < 0, 0.0, grad)
         return p - grad.sign() * size, {"step": state["step"] + 1, "prev": grad, "step_size": size}

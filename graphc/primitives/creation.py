@@ -68,10 +68,22 @@ def _iota_eval(*, size: int, start: Any, step: Any, dtype: DType) -> Any:
 
 
 def _iota_element(at: Any, index: Any, *, size: int, start: Any, step: Any, dtype: DType) -> Any:
-    wide = float64 if dtype.category == FLOAT else int64
-    if wide is int64 and (start, step) == (0, 1):
+    if counts_whole(size, start, step, dtype):
+        start, step, wide = int(start), int(step), int64
+    else:
+        wide = float64
+    if (start, step) == (0, 1) and wide is int64:
         return s.cast(at.tree(index[0]), dtype)
     return s.cast(s.cast(at.tree(index[0]), wide) * s.const(step, wide) + s.const(start, wide), dtype)
+
+
+def counts_whole(size: int, start: Any, step: Any, dtype: DType) -> bool:
+    """Whether an iota is computed in whole numbers, which is exact; it is in float64 else."""
+    if dtype.category != FLOAT:
+        return True
+    return (
+        all(x == int(x) for x in (start, step)) and abs(start) + abs(step) * size < 2**53 and (start != 0 or step > 0)
+    )
 
 
 def _iota_samples() -> Iterator[Sample]:

@@ -1,4 +1,5 @@
-"""Numbers in float64 for devices without it: what a program does with hyperparameters and step counts, done on the host."""
+"""What a program does in float64 before it meets arrays (hyperparameters, step counts, grids of numbers): done on the host for
+devices without float64."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from graphc.core.arrays import host
-from graphc.core.op import Elementwise, Kind
+from graphc.core.op import Elementwise, Kind, View
 from graphc.core.tensor_types import TensorType, float32, float64
 from graphc.ir.interpret import interpreter
 from graphc.ir.program import CONSTANT, INPUT, Node, Program, Value
+from graphc.primitives.creation import counts_whole, iota
 
 
 def _given_type(number: Value) -> TensorType:
-    return TensorType((), float32 if number.dtype is float64 else number.dtype)
+    return TensorType(number.shape, float32 if number.dtype is float64 else number.dtype)
 
 
 class Numbers:
@@ -39,15 +41,18 @@ class Apart(NamedTuple):
 
 
 def apart(program: Program) -> Apart:
-    """The program without ops on float64 numbers, as far as numbers that are inputs are all that they need."""
+    """The program without ops in float64, as far as constants and numbers that are inputs are all that they need."""
     numbers = {v for v in program.inputs if not v.shape}
     wide: set[Node] = set()
     for node in program.nodes:
-        if node.op is INPUT or not all(v in numbers for v in node.inputs) or any(v.shape for v in node.outputs):
+        if node.op is INPUT or not all(v in numbers for v in node.inputs):
             continue
-        if node.op is CONSTANT or node.op.kind == Kind("create") or isinstance(node.op.kind, Elementwise):
+        if node.op is CONSTANT or node.op.kind == Kind("create") or isinstance(node.op.kind, Elementwise | View):
             numbers.update(node.outputs)
-            if any(v.dtype is float64 for v in (*node.inputs, *node.outputs)) and node.op is not CONSTANT:
+            if node.op is not CONSTANT and (
+                any(v.dtype is float64 for v in (*node.inputs, *node.outputs))
+                or (node.op is iota and not counts_whole(**node.attrs))
+            ):
                 wide.add(node)
     made = dict.fromkeys(v for v in program.outputs if v.node in wide and v.dtype is not float64)
     for node in program.nodes:

@@ -247,20 +247,8 @@ def atanh(x: Scalar) -> Scalar:
 # -- powers ---------------------------------------------------------------------------------------------------------
 
 
-def _pow_float32(a: Scalar, y: Scalar) -> Scalar:
-    """a^y of float32 a >= 0: log2 in float64, so that the product with y keeps enough digits."""
-    wide = cast(a, float64)
-    k, f, _ = _parts(wide, True)
-    logarithm = fma(f, polynomial(f, c.LOG2[float64]), k)
-    logarithm = select(eq(wide, 0), -INF, select(wide < INF, logarithm, wide))
-    exponent = at_least(at_most(cast(y, float64) * logarithm, 130.0), -160.0)
-    magic = format_of(wide).magic
-    n = (exponent + magic) - magic
-    return scale(_exp_fraction(cast(exponent - n, float32) * math.log(2)), cast(n, float32))
-
-
 def _log2_in_two(a: Scalar) -> tuple[Scalar, Scalar]:
-    """log2 of a float64 >= 0 as an unevaluated sum: log(1 + f) = 2s + 2s³/3 + s⁵ P(s²), s = f / (2 + f), in pairs."""
+    """log2 of a >= 0 as an unevaluated sum: log(1 + f) = 2s + 2s³/3 + s⁵ P(s²), s = f / (2 + f), in pairs."""
     form = format_of(a)
     k, f, _ = _parts(a, False)
     d = f + 2
@@ -274,7 +262,7 @@ def _log2_in_two(a: Scalar) -> tuple[Scalar, Scalar]:
     third, third_low = form.split("0." + "6" * 79 + "7", 2)
     u, u_low = two_product(cube, const(third, a.dtype))
     u_low = u_low + fma(cube_low, third, cube * third_low)
-    tail = cube * z * polynomial(z, c.LOG_RATIO[float64])
+    tail = cube * z * polynomial(z, c.LOG_RATIO[a.dtype])
     high = 2 * s_high + u
     low = ((2 * s_high - high) + u) + (2 * s_low + u_low + tail)
     e_high, e_low = form.split(_RECIPROCALS[2], 2)
@@ -284,11 +272,17 @@ def _log2_in_two(a: Scalar) -> tuple[Scalar, Scalar]:
     return total, ((k - total) + v) + v_low
 
 
-def _pow_float64(a: Scalar, y: Scalar) -> Scalar:
+#: Where the result is infinite, and where it is 0.
+_POW_ENDS = {float32: (130.0, -160.0), float64: (1030.0, -1080.0)}
+
+
+def _pow_in_two(a: Scalar, y: Scalar) -> Scalar:
+    """a^y of a >= 0: log2 in pairs of floats."""
     high, low = _log2_in_two(a)
     high = select(eq(a, 0), -INF, select(a < INF, high, a))
     product, error = two_product(y, high)
-    clipped = at_least(at_most(product, 1030.0), -1080.0)
+    high_end, low_end = _POW_ENDS[a.dtype]
+    clipped = at_least(at_most(product, high_end), low_end)
     error = select(eq(clipped, product), error + y * low, 0.0)
     magic = format_of(a).magic
     n = (clipped + magic) - magic
@@ -300,7 +294,7 @@ def _pow_float64(a: Scalar, y: Scalar) -> Scalar:
 def power(x: Scalar, y: Scalar) -> Scalar:
     """x^y; the special cases are C's (F.10.4.4)."""
     a, half = abs(x), y * 0.5
-    size = _pow_float32(a, y) if x.dtype is float32 else _pow_float64(a, y)
+    size = _pow_in_two(a, y)
     whole = eq(s.trunc(y), y)
     odd = whole & ne(s.trunc(half), half)
     size = from_bits(bits(size) ^ select(odd, sign_bit(x), 0))
