@@ -100,7 +100,7 @@ class TestNoFloat64:
         np.testing.assert_array_equal(x.to(DEVICE).t()[1:].cpu().numpy(), x.t()[1:].numpy())
 
     @pytest.mark.parametrize("compiled", [False, True])
-    @pytest.mark.parametrize("make", [gc.optim.SGD, gc.optim.Adam])
+    @pytest.mark.parametrize("make", [gc.optim.SGD, gc.optim.Adam, gc.optim.Rprop])
     def test_training_needs_none(self, narrow, make, compiled):
         """Learning rates and step counts are numbers in float64, which the host computes with."""
         found = []
@@ -130,6 +130,23 @@ class TestNoFloat64:
         got = gc.randn(100, device=DEVICE)
         gc.manual_seed(3)
         np.testing.assert_allclose(got.cpu().numpy(), gc.randn(100).numpy(), rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_powers_and_grids_of_numbers_need_none(self, narrow, compiled):
+        """Powers of float32 are computed in pairs of floats, grids that no array goes into on the host."""
+        functions = [
+            lambda x: x.abs() ** 1.7,
+            lambda x: 1.7**x,
+            lambda x: x.norm(p=1.5, dim=0),
+            lambda x: x + gc.linspace(0, 1, 5, device=x.device),
+            lambda x: x + gc.arange(0, 0.45, 0.1, device=x.device),
+            lambda x: x + gc.arange(5, dtype=gc.float32, device=x.device),
+            lambda x: x * gc.logspace(0, 1, 3, device=x.device)[[2, 0, 1, 1, 0]],
+            lambda x: x * gc.linspace(0, 1, 4, device=x.device).reshape(4, 1)[: len(x)],
+        ]
+        for f in functions:
+            run = gc.compile(f) if compiled else f
+            np.testing.assert_allclose(run(there()).cpu().numpy(), f(there().cpu()).numpy(), rtol=1e-6, atol=1e-6)
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------------
