@@ -139,8 +139,7 @@ class Gradient:
     def _derivative(self) -> tuple[Gradient, dict[int, list[int]]]:
         """The gradient of these gradients; and of which of them, with the inputs that each follows from on the tape."""
         tape = self.tape
-        with set_grad(True):
-            seeds, found = tape.pull(create_graph=True)
+        seeds, found = tape.pull(create_graph=True)
         connected = [g for g in found if g is not None]
         inputs = (*tape.inputs, *(c.value for c in self.captured), *(seed._data for seed in seeds))
         leaves = [*zip(tape.leaves, tape.places, strict=True)]
