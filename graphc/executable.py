@@ -115,34 +115,36 @@ class Built:
                 return f", made so at {line}"
         return ""
 
-    def run(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
+    def run(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None, verify: bool = False) -> list[Any]:
         """The program's outputs on these inputs, fresh arrays that share memory with nothing but the inputs they replace.
 
-        `known`: sizes that the inputs' shapes do not tell. Where runs are verified, outputs replace copies of inputs, and
-        VerifyError is raised where they are not what the recorded program gives.
+        `known`: sizes that the inputs' shapes do not tell. Where runs are verified, all or this one, outputs replace copies of
+        inputs, and VerifyError is raised where they are not what the recorded program gives.
         """
         where = where_are(arrays)
         if where is not None and self.is_detour(where):
             self._tell_detour(where.memory)
-            return [moved(found, where.memory) for found in self.run([*map(host, arrays)], known)]
-        if self.verify:
-            return self.run_verified(arrays, known)
+            return [moved(found, where.memory) for found in self.run([*map(host, arrays)], known, verify)]
+        if self.verify or verify:
+            return self._run_verified(arrays, known, where)
         results: list[Any] = self.executable([a.shape for a in arrays], known, where)(arrays)
         return results
 
-    def run_verified(self, arrays: Sequence[Any], known: Mapping[str, int] | None = None) -> list[Any]:
+    def _run_verified(self, arrays: Sequence[Any], known: Mapping[str, int] | None, where: Where | None) -> list[Any]:
         """The same, compared with the recorded program, on copies of inputs that are replaced; may raise VerifyError."""
-        executable = self.executable([a.shape for a in arrays], known, where_are(arrays))
+        executable = self.executable([a.shape for a in arrays], known, where)
         replaced = set(self.updates.values())
         results = executable([duplicate(a) if i in replaced else a for i, a in enumerate(arrays)])
-        check_run(self.ways(self.sizes([a.shape for a in arrays], known)), [*map(host, arrays)], [*map(host, results)])
+        ways = self.ways(self.sizes([a.shape for a in arrays], known), where)
+        check_run(ways, [*map(host, arrays)], [*map(host, results)])
         return results
 
-    def ways(self, sizes: Mapping[str, int]) -> Ways:
-        """The recorded program and how it became the one that runs, for `verify`."""
+    def ways(self, sizes: Mapping[str, int], where: Where | None = None) -> Ways:
+        """The recorded program and how it became the one that runs on arrays that are there, for `verify`."""
         recorded = specialise(self.recorded, self.aliases) if self.aliases else self.recorded
-        native = NATIVE if self.backend.fuses else ()
-        return Ways(self.name, recorded, sizes, DEFAULT if self.optimize else (), native, self.backend)
+        backend = self.backend_for(None if where is None else where.memory)[0]
+        native = NATIVE if backend.fuses else ()
+        return Ways(self.name, recorded, sizes, DEFAULT if self.optimize else (), native, backend)
 
     def executable(
         self, shapes: Sequence[tuple[int, ...]], known: Mapping[str, int] | None = None, where: Where | None = None

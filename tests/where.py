@@ -34,5 +34,9 @@ runs_natively = pytest.mark.skipif(
 works_in_forks = pytest.mark.skipif(
     config.device != "cpu", reason="a device that is in use does not work in forked processes"
 )
+#: For tests of an error that processors raise.
+raises_for_division_by_zero = pytest.mark.skipif(
+    config.device != "cpu", reason="a device divides an integer by zero and gives a number"
+)
 #: For tests of what is printed of tensors, to the letter.
 prints_no_device = pytest.mark.skipif(config.device != "cpu", reason="tensors of a device print its name")

@@ -158,7 +158,7 @@ class Replay:
             return None
         try:
             with silently():
-                self._built.run_verified(self._given)
+                self._built.run(self._given, verify=True)
         except VerifyError as error:
             return str(error)
         return None

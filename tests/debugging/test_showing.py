@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from where import prints_no_device
 
 import graphc as gc
 from graphc import nn, optim
@@ -155,6 +156,7 @@ def test_a_verified_run_prints_once(backend, capsys):
     assert capsys.readouterr().out == LOOP
 
 
+@prints_no_device
 def test_a_training_step(backend, capsys):
     model = nn.Linear(2, 1)
     opt = optim.Adam(model.parameters())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from where import shares_memory_with_numpy
+from where import shares_memory_with_numpy, works_in_forks
 
 import graphc as gc
 from graphc import nn, optim
@@ -414,7 +414,7 @@ def test_a_later_call_never_changes_an_earlier_result():
     assert [t.tolist() for t in first] == kept
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=works_in_forks)])
 def test_a_batch_that_a_traced_function_reads_is_warned_of(workers):
     loader = gc.utils.data.DataLoader(gc.arange(6.0), batch_size=2, num_workers=workers)
     batches = iter(loader)

@@ -211,7 +211,7 @@ class DeviceExecutable:
         except MemoryError as error:  # of the device or of the host
             self._settle()
             values = [v for v in self.plan.places if isinstance(v, Value)]
-            problem = error.args[0] if isinstance(error, GraphcError) else str(error)
+            problem = error.args[0] if isinstance(error, GraphcError) else f"no room for a run: {error}"
             raise no_room(problem, self.program, values, self.peak) from error.__cause__
         except BaseException:
             if memory is None:
