@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from test_layers import ROOT
 from tolerances import assert_close
-from where import runs_natively
+from where import keeps_memory_order, runs_natively
 
 import graphc as gc
 import graphc.nn.functional as F
@@ -337,6 +337,7 @@ def test_random_bits_do_not_depend_on_who_makes_them():
     assert found[0] == found[1]
 
 
+@keeps_memory_order
 def test_the_way_elements_lie_in_memory_is_kept():
     x = gc.tensor(numbers(3, 4))
     for way in ("numpy", "compiled"):

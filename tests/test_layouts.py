@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from where import here
+from where import here, keeps_memory_order
 
 import graphc as gc
 from graphc.core.context import STATE
@@ -144,6 +144,7 @@ def noting(program: Any, stage: Stage, seen: list[Any]) -> Any:
     return space["program"]
 
 
+@keeps_memory_order
 @pytest.mark.parametrize("first", range(300, 480, 20))
 def test_random_programs_lie_in_memory_as_in_eager_code(first):
     for program in map(generate, range(first, first + 20)):
@@ -194,7 +195,7 @@ def halve_every_other(x):
         lambda x: x[..., None].reshape(-1, 4)[1].neg_(),
     ],
 )
-@pytest.mark.parametrize("layout", range(7))
+@pytest.mark.parametrize("layout", [*range(5), pytest.param(5, marks=keeps_memory_order), 6])
 def test_a_write_reaches_what_it_reaches_in_eager_code(write, layout):
     def fn(x):
         y = x * 2
@@ -247,6 +248,7 @@ def test_one_build_serves_every_layout_where_none_matters():
     assert len(compiled.recompiles) == 1
 
 
+@keeps_memory_order
 def test_a_build_is_kept_for_each_layout_that_matters():
     compiled = gc.compile(halve_every_other)
     for _ in range(2):
@@ -288,6 +290,7 @@ def test_known_sizes_may_lie_at_unknown_distances():
         np.testing.assert_array_equal(compiled(x).numpy(), fn(x).numpy())
 
 
+@keeps_memory_order
 def test_an_argument_with_gaps_is_built_for_its_sizes():
     compiled = gc.compile(halve_every_other)
     for _ in range(2):

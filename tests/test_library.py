@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from where import KIND
 
 import graphc as gc
 from graphc.core.errors import ArgumentError, GradientError, KernelError, MissingNameError, SchemaError, SymbolicError
@@ -256,7 +257,7 @@ def test_errors_of_names() -> None:
     assert "cube" in dir(gc.ops.own)
     op = custom_op("own::far", lambda x: x, mutates_args=(), schema="(Tensor x) -> Tensor", device_types="cuda")
     with pytest.raises(
-        KernelError, match=r"on the device 'cpu': it has kernels for cuda only, register_kernel\('cpu'\)"
+        KernelError, match=rf"on the device '{KIND}': it has kernels for cuda only, register_kernel\('{KIND}'\)"
     ):
         op(gc.ones(2))
 

@@ -43,6 +43,7 @@ def test_a_symbolic_tensor_shows_its_type():
         assert repr(x * 2) == "Tensor(f32[x_0, 3], symbolic)"
 
 
+@prints_no_device
 def test_options_are_set_and_reset():
     try:
         gc.set_printoptions(precision=2, linewidth=30)

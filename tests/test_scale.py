@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc as collector
 import importlib.util
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -223,8 +224,9 @@ def test_importing_graphc_loads_little():
     """Heavy or optional modules wait for their first use."""
     code = "import sys, numpy, ml_dtypes; known = set(sys.modules); import graphc; print(*set(sys.modules) - known)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCHMARKS.parent
-    )
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=BENCHMARKS.parent,
+        env={**os.environ, "GRAPHC_DEVICE": "cpu"},
+    )  # fmt: skip
     loaded = set(done.stdout.split())
     assert "graphc.tensors" in loaded
     late = {"tqdm", "networkx", "safetensors", "torch", "ssl", "secrets", "hashlib", "multiprocessing", "asyncio"}

@@ -34,6 +34,10 @@ runs_natively = pytest.mark.skipif(
 works_in_forks = pytest.mark.skipif(
     config.device != "cpu", reason="a device that is in use does not work in forked processes"
 )
+#: For tests of the places of elements in memory, which eager code on the host takes over from operands.
+keeps_memory_order = pytest.mark.skipif(
+    config.device != "cpu", reason="a device keeps no gaps between elements, and its eager results lie row by row"
+)
 #: For tests of an error that processors raise.
 raises_for_division_by_zero = pytest.mark.skipif(
     config.device != "cpu", reason="a device divides an integer by zero and gives a number"
