@@ -26,9 +26,9 @@ def here(array: Any) -> Any:
 shares_memory_with_numpy = pytest.mark.skipif(
     config.device != "cpu", reason="tensors of a device share no memory with NumPy arrays"
 )
-#: For tests of entries, steps with their loops, and the costs that eager code on the host counts.
+#: For tests of entries, regions, and the costs that eager code on the host counts.
 runs_natively = pytest.mark.skipif(
-    config.device != "cpu", reason="a device has no native runs: no entries, no steps told, no costs counted"
+    config.device != "cpu", reason="a device has no native runs: no entries, no regions side by side, no costs counted"
 )
 #: For tests of work that is done in forked processes.
 works_in_forks = pytest.mark.skipif(
