@@ -198,8 +198,13 @@ def test_layers(name: str, dtype: str) -> None:
     found = []
     for m, layer in ((gc, ours), (torch, theirs)):
         x = m.tensor(numbers, dtype=getattr(m, dtype))
-        with m.autocast("cpu"):
-            found.append(flat(layer(x, x, x) if name.startswith("Multi") else layer(x)))
+        try:
+            with m.autocast("cpu"):
+                found.append(flat(layer(x, x, x) if name.startswith("Multi") else layer(x)))
+        except RuntimeError as error:
+            if m is gc or "could not create a primitive descriptor" not in str(error):
+                raise
+            pytest.skip("PyTorch has no bfloat16 LSTM for this processor")
     for a, b in zip(*found, strict=True):
         assert str(a.dtype)[7:] == str(b.dtype)[6:]
         compared(a, b, "bfloat16")
