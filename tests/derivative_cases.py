@@ -92,7 +92,7 @@ CASES: dict[str, Function] = {
 
 
 def _written(lib: Any, x: Any, w: Any) -> Any:
-    y = lib.zeros(3, dtype=x.dtype)
+    y = lib.zeros_like(x)
     y[1:] = x[1:] * w[1:].detach()
     return y.exp() * w
 

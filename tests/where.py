@@ -13,6 +13,8 @@ from graphc import config
 KIND = gc.get_default_device().type
 #: The backend that compiles for it, and the language of its kernels.
 BACKEND, LANGUAGE = {"cpu": ("llvm", "LLVM IR"), "opencl": ("opencl", "OpenCL C"), "cuda": ("cuda", "CUDA C")}[KIND]
+#: What the code of each of its kernels begins with.
+KERNEL_WORD = "define i64" if KIND == "cpu" else "KERNEL"
 #: What eager code takes for a linear layer.
 PRODUCT = "matmul" if KIND == "cpu" else "linear"
 

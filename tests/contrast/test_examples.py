@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from contrast_checks import assert_same_losses, check_data
 from test_layers import ROOT
-from where import LANGUAGE
+from where import KERNEL_WORD, LANGUAGE
 
 import graphc as gc
 from graphc.step_files import load_step
@@ -49,5 +49,5 @@ def test_a_loop_is_one_box_with_the_code_of_its_body():
     loops = [x for x in seen.data["kernels"] if x["kind"] == "control"]
     assert len(loops) == 4  # two layers, there and back
     for loop in loops:
-        assert "body:" in loop["text"] and loop["code"] and loop["language"] == LANGUAGE
+        assert "body:" in loop["text"] and KERNEL_WORD in loop["code"] and loop["language"] == LANGUAGE
         assert loop["alone_because"] == ["a loop or a branch: its body has steps of its own"] and loop["ns"] > 0

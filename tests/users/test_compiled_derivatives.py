@@ -22,8 +22,6 @@ def eager(name):
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dynamic", [None, True], ids=["numbers", "unknown sizes"])
 def test_derivatives_of_compiled_functions(name, dynamic):
-    if dynamic and name == "a view written to":
-        pytest.skip("is of three elements")
     want = derivatives(gc, eager(name), (X, W))
     found = derivatives(gc, gc.compile(eager(name), dynamic=dynamic), (X, W))
     assert len(found) == len(want)
